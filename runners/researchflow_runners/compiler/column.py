@@ -1,0 +1,53 @@
+"""A column of a view: its FHIR type and how PostgreSQL holds it.
+
+Dates, dateTimes and instants keep the text they were written with. Where a filter or a sort needs
+order, two companions hold the period that the text means, `[lo, hi)` in UTC: `2024-06` is the
+whole month, a time without seconds the whole minute. Decimals are `numeric`, which keeps scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RANGE_TYPES = frozenset({"date", "dateTime", "instant"})
+LOW_SUFFIX = "__lo"
+HIGH_SUFFIX = "__hi"
+
+#: FHIR primitive → PostgreSQL type of its column; every other primitive is text, the rest jsonb.
+PG_TYPES = {
+    "boolean": "boolean",
+    "integer": "integer",
+    "positiveInt": "integer",
+    "unsignedInt": "integer",
+    "integer64": "bigint",
+    "decimal": "numeric",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One public column; `system` names the code system whose codes it carries."""
+
+    name: str
+    fhir_type: str
+    pg_type: str
+    collection: bool = False
+    description: str | None = None
+    system: str | None = None
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the companions `<name>__lo` and `<name>__hi` exist."""
+        return self.fhir_type in RANGE_TYPES and self.pg_type == "text" and not self.collection
+
+    @property
+    def physical(self) -> tuple[tuple[str, str], ...]:
+        """Name and PostgreSQL type of each stored column, the public one first."""
+        stored = ((self.name, self.pg_type),)
+        if not self.has_range:
+            return stored
+        return (
+            *stored,
+            (self.name + LOW_SUFFIX, "timestamptz"),
+            (self.name + HIGH_SUFFIX, "timestamptz"),
+        )

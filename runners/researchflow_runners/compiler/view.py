@@ -1,0 +1,50 @@
+"""The compiler's product: a view that is ready to run over any relation of resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.sql import Sql, compose
+
+#: Columns that every compiled SELECT gives before the view's own.
+#: `_res_id` bigint (null when the relation has none), `_id` the FHIR id, `_ord` the row's number
+#: within its resource, from 1.
+HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", 'text COLLATE "C"'), ("_ord", "integer"))
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledView:
+    """A ViewDefinition as SQL.
+
+    `digest` changes whenever the definition or the SQL made from it changes. `body` is a SELECT
+    with one hole, `{source}`: a relation with the columns `res_id bigint`, `id text`,
+    `text text` (the resource's JSON) and `meta jsonb` (the meta to use instead of the text's, or
+    null). It gives HIDDEN_COLUMNS and then every `Column.physical`, in order.
+    """
+
+    name: str
+    resource: str
+    digest: str
+    definition: dict[str, Any]
+    columns: tuple[Column, ...]
+    template: str
+    fragments: dict[str, Sql]
+    fans_out: bool
+    reads_meta: bool
+
+    def select(self, source: Sql) -> Sql:
+        """The SELECT over `source`, a parenthesised query or a table."""
+        return compose(self.template, **self.fragments, source=source)
+
+    def column(self, name: str) -> Column | None:
+        """The public column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def physical_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and type of every stored column of the view, hidden ones first."""
+        return HIDDEN_COLUMNS + tuple(
+            stored for column in self.columns for stored in column.physical
+        )

@@ -1,0 +1,104 @@
+"""The error tree of the runners.
+
+    ResearchFlowError
+    ├── FhirPathError        a path that does not parse or does not type      (not retryable)
+    ├── ViewDefinitionError  a ViewDefinition that breaks the standard        (not retryable)
+    ├── QueryError           an unknown view, column, operator or value       (not retryable)
+    ├── FreshnessError       an anchor or max_staleness that cannot be met    (not retryable)
+    ├── SourceDataError      input that is not FHIR                           (not retryable)
+    ├── RefreshError         a refresh that is running, or that failed        (retryable)
+    └── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
+
+Messages are lowercase and name the thing in quotes; a hint is one sentence to act on.
+No message carries a value read from a patient's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open character range `[start, end)` in a FHIRPath expression."""
+
+    start: int
+    end: int
+
+
+class ResearchFlowError(Exception):
+    """Base of every error that a caller may see.
+
+    `code` is stable and machine-readable, `field` names the argument or path at fault,
+    `allowed` lists what would have been accepted, `did_you_mean` the nearest of those.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str,
+        field: str | None = None,
+        allowed: Sequence[str] = (),
+        did_you_mean: str | None = None,
+        span: Span | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.hint = hint
+        self.field = field
+        self.allowed = tuple(allowed)
+        self.did_you_mean = did_you_mean
+        self.span = span
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as tools and `--json` show it; absent parts are left out."""
+        parts: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "field": self.field,
+            "allowed": list(self.allowed) or None,
+            "did_you_mean": self.did_you_mean,
+            "span": [self.span.start, self.span.end] if self.span else None,
+            "retryable": self.retryable,
+            "hint": self.hint,
+        }
+        return {name: value for name, value in parts.items() if value is not None}
+
+
+class FhirPathError(ResearchFlowError):
+    """A FHIRPath expression that does not parse, type or compile; `span` says where."""
+
+
+class ViewDefinitionError(ResearchFlowError):
+    """A ViewDefinition that breaks the standard; `field` is the path into its JSON."""
+
+
+class QueryError(ResearchFlowError):
+    """A query that names something unknown or compares what cannot be compared."""
+
+
+class FreshnessError(ResearchFlowError):
+    """An anchor that is unknown or expired, or a staleness bound that cannot be met."""
+
+
+class SourceDataError(ResearchFlowError):
+    """Input that is not a FHIR resource."""
+
+
+class RefreshError(ResearchFlowError):
+    """A refresh that could not run or finish; nothing was published."""
+
+    retryable = True
+
+
+class StoreError(ResearchFlowError):
+    """PostgreSQL or Redis could not be reached or refused; safe to try again."""
+
+    retryable = True

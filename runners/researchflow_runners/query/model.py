@@ -1,0 +1,167 @@
+"""What may be asked of a view: the typed form of a question.
+
+Filters use SQL's three-valued logic: a comparison with a missing value is unknown, and only
+what is true is kept, also below `not`. Ask for missing values with `is_null`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 10_000
+FILTER_DEPTH_MAX = 8
+VALUES_MAX = 1_000
+
+Scalar: TypeAlias = bool | int | float | str
+Operator = Literal[
+    "eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "contains", "starts_with",
+    "is_null", "not_null",
+]  # fmt: skip
+Freshness = Literal["live", "anchored"]
+AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compare(_Strict):
+    """One column against a constant."""
+
+    column: str = Field(description="Column of the view")
+    op: Operator = Field(description="Comparison; contains and starts_with ignore case")
+    value: Scalar | list[Scalar] | None = Field(
+        default=None,
+        description="Constant; a list for in and not_in; absent for is_null and not_null. "
+        "Dates as ISO 8601; a partial date such as 2024-06 means that whole period",
+    )
+
+
+class SubQuery(_Strict):
+    """One column of another view, as the right side of a semi-join."""
+
+    view: str = Field(description="The other view")
+    column: str = Field(default="patient_id", description="Its column whose values are matched")
+    where: Filter | None = Field(default=None, description="Filter on the other view")
+    min_rows: int = Field(
+        default=1, ge=1, le=1_000, description="Match only values that occur in at least n rows"
+    )
+
+
+class InQuery(_Strict):
+    """Keeps rows whose column occurs in another view: a cohort over several views in one call."""
+
+    column: str = Field(description="Column of this view")
+    op: Literal["in", "not_in"] = "in"
+    query: SubQuery
+
+
+class AnyOf(_Strict):
+    """True when at least one of the filters is true."""
+
+    any_of: list[Filter] = Field(min_length=1)
+
+
+class AllOf(_Strict):
+    """True when every filter is true."""
+
+    all_of: list[Filter] = Field(min_length=1)
+
+
+class Not(_Strict):
+    """True when the filter is false; unknown stays unknown."""
+
+    not_: Filter = Field(alias="not")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _filter_kind(value: Any) -> str:
+    """The variant a raw filter means, told by its keys; `compare` when nothing else fits."""
+    if not isinstance(value, dict):
+        return str(getattr(type(value), "__name__", "Compare"))
+    for key, kind in (
+        ("any_of", "AnyOf"),
+        ("all_of", "AllOf"),
+        ("not", "Not"),
+        ("not_", "Not"),
+        ("query", "InQuery"),
+    ):
+        if key in value:
+            return kind
+    return "Compare"
+
+
+Filter: TypeAlias = Annotated[
+    Annotated[Compare, Tag("Compare")]
+    | Annotated[InQuery, Tag("InQuery")]
+    | Annotated[AnyOf, Tag("AnyOf")]
+    | Annotated[AllOf, Tag("AllOf")]
+    | Annotated[Not, Tag("Not")],
+    Discriminator(_filter_kind),
+]
+
+
+class Aggregate(_Strict):
+    """One computed column of a grouped answer."""
+
+    fn: AggregateFunction
+    column: str | None = Field(default=None, description="Required by all but count")
+    name: str | None = Field(
+        default=None, description="Name in the answer; fn or fn_column when absent"
+    )
+
+    @property
+    def output_name(self) -> str:
+        """The column name in the answer."""
+        return self.name or (f"{self.fn}_{self.column}" if self.column else self.fn)
+
+
+class AgeGroup(_Strict):
+    """Groups a birth date into age brackets in whole years at the time of the answer."""
+
+    column: str = Field(description="A date column, such as birth_date")
+    age_brackets: list[int] = Field(
+        min_length=1, max_length=20, description="Lower bounds, ascending: [18, 40, 65]"
+    )
+
+
+class Order(_Strict):
+    """One sort key; missing values come last in either direction."""
+
+    column: str = Field(description="A column of the answer")
+    descending: bool = False
+
+
+class Query(_Strict):
+    """A question over one view: rows, or groups when `group_by` or `aggregates` is given."""
+
+    view: str
+    columns: list[str] | None = Field(
+        default=None, description="Columns of the answer, in this order; all when absent"
+    )
+    where: Filter | None = None
+    group_by: list[str | AgeGroup] = Field(default_factory=list, max_length=8)
+    aggregates: list[Aggregate] = Field(default_factory=list, max_length=16)
+    order_by: list[Order] = Field(default_factory=list, max_length=8)
+    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
+    cursor: str | None = Field(default=None, description="next_cursor of the previous page")
+    freshness: Freshness = Field(
+        default="live",
+        description="live: the current anchor merged with newer changes; "
+        "anchored: the current anchor, or the one in as_of, alone",
+    )
+    max_staleness_s: float | None = Field(
+        default=None, gt=0, description="Refuse rather than answer from older data, seconds"
+    )
+    as_of: int | datetime | None = Field(
+        default=None, description="Anchor number, or an instant: the newest anchor at or before it"
+    )
+
+
+for _model in (SubQuery, InQuery, AnyOf, AllOf, Not, Query):
+    _model.model_rebuild()

@@ -1,0 +1,1 @@
+"""The warehouse's PostgreSQL: pool, bookkeeping schema, driver errors told once."""

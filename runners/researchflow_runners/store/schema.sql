@@ -1,0 +1,103 @@
+-- Bookkeeping of the batch and speed layers. Every statement is safe to run again.
+-- Physical view tables are made from the compiled views and live in this schema too:
+--   researchflow.base_<view>_<digest>      rows of the current anchor
+--   researchflow.history_<view>_<digest>   closed rows of earlier anchors
+--   researchflow.overlay_<view>_<digest>   rows of overlay entries
+-- Public names: sqlonfhir.<view> (current anchor), sqlonfhir_live.<view> (merged).
+
+CREATE SCHEMA IF NOT EXISTS researchflow;
+CREATE SCHEMA IF NOT EXISTS sqlonfhir;
+CREATE SCHEMA IF NOT EXISTS sqlonfhir_live;
+
+-- One row per published refresh, written in the commit that publishes its data.
+CREATE TABLE IF NOT EXISTS researchflow.anchor (
+    anchor          bigint PRIMARY KEY,
+    data_as_of      timestamptz NOT NULL,      -- the source is complete up to here
+    committed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source_snapshot text NOT NULL,             -- pg_current_snapshot() of the source
+    changed         bigint NOT NULL,           -- resources created, updated or deleted since the last
+    expired_at      timestamptz                -- set when its history was given up
+);
+
+-- What the batch layer holds: the newest version of each resource it has absorbed.
+CREATE TABLE IF NOT EXISTS researchflow.ledger (
+    res_id   bigint PRIMARY KEY,               -- the source's key: one incarnation of (res_type, id)
+    res_type text COLLATE "C" NOT NULL,
+    id       text COLLATE "C" NOT NULL,
+    res_ver  bigint NOT NULL,
+    deleted  boolean NOT NULL
+);
+CREATE INDEX IF NOT EXISTS ledger_type_id ON researchflow.ledger (res_type, id);
+
+-- The published definition of each view and the physical tables that hold it.
+CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
+    view_name     text COLLATE "C" PRIMARY KEY,
+    digest        text NOT NULL,               -- of the canonical ViewDefinition and compiler version
+    resource_type text COLLATE "C" NOT NULL,
+    definition    jsonb NOT NULL,
+    base_table    text NOT NULL,               -- unqualified, in schema researchflow
+    history_table text NOT NULL,
+    overlay_table text NOT NULL,
+    since_anchor  bigint NOT NULL              -- the first anchor these tables can answer for
+);
+
+-- Resources whose rows could not be computed; the view goes on without them.
+CREATE TABLE IF NOT EXISTS researchflow.dead_letter (
+    view_name    text COLLATE "C" NOT NULL,
+    res_type     text COLLATE "C" NOT NULL,
+    id           text COLLATE "C" NOT NULL,
+    res_ver      bigint NOT NULL,
+    column_name  text,                         -- null when no single column is at fault
+    reason       text NOT NULL,                -- error class and message without values
+    seen_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    layer        text NOT NULL CHECK (layer IN ('batch', 'speed')),
+    PRIMARY KEY (view_name, res_type, id, layer)
+);
+
+-- Level 0: changes the batch layer has not absorbed. An entry counts while
+-- valid_from <= now() < valid_until. A provisional entry (known from nowhere but its writer) ends
+-- at its expiry; while it covers a source entry of the same resource, that one's valid_from is
+-- moved to the same instant, so exactly one entry of a resource counts at any time.
+CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
+    entry_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    res_type    text COLLATE "C" NOT NULL,
+    id          text COLLATE "C" NOT NULL,
+    origin      text NOT NULL CHECK (origin IN ('source', 'provisional')),
+    version     bigint NOT NULL,
+    deleted     boolean NOT NULL,
+    resource    text,                          -- the FHIR JSON as received; null when deleted
+    provenance  text NOT NULL,                 -- who sent it
+    received_at timestamptz NOT NULL,
+    valid_from  timestamptz NOT NULL DEFAULT '-infinity',
+    valid_until timestamptz NOT NULL DEFAULT 'infinity',
+    base_res_id bigint,                        -- the ledger's res_id of this resource, if it has one
+    stream_id   text NOT NULL,                 -- the entry's position in the Redis stream
+    UNIQUE (res_type, id, origin)
+);
+CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
+
+-- How far each Redis stream has been applied; one row per epoch holder.
+CREATE TABLE IF NOT EXISTS researchflow.projection (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    epoch     text NOT NULL,
+    stream_id text NOT NULL
+);
+
+-- The last look at the source for changes the batch layer lacks.
+CREATE TABLE IF NOT EXISTS researchflow.source_check (
+    res_type   text COLLATE "C" PRIMARY KEY,
+    checked_at timestamptz NOT NULL,
+    pending    bigint NOT NULL,
+    oldest_pending_at timestamptz              -- null when nothing is pending
+);
+
+-- Every attempt to refresh; failures are rows too.
+CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
+    run_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    outcome     text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'published', 'unchanged', 'failed')),
+    anchor      bigint,
+    changed     bigint,
+    error_code  text
+);
