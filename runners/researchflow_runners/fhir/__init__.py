@@ -1,0 +1,9 @@
+"""What FHIR R4 (4.0.1) says about types: elements, cardinality, choices, reference targets.
+
+`model()` gives the one `FhirModel`; the tables behind it are in r4.json, which derive.py makes
+from HL7's StructureDefinitions. Nothing here reads patient data, a clock or the environment.
+"""
+
+from researchflow_runners.fhir.model import Element, FhirModel, model
+
+__all__ = ["Element", "FhirModel", "model"]
