@@ -6,8 +6,10 @@
     ├── QueryError           an unknown view, column, operator or value       (not retryable)
     ├── FreshnessError       an anchor or max_staleness that cannot be met    (not retryable)
     ├── SourceDataError      input that is not FHIR                           (not retryable)
+    ├── ServiceError         an embedded PostgreSQL or Redis cannot start     (not retryable)
     ├── RefreshError         a refresh that is running, or that failed        (retryable)
-    └── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
+    ├── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
+    └── StatementError       PostgreSQL rejected a statement or its data      (not retryable)
 
 Messages are lowercase and name the thing in quotes; a hint is one sentence to act on.
 No message carries a value read from a patient's record.
@@ -92,6 +94,10 @@ class SourceDataError(ResearchFlowError):
     """Input that is not a FHIR resource."""
 
 
+class ServiceError(ResearchFlowError):
+    """An embedded PostgreSQL or Redis that cannot be started or stopped."""
+
+
 class RefreshError(ResearchFlowError):
     """A refresh that could not run or finish; nothing was published."""
 
@@ -102,3 +108,13 @@ class StoreError(ResearchFlowError):
     """PostgreSQL or Redis could not be reached or refused; safe to try again."""
 
     retryable = True
+
+
+class StatementError(ResearchFlowError):
+    """A statement that PostgreSQL rejected; `sqlstate` says why, the server's text is withheld."""
+
+    def __init__(
+        self, message: str, *, sqlstate: str, hint: str, field: str | None = None
+    ) -> None:
+        super().__init__(message, code="statement_rejected", hint=hint, field=field)
+        self.sqlstate = sqlstate

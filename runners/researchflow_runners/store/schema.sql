@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
     digest        text NOT NULL,               -- of the canonical ViewDefinition and compiler version
     resource_type text COLLATE "C" NOT NULL,
     definition    jsonb NOT NULL,
+    columns       jsonb NOT NULL,              -- the public columns, in order, as the compiler typed them
     base_table    text NOT NULL,               -- unqualified, in schema researchflow
     history_table text NOT NULL,
     overlay_table text NOT NULL,
@@ -101,3 +102,18 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
     changed     bigint,
     error_code  text
 );
+
+-- A reader whose snapshot is older than a redefinition would find the new tables empty; the SQL
+-- views ask this first, so that such a reader gets an error and never a wrong zero.
+CREATE OR REPLACE FUNCTION researchflow.require_published(view_name text, digest text)
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $function$
+BEGIN
+    PERFORM FROM researchflow.view_catalogue AS c
+    WHERE c.view_name = require_published.view_name AND c.digest = require_published.digest;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'view "%" was redefined after this transaction began', view_name
+            USING ERRCODE = 'serialization_failure', HINT = 'Begin a new transaction.';
+    END IF;
+    RETURN true;
+END
+$function$;

@@ -1,0 +1,308 @@
+"""PostgreSQL as the layers use it: a bounded pool, transactions with a deadline, one error tree.
+
+Nothing above this module sees a driver exception. Pooled connections carry no session state:
+every setting is made at connect or is local to a transaction, so returning one costs no round
+trip. What needs state of its own (advisory locks, temporary tables) opens a `dedicated` session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import resources
+from typing import Any, Literal
+
+import anyio
+import asyncpg
+
+from researchflow_runners.sql import Sql
+from researchflow_runners.store.failure import DRIVER_ERRORS, translate, unavailable
+
+CONNECT_TIMEOUT_S = 10.0
+ACQUIRE_TIMEOUT_S = 15.0
+POOL_SIZE_MAX = 10
+STATEMENT_TIMEOUT_S = 60.0
+#: The driver gives up this much later than the server: only when the server cannot be heard.
+CLIENT_GRACE_S = 5.0
+CLEANUP_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_S = 300.0
+SCHEMA_LOCK_KEY = 0x5253_4631
+
+Statement = Sql | str
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+
+class Session:
+    """Statements on one connection; every driver error leaves as an error of ours."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._savepoints = 0
+
+    async def fetch(self, statement: Statement, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        text, values = _render(statement, args)
+        return await _run(self._connection.fetch(text, *values))  # type: ignore[no-any-return]
+
+    async def fetchrow(self, statement: Statement, *args: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        text, values = _render(statement, args)
+        return await _run(self._connection.fetchrow(text, *values))
+
+    async def fetchval(self, statement: Statement, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        text, values = _render(statement, args)
+        return await _run(self._connection.fetchval(text, *values))
+
+    async def execute(self, statement: Statement, *args: Any) -> int:
+        """Runs the statement; gives how many rows it touched, 0 where PostgreSQL does not say.
+
+        Without arguments the text may hold several statements.
+        """
+        text, values = _render(statement, args)
+        status = str(await _run(self._connection.execute(text, *values)))
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Runs the statement once per row in one batch."""
+        await _run(self._connection.executemany(statement, rows))
+
+    async def copy_out(
+        self, statement: Statement, output: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        """Streams the rows in PostgreSQL's binary COPY format."""
+        text, values = _render(statement, ())
+        copy = self._connection.copy_from_query(text, *values, output=output, format="binary")
+        await _run(copy)
+
+    async def copy_in(self, table: str, *, columns: list[str], source: AsyncIterable[bytes]) -> int:
+        """Fills a table of this session's search path from binary COPY; gives the row count."""
+        copy = self._connection.copy_to_table(
+            table, columns=columns, source=source, format="binary"
+        )
+        return int(str(await _run(copy)).rpartition(" ")[2])
+
+    async def copy_records(self, table: str, *, columns: list[str], records: Any) -> int:
+        """Fills a table of this session's search path from tuples; gives the row count."""
+        copy = self._connection.copy_records_to_table(table, columns=columns, records=records)
+        return int(str(await _run(copy)).rpartition(" ")[2])
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undoes only what runs inside when that fails; the transaction stays usable."""
+        self._savepoints += 1
+        name = f"sp_{self._savepoints}"
+        await self.execute(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+                await self._quietly(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+            raise
+        await self.execute(f"RELEASE SAVEPOINT {name}")
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        isolation: Isolation = "read committed",
+        readonly: bool = False,
+        statement_timeout_s: float | None = None,
+    ) -> AsyncIterator[Session]:
+        """One transaction on this session; commits at the end, undoes everything on an error."""
+        await self.execute(_begin(isolation, readonly, statement_timeout_s))
+        try:
+            yield self
+        except BaseException:
+            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True) as scope:
+                await self._quietly("ROLLBACK")
+            if scope.cancelled_caught:
+                self._connection.terminate()
+            raise
+        await self.execute("COMMIT")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone."""
+        return bool(self._connection.is_closed())
+
+    async def _quietly(self, text: str) -> None:
+        """Cleans up while another error is on its way; a lost connection has nothing to undo."""
+        try:
+            await self._connection.execute(text)
+        except DRIVER_ERRORS:
+            self._connection.terminate()
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, pool: Any, dsn: str, options: dict[str, Any]) -> None:
+        self._pool = pool
+        self._dsn = dsn
+        self._options = options
+
+    @classmethod
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        pool_size_max: int = POOL_SIZE_MAX,
+        statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    ) -> Database:
+        """Opens the pool with one connection; StoreError `postgres_unavailable` when it cannot."""
+        options = _options(statement_timeout_s)
+        pool = asyncpg.create_pool(
+            dsn, min_size=1, max_size=pool_size_max, reset=_keep_session, **options
+        )
+        await _connected(_opened(pool))
+        return cls(pool, dsn, options)
+
+    async def close(self) -> None:
+        """Closes every connection; those still busy after a while are cut."""
+        try:
+            with anyio.fail_after(CLEANUP_TIMEOUT_S):
+                await self._pool.close()
+        except (TimeoutError, *DRIVER_ERRORS):
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A pooled connection outside any transaction; leave no state on it."""
+        connection = await _connected(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S))
+        try:
+            yield Session(connection)
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        isolation: Isolation = "read committed",
+        readonly: bool = False,
+        statement_timeout_s: float | None = None,
+    ) -> AsyncIterator[Session]:
+        """One transaction on a pooled connection."""
+        async with (
+            self.session() as session,
+            session.transaction(
+                isolation=isolation, readonly=readonly, statement_timeout_s=statement_timeout_s
+            ),
+        ):
+            yield session
+
+    @asynccontextmanager
+    async def dedicated(self, *, statement_timeout_s: float) -> AsyncIterator[Session]:
+        """A connection outside the pool for session locks and temporary tables; closed after."""
+        options = _options(statement_timeout_s)
+        connection = await _connected(asyncpg.connect(self._dsn, **options))
+        try:
+            yield Session(connection)
+        finally:
+            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+                await _closed(connection)
+            connection.terminate()
+
+    def snapshot(self) -> AbstractAsyncContextManager[Session]:
+        """The transaction of a reader: REPEATABLE READ, READ ONLY."""
+        return self.transaction(isolation="repeatable read", readonly=True)
+
+    async def install_schema(self) -> None:
+        """Creates what is missing of the bookkeeping schema; safe to run at once from many.
+
+        The schema's comment carries the digest of its script, so an installed one costs a read
+        and takes no lock that could wait for a running refresh.
+        """
+        script = resources.files(__package__).joinpath("schema.sql").read_text()
+        mark = "researchflow " + hashlib.sha256(script.encode()).hexdigest()[:16]
+        async with self.transaction() as session:
+            await session.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK_KEY)
+            if await session.fetchval(INSTALLED_MARK) == mark:
+                return
+            await session.execute(script)
+            await session.execute(f"COMMENT ON SCHEMA researchflow IS '{mark}'")
+
+    async def _release(self, connection: Any) -> None:
+        """Returns the connection; one that broke is replaced at the next acquisition."""
+        with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True) as scope:
+            try:
+                await self._pool.release(connection)
+            except DRIVER_ERRORS:
+                return
+        if scope.cancelled_caught:
+            connection.terminate()
+
+
+INSTALLED_MARK = """
+SELECT pg_catalog.obj_description(oid, 'pg_namespace')
+FROM pg_catalog.pg_namespace WHERE nspname = 'researchflow'
+"""
+
+
+def _options(statement_timeout_s: float) -> dict[str, Any]:
+    """Connection settings: deadlines on both sides, UTC, no JIT (it costs more than it gives)."""
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": statement_timeout_s + CLIENT_GRACE_S,
+        "server_settings": {
+            "application_name": "researchflow",
+            "jit": "off",
+            "timezone": "UTC",
+            "statement_timeout": str(round(statement_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": str(round(IDLE_IN_TRANSACTION_S * 1000)),
+        },
+    }
+
+
+def _begin(isolation: Isolation, readonly: bool, statement_timeout_s: float | None) -> str:
+    """BEGIN and the local deadline in one round trip."""
+    text = f"BEGIN ISOLATION LEVEL {isolation} {'READ ONLY' if readonly else 'READ WRITE'}"
+    if statement_timeout_s is None:
+        return text
+    return f"{text}; SET LOCAL statement_timeout = {round(statement_timeout_s * 1000)}"
+
+
+def _render(statement: Statement, args: tuple[Any, ...]) -> tuple[str, list[Any]]:
+    """Text and arguments of either form of statement."""
+    if isinstance(statement, str):
+        return statement, list(args)
+    if args:
+        raise ValueError("an Sql statement carries its own parameters")
+    return statement.render()
+
+
+async def _run(operation: Awaitable[Any]) -> Any:
+    """The operation's result, its driver error translated."""
+    try:
+        return await operation
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+async def _connected(operation: Awaitable[Any]) -> Any:
+    """The connection; one that takes too long is as good as none."""
+    try:
+        return await operation
+    except TimeoutError as error:
+        raise unavailable() from error
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+async def _opened(pool: Any) -> Any:
+    return await pool
+
+
+async def _closed(connection: Any) -> None:
+    """Closes politely; a connection that is already broken needs no goodbye."""
+    try:
+        await connection.close(timeout=CLEANUP_TIMEOUT_S)
+    except DRIVER_ERRORS:
+        return
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Pool reset that does nothing: sessions leave no state behind (see the module docstring)."""

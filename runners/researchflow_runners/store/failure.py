@@ -1,0 +1,108 @@
+"""Driver errors as errors of ours, translated once, without the server's text.
+
+PostgreSQL quotes values in its messages (`invalid input syntax for type integer: "John Smith"`),
+so only the SQLSTATE and names that programmers chose travel on. The cause is kept for a debugger;
+whoever logs must not print it.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from researchflow_runners.errors import ResearchFlowError, StatementError, StoreError
+
+#: Everything the driver raises: server errors, client errors, sockets and deadlines.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+_UNAVAILABLE_CLASSES = ("08",)
+_UNAVAILABLE_STATES = {
+    "25P03",  # idle_in_transaction_session_timeout: the server cut the session
+    "53300",  # too_many_connections
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now: starting up or in recovery
+    "57P05",  # idle_session_timeout
+}
+_CONFLICT_STATES = {"40001", "40P01", "55P03"}
+_DATA_CLASSES = ("21", "22")
+
+
+def translate(error: BaseException) -> ResearchFlowError:
+    """The error to raise `from error`."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _server_error(error)
+    if isinstance(error, TimeoutError):
+        return _store_error(
+            "statement_timeout",
+            "postgresql did not answer in time",
+            "ask for less (narrower filter, smaller limit) or try again later",
+        )
+    if isinstance(error, OSError) or _connection_is_lost(error):
+        return unavailable()
+    return StatementError(
+        "an argument does not fit the statement",
+        sqlstate="22000",
+        hint="pass a value of the column's type",
+    )
+
+
+def _server_error(error: asyncpg.PostgresError) -> ResearchFlowError:
+    state = str(error.sqlstate or "XX000")
+    if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES:
+        return unavailable()
+    if state == "57014":
+        return _store_error(
+            "statement_timeout",
+            "the statement was cancelled at its deadline",
+            "ask for less (narrower filter, smaller limit) or try again later",
+        )
+    if state in _CONFLICT_STATES:
+        return _store_error(
+            "postgres_conflict",
+            f'a concurrent change got in the way (SQLSTATE "{state}")',
+            "try again",
+        )
+    if state in ("53100", "53200"):
+        return _store_error(
+            "postgres_resources",
+            f'postgresql ran out of disk or memory (SQLSTATE "{state}")',
+            "free space on the database host, then try again",
+        )
+    if state in ("42P01", "3F000"):
+        return _store_error(
+            "relation_missing",
+            "a table of this database was replaced or never created",
+            "try again; if it stays, run `researchflow refresh`",
+        )
+    return StatementError(
+        f'postgresql rejected the statement (SQLSTATE "{state}")',
+        sqlstate=state,
+        hint=_hint(state),
+        field=getattr(error, "column_name", None) or None,
+    )
+
+
+def _hint(state: str) -> str:
+    if state[:2] in _DATA_CLASSES:
+        return "a value does not fit the column it is read into"
+    if state == "42501":
+        return "grant the database role the privileges named in the README"
+    return "this is a fault of researchflow; report the SQLSTATE and the statement's purpose"
+
+
+def _connection_is_lost(error: BaseException) -> bool:
+    """Whether a client error means a closed connection rather than a wrong argument."""
+    return not isinstance(error, ValueError)
+
+
+def unavailable() -> StoreError:
+    """The error for a server that cannot be reached, is restarting or is full."""
+    return _store_error(
+        "postgres_unavailable",
+        "postgresql cannot be reached or is restarting",
+        "check that PostgreSQL runs and accepts connections, then try again",
+    )
+
+
+def _store_error(code: str, message: str, hint: str) -> StoreError:
+    return StoreError(message, code=code, hint=hint)

@@ -1,0 +1,95 @@
+"""Which views are published, and the physical tables that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.view import HIDDEN_COLUMNS
+from researchflow_runners.errors import QueryError
+from researchflow_runners.naming import nearest
+from researchflow_runners.store.database import Session
+
+_CATALOGUE = """
+SELECT view_name, digest, resource_type, columns, base_table, history_table, overlay_table,
+       since_anchor
+FROM researchflow.view_catalogue
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedView:
+    """A view as it is published: one row of the catalogue."""
+
+    name: str
+    digest: str
+    resource_type: str
+    columns: tuple[Column, ...]
+    base_table: str
+    history_table: str
+    overlay_table: str
+    since_anchor: int
+
+    def column(self, name: str) -> Column | None:
+        """The public column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def physical_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and type of every stored column of the view, hidden ones first."""
+        return HIDDEN_COLUMNS + tuple(
+            stored for column in self.columns for stored in column.physical
+        )
+
+
+async def published_views(session: Session) -> dict[str, PublishedView]:
+    """Every published view by name, as the session's snapshot sees the catalogue."""
+    rows = await session.fetch(f"{_CATALOGUE} ORDER BY view_name")
+    return {row["view_name"]: _published(*row.values()) for row in rows}
+
+
+async def published_view(session: Session, name: str) -> PublishedView:
+    """One published view; QueryError `view_not_published` names the nearest one."""
+    row = await session.fetchrow(f"{_CATALOGUE} WHERE view_name = $1", name)
+    if row is not None:
+        return _published(*row.values())
+    names = sorted(await published_views(session))
+    raise QueryError(
+        f'view "{name}" is not materialised',
+        code="view_not_published",
+        hint="run `researchflow refresh`, or ask one of the allowed views",
+        field="view",
+        allowed=names,
+        did_you_mean=nearest(name, names),
+    )
+
+
+def columns_to_json(columns: Sequence[Column]) -> str:
+    """The catalogue's form of a view's columns."""
+    return json.dumps([asdict(column) for column in columns])
+
+
+@lru_cache(maxsize=256)
+def _published(
+    name: str,
+    digest: str,
+    resource_type: str,
+    columns: str,
+    base_table: str,
+    history_table: str,
+    overlay_table: str,
+    since_anchor: int,
+) -> PublishedView:
+    return PublishedView(
+        name=name,
+        digest=digest,
+        resource_type=resource_type,
+        columns=tuple(Column(**column) for column in json.loads(columns)),
+        base_table=base_table,
+        history_table=history_table,
+        overlay_table=overlay_table,
+        since_anchor=since_anchor,
+    )
