@@ -77,11 +77,13 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
 );
 CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
 
--- How far each Redis stream has been applied; one row per epoch holder.
+-- How far each resource type's Redis stream has been applied. Another epoch, or a stream whose
+-- entries do not continue from here, means that Redis lost what it held.
 CREATE TABLE IF NOT EXISTS researchflow.projection (
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    epoch     text NOT NULL,
-    stream_id text NOT NULL
+    res_type   text COLLATE "C" PRIMARY KEY,
+    epoch      text NOT NULL,
+    stream_id  text NOT NULL,                  -- the last applied entry
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- The last look at the source for changes the batch layer lacks.

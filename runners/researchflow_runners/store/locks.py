@@ -1,0 +1,21 @@
+"""Advisory locks that the layers share, one named key each.
+
+    OVERLAY_LOCK_KEY   the projector holds it shared while it applies entries, a refresh exclusive
+                       while it publishes; neither sees the other's half-done work
+"""
+
+from __future__ import annotations
+
+from researchflow_runners.store.database import Session
+
+OVERLAY_LOCK_KEY = 0x5253_4632
+
+
+async def lock_overlay_shared(session: Session) -> None:
+    """Holds publishing off until this transaction ends; other projectors go on."""
+    await session.execute("SELECT pg_advisory_xact_lock_shared($1)", OVERLAY_LOCK_KEY)
+
+
+async def lock_overlay_exclusive(session: Session) -> None:
+    """Holds every projector off until this transaction ends."""
+    await session.execute("SELECT pg_advisory_xact_lock($1)", OVERLAY_LOCK_KEY)
