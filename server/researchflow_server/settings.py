@@ -1,0 +1,141 @@
+"""The deployment's settings: the only module that reads the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| RESEARCHFLOW_HOME | embedded data, keys | `$XDG_DATA_HOME/researchflow` |
+| RESEARCHFLOW_DATABASE_URL | warehouse, `postgresql://…` | embedded PostgreSQL |
+| RESEARCHFLOW_SOURCE_URL | database of the FHIR server | the warehouse |
+| RESEARCHFLOW_REDIS_URL | `redis://…` | embedded Redis |
+| USE_SPEED_LAYER | merge newer changes into live answers | true |
+| RESEARCHFLOW_HTTP_HOST, RESEARCHFLOW_HTTP_PORT | MCP endpoint | 127.0.0.1, 8730 |
+| RESEARCHFLOW_METRICS_HOST, RESEARCHFLOW_METRICS_PORT | /metrics, /healthz | 127.0.0.1, 9464 |
+| RESEARCHFLOW_ALLOWED_HOSTS | further Host names, comma-separated | none |
+| RESEARCHFLOW_PENDING_CHECK_S | seconds between looks at the source | 30 |
+| RESEARCHFLOW_SNAPSHOT_S | seconds between metric snapshots | 5 |
+| RESEARCHFLOW_PROVISIONAL_TTL_H | hours a change known only from its writer counts | 24 |
+| RESEARCHFLOW_RETENTION_DAYS | days an earlier anchor stays readable | 30 |
+| RESEARCHFLOW_QUERY_TIMEOUT_S | longest query, below 45 | 40 |
+| RESEARCHFLOW_RESULT_BYTES_MAX | largest tool result, at most 24000 | 24000 |
+| RESEARCHFLOW_POOL_MAX | PostgreSQL connections, from 4 | 10 |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from researchflow_runners.errors import ResearchFlowError
+
+PORT_MAX = 65_535
+RESULT_BYTES_MAX = 24_000
+QUERY_TIMEOUT_MAX_S = 45.0
+
+
+class SettingsError(ResearchFlowError):
+    """An environment variable or a flag that has no valid value; `field` names it."""
+
+
+def _names(value: Any) -> Any:
+    """A comma-separated list as a tuple."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
+PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+RedisUrl = Annotated[str, Field(pattern=r"^(rediss?|unix)://")]
+
+
+class Settings(BaseModel):
+    """What a deployment may choose; frozen, and valid once it exists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    database_url: PostgresUrl | None = None
+    source_url: PostgresUrl | None = None
+    redis_url: RedisUrl | None = None
+    use_speed_layer: bool = True
+    http_host: str = Field(default="127.0.0.1", min_length=1)
+    http_port: Port = 8730
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    metrics_port: Port = 9464
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    pending_check_s: float = Field(default=30.0, ge=0.1, le=3_600)
+    snapshot_s: float = Field(default=5.0, ge=0.1, le=300)
+    provisional_ttl_h: float = Field(default=24.0, gt=0, le=24 * 365)
+    retention_days: float = Field(default=30.0, gt=0, le=3_650)
+    query_timeout_s: float = Field(default=40.0, gt=0, lt=QUERY_TIMEOUT_MAX_S)
+    result_bytes_max: int = Field(default=RESULT_BYTES_MAX, ge=2_000, le=RESULT_BYTES_MAX)
+    pool_max: int = Field(default=10, ge=4, le=100)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+
+    @property
+    def cursor_key_path(self) -> Path:
+        """Where the key that signs cursors lives, readable by its owner only."""
+        return self.home / "cursor.key"
+
+    @property
+    def embedded_path(self) -> Path:
+        """Where the embedded services keep their data."""
+        return self.home / "embedded"
+
+
+VARIABLES = {
+    name: "USE_SPEED_LAYER" if name == "use_speed_layer" else f"RESEARCHFLOW_{name.upper()}"
+    for name in Settings.model_fields
+}
+
+
+def default_home(environment: Mapping[str, str]) -> Path:
+    """The user's data directory, so that a desktop client started anywhere finds it."""
+    data_home = environment.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data_home).expanduser() / "researchflow"
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """The settings from the environment; flags that are not None win over it.
+
+    An empty variable counts as absent. Raises SettingsError naming the first wrong variable.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, Any] = {
+        name: environment[variable]
+        for name, variable in VARIABLES.items()
+        if environment.get(variable)
+    }
+    given.setdefault("home", default_home(environment))
+    given.update({name: value for name, value in flags.items() if value is not None})
+    given["home"] = Path(given["home"]).expanduser().absolute()
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise _settings_error(error) from None
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a process of ours that must see the same settings."""
+    chosen = settings.model_dump(exclude_none=True, exclude_defaults=True)
+    texts = {
+        VARIABLES[name]: ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in chosen.items()
+    }
+    inherited = {name: text for name, text in os.environ.items() if name not in VARIABLES.values()}
+    return {**inherited, **texts}
+
+
+def _settings_error(error: ValidationError) -> SettingsError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    variable = VARIABLES.get(name, name)
+    # A connection URL may carry a password, so its value is never repeated.
+    return SettingsError(
+        f'setting "{variable}" is not valid: {first["msg"].lower()}',
+        code="setting_invalid",
+        field=variable,
+        hint=f"correct or unset {variable}; `researchflow serve --help` lists the settings",
+    )
