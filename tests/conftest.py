@@ -1,0 +1,122 @@
+"""A real PostgreSQL and a real Redis for every test, started once.
+
+`postgres_dsn` and `redis_url` are empty again for each test; a test that kills or stops a service
+takes `own_services` instead.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from researchflow_runners.source.tables import create_hapi_tables
+from researchflow_server.embedded import Services, embedded_services
+
+TEMPLATE = "hapi_template"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def services_directory() -> Iterator[Path]:
+    """A short path that PostgreSQL's account can enter: a socket's path has a limit."""
+    yield from _directory()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def services(services_directory: Path) -> AsyncIterator[Services]:
+    """The services that all tests share; never stop them."""
+    async with embedded_services(services_directory, volatile=True) as started:
+        await _make_template(started)
+        yield started
+
+
+@pytest.fixture
+def own_directory() -> Iterator[Path]:
+    """An empty data directory for this test alone."""
+    yield from _directory()
+
+
+@pytest_asyncio.fixture
+async def own_services(own_directory: Path) -> AsyncIterator[Services]:
+    """Services for this test alone, to kill and to start again; with HAPI's tables."""
+    async with embedded_services(own_directory, volatile=True) as started:
+        connection = await asyncpg.connect(started.postgres_dsn)
+        await create_hapi_tables(connection)
+        await connection.close()
+        yield started
+
+
+@pytest_asyncio.fixture
+async def postgres_dsn(services: Services) -> AsyncIterator[str]:
+    """A database with HAPI's tables, empty, for this test alone."""
+    async with _database(services) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def source_dsn(services: Services) -> AsyncIterator[str]:
+    """A second database with HAPI's tables: the source when it is not the warehouse."""
+    async with _database(services) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def empty_dsn(services: Services) -> AsyncIterator[str]:
+    """A database without any table, for this test alone."""
+    async with _database(services, template="template1") as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def redis_url(services: Services) -> str:
+    """An empty Redis."""
+    client = Redis.from_url(services.redis_url)
+    await client.flushall()
+    await client.aclose()
+    return services.redis_url
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of large test data beside the repository."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the shared test data in ../shared, which is not there")
+    return SHARED
+
+
+def _directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="rf-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+async def _make_template(services: Services) -> None:
+    connection = await asyncpg.connect(services.postgres_dsn)
+    await connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    await connection.close()
+    connection = await asyncpg.connect(services.postgres.dsn_of(TEMPLATE))
+    await create_hapi_tables(connection)
+    await connection.close()
+
+
+@asynccontextmanager
+async def _database(services: Services, *, template: str = TEMPLATE) -> AsyncIterator[str]:
+    name = f"test_{next(_numbers)}"
+    connection = await asyncpg.connect(services.postgres_dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield services.postgres.dsn_of(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()

@@ -1,0 +1,137 @@
+"""The embedded services through their public door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from researchflow_runners.errors import ServiceError
+from researchflow_server.embedded import (
+    PostgresServer,
+    Services,
+    embedded_services,
+    running,
+    services_in,
+    stop_services,
+)
+from researchflow_server.embedded import redis as redis_module
+
+
+async def _value(dsn: str, query: str) -> object:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def test_what_was_committed_survives_a_kill_of_both_services(own_services: Services) -> None:
+    connection = await asyncpg.connect(own_services.postgres_dsn)
+    await connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+    connection.terminate()
+    client = Redis.from_url(own_services.redis_url)
+    await client.set("kept", "8")
+    await client.aclose()
+
+    await own_services.postgres.kill()
+    await own_services.redis.kill()
+    assert own_services.postgres.pid() is None
+    assert own_services.redis.pid() is None
+    await own_services.start()
+
+    assert await _value(own_services.postgres_dsn, "SELECT n FROM kept") == 7
+    client = Redis.from_url(own_services.redis_url)
+    assert await client.get("kept") == b"8"
+    await client.aclose()
+
+
+async def test_the_second_user_keeps_the_services_after_the_first_left(own_directory: Path) -> None:
+    first = embedded_services(own_directory, volatile=True)
+    started = await first.__aenter__()
+    pid = started.postgres.pid()
+    async with embedded_services(own_directory, volatile=True) as second:
+        assert second.postgres.pid() == pid
+        await first.__aexit__(None, None, None)
+        assert await _value(second.postgres_dsn, "SELECT 1") == 1
+        assert running(own_directory)
+    assert not running(own_directory)
+    assert started.postgres.pid() is None
+    assert started.redis.pid() is None
+
+
+async def test_explicit_stop_ends_services_that_were_kept(own_directory: Path) -> None:
+    async with embedded_services(own_directory, volatile=True, keep_running=True):
+        pass
+    assert running(own_directory)
+    assert await stop_services(own_directory) is True
+    assert not running(own_directory)
+    assert await stop_services(own_directory) is False
+
+
+async def test_text_sorts_by_byte_and_case_knows_unicode(services: Services) -> None:
+    order = "SELECT string_agg(t, '' ORDER BY t) FROM unnest(array['b','B','a','ä','A']) t"
+    assert await _value(services.postgres_dsn, order) == "ABabä"
+    assert await _value(services.postgres_dsn, "SELECT lower('ÄÖÜ')") == "äöü"
+    assert await _value(services.postgres_dsn, "SHOW jit") == "off"
+
+
+async def test_redis_never_evicts_and_appends(services: Services) -> None:
+    client = Redis.from_url(services.redis_url)
+    policy = await client.config_get("maxmemory-policy")
+    append = await client.config_get("appendonly")
+    await client.aclose()
+    assert policy == {"maxmemory-policy": "noeviction"}
+    assert append == {"appendonly": "yes"}
+
+
+async def test_another_major_version_is_refused_by_name(own_directory: Path) -> None:
+    cluster = own_directory / "postgres"
+    cluster.mkdir()
+    (cluster / "PG_VERSION").write_text("15\n")
+    with pytest.raises(ServiceError) as caught:
+        await PostgresServer(own_directory).start()
+    assert caught.value.code == "data_directory_version"
+    assert "postgresql 15" in caught.value.message
+    assert str(own_directory) in caught.value.message
+
+
+async def test_unknown_major_version_lists_the_known_ones(own_directory: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await PostgresServer(own_directory, major=12).start()
+    assert caught.value.code == "binary_missing"
+    assert caught.value.allowed == ("18", "16")
+
+
+async def test_missing_redis_server_says_what_to_install(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(redis_module, "find_spec", lambda name: None)
+    with pytest.raises(ServiceError) as caught:
+        await services_in(own_directory).redis.start()
+    assert caught.value.code == "binary_missing"
+
+
+async def test_directory_below_a_file_is_refused(own_directory: Path) -> None:
+    (own_directory / "file").write_text("")
+    with pytest.raises(ServiceError) as caught:
+        services_in(own_directory / "file" / "data")
+    assert caught.value.code == "directory_unusable"
+
+
+async def test_long_paths_still_get_sockets(own_directory: Path) -> None:
+    deep = own_directory / ("d" * 60) / ("e" * 60)
+    async with embedded_services(deep, volatile=True) as started:
+        assert await _value(started.postgres_dsn, "SELECT 1") == 1
+        client = Redis.from_url(started.redis_url)
+        assert await client.ping()
+        await client.aclose()
+
+
+async def test_each_test_gets_an_empty_hapi_database(postgres_dsn: str, source_dsn: str) -> None:
+    assert postgres_dsn != source_dsn
+    assert await _value(postgres_dsn, "SELECT count(*) FROM hfj_resource") == 0
+    assert await _value(source_dsn, "SELECT count(*) FROM hfj_res_ver") == 0
