@@ -21,13 +21,13 @@ Kind = Literal["boolean", "integer", "decimal", "text", "time", "period", "opaqu
 
 @dataclass(frozen=True, slots=True)
 class AnswerColumn:
-    """One column of an answer; `type` is its FHIR type, `list` marks a JSON array of it."""
+    """One column of an answer; `type` is its FHIR type, `is_list` marks a JSON array of it."""
 
     name: str
     type: str
     description: str | None = None
     system: str | None = None
-    list: bool = False
+    is_list: bool = False
 
 
 def kind_of(column: Column) -> Kind:
@@ -52,7 +52,7 @@ def answer_column(column: Column) -> AnswerColumn:
         type=column.fhir_type,
         description=column.description,
         system=column.system,
-        list=column.collection,
+        is_list=column.collection,
     )
 
 

@@ -1,0 +1,193 @@
+"""A filter tree as the conditions under which it is true and false.
+
+A semi-join is an EXISTS over the other view's relation, read in the same snapshot. Its list never
+holds a missing value, so `not_in` keeps every row whose own value is present and not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.errors import QueryError
+from researchflow_runners.query.columns import (
+    Catalogue,
+    find_column,
+    find_view,
+    kind_of,
+    value_sql,
+)
+from researchflow_runners.query.comparison import Truth, all_truth, any_truth, compare_truth
+from researchflow_runners.query.model import (
+    FILTER_DEPTH_MAX,
+    AllOf,
+    AnyOf,
+    Compare,
+    Filter,
+    InQuery,
+    Not,
+    Query,
+)
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
+
+FILTER_NODES_MAX = 200
+
+#: The rows of a view, as something that may stand in FROM before an alias.
+Relations: TypeAlias = Callable[[str], Sql]
+
+
+@dataclass(slots=True)
+class FilterScope:
+    """One statement's catalogue and relations; hands out aliases and counts filter nodes."""
+
+    catalogue: Catalogue
+    relations: Relations
+    nodes: int = 0
+    aliases: int = field(default=0)
+
+    def alias(self) -> Sql:
+        """A table alias not used before in the statement."""
+        self.aliases += 1
+        return fixed(f"t{self.aliases}")
+
+    def enter(self, depth: int, *, at: str) -> None:
+        """Counts one node; QueryError `filter_too_large` beyond the bounds."""
+        self.nodes += 1
+        if depth <= FILTER_DEPTH_MAX and self.nodes <= FILTER_NODES_MAX:
+            return
+        raise QueryError(
+            "the filter is too large",
+            code="filter_too_large",
+            hint=f"nest at most {FILTER_DEPTH_MAX} deep and use at most {FILTER_NODES_MAX} filters",
+            field=at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A view as it stands in FROM: its name, columns and alias."""
+
+    view: str
+    columns: Sequence[Column]
+    alias: Sql
+
+    def column(self, name: str, *, at: str) -> Column:
+        """The column, or QueryError `unknown_column`."""
+        return find_column(name, self.columns, view=self.view, field=at)
+
+
+def where_sql(where: Filter | None, rows: Rows, scope: FilterScope, *, at: str = "where") -> Sql:
+    """` WHERE …` that keeps the rows for which the filter is true; empty without a filter."""
+    if where is None:
+        return EMPTY
+    return compose(" WHERE {}", filter_truth(where, rows, scope, at=at, depth=1).holds)
+
+
+def filter_truth(where: Filter, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
+    """The conditions of the filter; `at` is its path in the query."""
+    scope.enter(depth, at=at)
+    if isinstance(where, Compare):
+        column = rows.column(where.column, at=f"{at}.column")
+        return compare_truth(where, column, rows.alias, field=at)
+    if isinstance(where, InQuery):
+        return _in_query(where, rows, scope, at=at, depth=depth)
+    if isinstance(where, Not):
+        return filter_truth(where.not_, rows, scope, at=f"{at}.not", depth=depth + 1).negated()
+    key, parts = ("all_of", where.all_of) if isinstance(where, AllOf) else ("any_of", where.any_of)
+    truths = [
+        filter_truth(part, rows, scope, at=f"{at}.{key}[{position}]", depth=depth + 1)
+        for position, part in enumerate(parts)
+    ]
+    return all_truth(truths) if isinstance(where, AllOf) else any_truth(truths)
+
+
+def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
+    own = rows.column(where.column, at=f"{at}.column")
+    other = Rows(
+        where.query.view,
+        find_view(where.query.view, scope.catalogue, field=f"{at}.query.view"),
+        scope.alias(),
+    )
+    theirs = other.column(where.query.column, at=f"{at}.query.column")
+    _check_joinable(own, theirs, at=at)
+    inner = EMPTY
+    if where.query.where is not None:
+        place = f"{at}.query.where"
+        found = filter_truth(where.query.where, other, scope, at=place, depth=depth + 1)
+        inner = compose(" AND {}", found.holds)
+    exists = _exists(where, own, theirs, rows=rows, other=other, inner=inner, scope=scope)
+    stored = value_sql(rows.alias, own)
+    truth = Truth(exists, compose("({} IS NOT NULL AND NOT {})", stored, exists))
+    return truth if where.op == "in" else truth.negated()
+
+
+def _exists(
+    where: InQuery,
+    own: Column,
+    theirs: Column,
+    *,
+    rows: Rows,
+    other: Rows,
+    inner: Sql,
+    scope: FilterScope,
+) -> Sql:
+    relation = scope.relations(other.view)
+    if where.query.min_rows == 1:
+        return compose(
+            "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})",
+            relation=relation,
+            alias=other.alias,
+            theirs=value_sql(other.alias, theirs),
+            own=value_sql(rows.alias, own),
+            inner=inner,
+        )
+    return compose(
+        "EXISTS (SELECT 1 FROM (SELECT {theirs} AS v FROM {relation} AS {alias}"
+        " WHERE {theirs} IS NOT NULL{inner} GROUP BY 1 HAVING count(*) >= {least}) AS {group}"
+        " WHERE {group}.v = {own})",
+        relation=relation,
+        alias=other.alias,
+        theirs=value_sql(other.alias, theirs),
+        own=value_sql(rows.alias, own),
+        inner=inner,
+        least=param(where.query.min_rows, "bigint"),
+        group=scope.alias(),
+    )
+
+
+def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:
+    joinable = ("text", "integer", "decimal", "time")
+    kinds = (kind_of(own), kind_of(theirs))
+    if kinds[0] == kinds[1] and kinds[0] in joinable:
+        return
+    raise QueryError(
+        f'column "{own.name}" ({kinds[0]}) cannot be matched with column '
+        f'"{theirs.name}" ({kinds[1]})',
+        code="column_mismatch",
+        hint="match two columns of the same kind, such as id and patient_id",
+        field=f"{at}.query.column",
+    )
+
+
+def views_of(query: Query) -> tuple[str, ...]:
+    """The names of all views the query reads, its own first, each once."""
+    names = [query.view, *(_views_in(query.where) if query.where else ())]
+    return tuple(dict.fromkeys(names))
+
+
+def _views_in(where: Filter) -> Iterator[str]:
+    pending: list[Filter] = [where]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, AllOf):
+            pending.extend(node.all_of)
+        elif isinstance(node, AnyOf):
+            pending.extend(node.any_of)
+        elif isinstance(node, Not):
+            pending.append(node.not_)
+        elif isinstance(node, InQuery):
+            yield node.query.view
+            if node.query.where is not None:
+                pending.append(node.query.where)

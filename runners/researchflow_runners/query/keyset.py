@@ -1,0 +1,47 @@
+"""The total order of an answer, and the rows that come after a given one in it.
+
+The sort keys of a row are the columns `k0`, `k1`, … of the statement that gives the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One expression of the total order; missing values come last in either direction."""
+
+    sql: Sql
+    pg_type: str
+    descending: bool = False
+
+
+def order_sql(keys: Sequence[SortKey]) -> Sql:
+    """` ORDER BY …`; empty without keys, as for the one row of an ungrouped aggregate."""
+    if not keys:
+        return EMPTY
+    directions = ("DESC" if key.descending else "ASC" for key in keys)
+    ordered = (f"k{number} {way} NULLS LAST" for number, way in enumerate(directions))
+    return fixed(" ORDER BY " + ", ".join(ordered))
+
+
+def after_sql(keys: Sequence[SortKey], values: tuple[Any, ...]) -> Sql:
+    """The rows that come after the one with these keys; nothing comes after a missing value."""
+    alternatives: list[Sql] = []
+    equal: list[Sql] = []
+    for number, (key, value) in enumerate(zip(keys, values, strict=True)):
+        name = fixed(f"k{number}")
+        if value is None:
+            equal.append(compose("{} IS NULL", name))
+            continue
+        constant = param(value, key.pg_type)
+        sign = fixed("<" if key.descending else ">")
+        beyond = compose("({} {} {} OR {} IS NULL)", name, sign, constant, name)
+        alternatives.append(compose("({})", join(" AND ", [*equal, beyond])))
+        equal.append(compose("{} = {}", name, constant))
+    return compose("({})", join(" OR ", alternatives)) if alternatives else fixed("false")

@@ -1,0 +1,191 @@
+"""The columns a query shows: how each is computed and how it sorts.
+
+Dates, dateTimes and instants sort by the period they mean (begin, then end) and then by their
+text; `min` and `max` give the text of the first and the last value in that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import TypeAlias
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.errors import QueryError
+from researchflow_runners.query.columns import (
+    AnswerColumn,
+    answer_column,
+    high_sql,
+    kind_of,
+    low_sql,
+    value_sql,
+)
+from researchflow_runners.query.filters import Rows
+from researchflow_runners.query.model import AgeGroup, Aggregate
+from researchflow_runners.sql import Sql, compose, fixed, param
+
+#: An expression that is sorted by, and its PostgreSQL type.
+Key: TypeAlias = tuple[Sql, str]
+
+BRACKET_YEARS_MAX = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One column of the answer; without `keys` it cannot be sorted or grouped by."""
+
+    column: AnswerColumn
+    shown: Sql
+    keys: tuple[Key, ...]
+
+
+def column_output(column: Column, rows: Rows) -> Output:
+    """A column of the view as it is."""
+    shown = value_sql(rows.alias, column)
+    return Output(answer_column(column), shown, _column_keys(column, rows.alias))
+
+
+def _column_keys(column: Column, alias: Sql) -> tuple[Key, ...]:
+    kind = kind_of(column)
+    own = (value_sql(alias, column), column.pg_type)
+    if kind == "opaque":
+        return ()
+    if kind != "period":
+        return (own,)
+    return (
+        (low_sql(alias, column), "timestamptz"),
+        (high_sql(alias, column), "timestamptz"),
+        own,
+    )
+
+
+def age_output(group: AgeGroup, rows: Rows, *, on: date, at: str) -> Output:
+    """The age bracket, in whole years on the day `on`, of a date column.
+
+    Missing when the date is missing, or when it is partial and may fall into two brackets.
+    """
+    column = rows.column(group.column, at=f"{at}.column")
+    if kind_of(column) != "period":
+        raise QueryError(
+            f'column "{column.name}" is not a date, so it has no age',
+            code="aggregate_type",
+            hint="group by the age of a date column such as birth_date",
+            field=f"{at}.column",
+        )
+    bounds = group.age_brackets
+    if bounds != sorted(set(bounds)) or not 0 <= bounds[0] <= bounds[-1] <= BRACKET_YEARS_MAX:
+        raise QueryError(
+            "age brackets are not ascending whole years",
+            code="value_type",
+            hint=f"give ascending lower bounds from 0 to {BRACKET_YEARS_MAX}, such as [18, 40, 65]",
+            field=f"{at}.age_brackets",
+        )
+    oldest = low_sql(rows.alias, column)
+    youngest = compose("({} - interval '1 microsecond')", high_sql(rows.alias, column))
+    number = compose(
+        "CASE WHEN {a} = {b} THEN {a} END",
+        a=_bracket(oldest, bounds, on),
+        b=_bracket(youngest, bounds, on),
+    )
+    shown = compose("({})[{} + 1]", param(_labels(bounds), "text[]"), number)
+    described = AnswerColumn(
+        name=f"{column.name}_age",
+        type="string",
+        description=f"Age bracket in whole years on {on.isoformat()}",
+    )
+    return Output(described, shown, ((number, "integer"),))
+
+
+def _bracket(born: Sql, bounds: list[int], on: date) -> Sql:
+    return compose(
+        "width_bucket(extract(year FROM age({}, ({} AT TIME ZONE 'UTC')::date))::integer, {})",
+        param(on, "date"),
+        born,
+        param(bounds, "integer[]"),
+    )
+
+
+def _labels(bounds: list[int]) -> list[str]:
+    spans = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(bounds)]
+    return [f"under {bounds[0]}", *spans, f"{bounds[-1]}+"]
+
+
+def aggregate_output(aggregate: Aggregate, rows: Rows, *, at: str) -> Output:
+    """One aggregate over the rows of a group."""
+    if aggregate.column is None:
+        if aggregate.fn == "count":
+            return _counted(aggregate, fixed("count(*)"))
+        raise QueryError(
+            f'aggregate "{aggregate.fn}" needs a column',
+            code="column_missing",
+            hint="name the column to aggregate; only count goes without",
+            field=f"{at}.column",
+        )
+    column = rows.column(aggregate.column, at=f"{at}.column")
+    stored = value_sql(rows.alias, column)
+    if aggregate.fn == "count":
+        return _counted(aggregate, compose("count({})", stored))
+    if aggregate.fn == "count_distinct":
+        return _counted(aggregate, compose("count(DISTINCT {})", stored))
+    _check_aggregate(aggregate, column, at=at)
+    if aggregate.fn in ("min", "max"):
+        return _extreme(aggregate, column, rows.alias)
+    return _numeric(aggregate, column, stored)
+
+
+def _check_aggregate(aggregate: Aggregate, column: Column, *, at: str) -> None:
+    numbers, ordered = ("integer", "decimal"), ("integer", "decimal", "period", "time")
+    allowed = ordered if aggregate.fn in ("min", "max") else numbers
+    if kind_of(column) in allowed:
+        return
+    raise QueryError(
+        f'aggregate "{aggregate.fn}" does not apply to column "{column.name}"',
+        code="aggregate_type",
+        hint=f"it takes a column of kind {' or '.join(allowed)}; count and count_distinct take any",
+        field=f"{at}.fn",
+        allowed=("count", "count_distinct"),
+    )
+
+
+def _counted(aggregate: Aggregate, shown: Sql) -> Output:
+    return Output(AnswerColumn(aggregate.output_name, "integer"), shown, ((shown, "bigint"),))
+
+
+def _numeric(aggregate: Aggregate, column: Column, stored: Sql) -> Output:
+    exact = compose("{}::numeric", stored)
+    if aggregate.fn == "avg":
+        shown = compose("avg({})", exact)
+        return Output(AnswerColumn(aggregate.output_name, "decimal"), shown, ((shown, "numeric"),))
+    shown = compose("sum({})", exact)
+    fhir_type = "decimal" if kind_of(column) == "decimal" else "integer"
+    return Output(AnswerColumn(aggregate.output_name, fhir_type), shown, ((shown, "numeric"),))
+
+
+def _extreme(aggregate: Aggregate, column: Column, alias: Sql) -> Output:
+    described = AnswerColumn(
+        aggregate.output_name, column.fhir_type, description=column.description
+    )
+    function = fixed(aggregate.fn)
+    stored = value_sql(alias, column)
+    if kind_of(column) != "period":
+        shown = compose("{}({})", function, stored)
+        return Output(described, shown, ((shown, column.pg_type),))
+    low, high = low_sql(alias, column), high_sql(alias, column)
+    # Arrays compare element by element, so one pass finds the text that goes with the bound.
+    found = compose(
+        "({function}(ARRAY[{low}, {high}, {stored}]) FILTER (WHERE {plain} IS NOT NULL))",
+        function=function,
+        low=_sortable(low),
+        high=_sortable(high),
+        stored=stored,
+        plain=low,
+    )
+    shown = compose("{}[3]", found)
+    return Output(
+        described, shown, tuple((compose(f"{{}}[{n}]", found), "text") for n in (1, 2, 3))
+    )
+
+
+def _sortable(instant: Sql) -> Sql:
+    return compose("to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')", instant)

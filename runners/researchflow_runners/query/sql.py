@@ -1,0 +1,262 @@
+"""A query as one SQL statement over the relations the serving layer chose.
+
+A relation gives a view's hidden columns, its physical columns and `_layer` ('batch' or 'speed').
+The statement's rows are in a total order: the order asked for, missing values last in either
+direction, then for rows `_id` and `_ord`, for groups the grouped columns. Each row carries its
+sort keys, so that the next page begins exactly after the last row of this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from researchflow_runners.errors import QueryError
+from researchflow_runners.naming import nearest
+from researchflow_runners.query.columns import AnswerColumn, Catalogue, find_view
+from researchflow_runners.query.filters import FilterScope, Relations, Rows, where_sql
+from researchflow_runners.query.keyset import SortKey, after_sql, order_sql
+from researchflow_runners.query.model import AgeGroup, Aggregate, Query
+from researchflow_runners.query.outputs import (
+    Key,
+    Output,
+    age_output,
+    aggregate_output,
+    column_output,
+)
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
+
+_ROW_KEYS = ('_id COLLATE "C"', "_ord")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The rows of one answer; `last_keys` continues after them, None when nothing follows.
+
+    `from_speed` counts the rows that came from the speed layer: of this page when the query asks
+    for rows, of all groups when it asks for groups.
+    """
+
+    rows: tuple[tuple[Any, ...], ...]
+    last_keys: tuple[Any, ...] | None
+    from_speed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL whose rows are the answer's columns, then the sort keys, then `from_speed`."""
+
+    sql: Sql
+    columns: tuple[AnswerColumn, ...]
+    key_types: tuple[str, ...]
+    limit: int
+    grouped: bool
+
+    def page(self, records: Sequence[Sequence[Any]]) -> Page:
+        """The answer's rows out of at most limit + 1 records."""
+        width = len(self.columns)
+        kept = records[: self.limit]
+        last: tuple[Any, ...] | None = None
+        if len(records) > self.limit:
+            last = tuple(kept[-1][width : width + len(self.key_types)])
+        counts = [record[width + len(self.key_types)] for record in kept]
+        from_speed = max(counts, default=0) if self.grouped else sum(counts)
+        return Page(tuple(tuple(record[:width]) for record in kept), last, int(from_speed))
+
+
+def build_statement(
+    query: Query,
+    catalogue: Catalogue,
+    relations: Relations,
+    *,
+    on: date,
+    after: tuple[Any, ...] | None = None,
+) -> Statement:
+    """The statement of the query; `on` is the day ages are told for, `after` a page's last keys.
+
+    Raises QueryError for everything the query gets wrong, with its path in `field`.
+    """
+    scope = FilterScope(catalogue, relations)
+    rows = Rows(query.view, find_view(query.view, catalogue, field="view"), scope.alias())
+    if query.group_by or query.aggregates:
+        return _groups(query, rows, scope, on=on, after=after)
+    return _rows(query, rows, scope, after=after)
+
+
+def build_count(query: Query, catalogue: Catalogue, relation: Sql, relations: Relations) -> Sql:
+    """The number of rows of `relation`, shaped as the query's view, that satisfy its filter."""
+    scope = FilterScope(catalogue, relations)
+    rows = Rows(query.view, find_view(query.view, catalogue, field="view"), scope.alias())
+    where = where_sql(query.where, rows, scope)
+    return compose("SELECT count(*) FROM {} AS {}{}", relation, rows.alias, where)
+
+
+def _rows(
+    query: Query, rows: Rows, scope: FilterScope, *, after: tuple[Any, ...] | None
+) -> Statement:
+    outputs = [column_output(column, rows) for column in _chosen(query, rows)]
+    _check_names(outputs, at="columns")
+    hidden = [
+        SortKey(compose("{}.{}", rows.alias, fixed(name)), pg_type)
+        for name, pg_type in zip(_ROW_KEYS, ("text", "integer"), strict=True)
+    ]
+    keys = [*_ordered(query, outputs), *hidden]
+    inner = compose(
+        "SELECT {columns}, ({alias}._layer = 'speed')::integer AS from_speed"
+        " FROM {relation} AS {alias}{where}",
+        columns=_select_list(outputs, keys),
+        alias=rows.alias,
+        relation=scope.relations(query.view),
+        where=where_sql(query.where, rows, scope),
+    )
+    return _statement(query, inner, outputs, keys, after=after, grouped=False)
+
+
+def _chosen(query: Query, rows: Rows) -> list[Any]:
+    if query.columns is None:
+        return list(rows.columns)
+    if not query.columns:
+        raise QueryError(
+            "no columns are chosen",
+            code="column_missing",
+            hint="name at least one column, or leave columns out for all",
+            field="columns",
+            allowed=[column.name for column in rows.columns],
+        )
+    return [
+        rows.column(name, at=f"columns[{position}]") for position, name in enumerate(query.columns)
+    ]
+
+
+def _groups(
+    query: Query, rows: Rows, scope: FilterScope, *, on: date, after: tuple[Any, ...] | None
+) -> Statement:
+    if query.columns is not None:
+        raise QueryError(
+            "columns do not go together with group_by or aggregates",
+            code="columns_with_groups",
+            hint="leave columns out; the answer shows the groups and the aggregates",
+            field="columns",
+        )
+    groups = _group_outputs(query, rows, on=on)
+    wanted = query.aggregates or [Aggregate(fn="count")]
+    counted = [
+        aggregate_output(aggregate, rows, at=f"aggregates[{position}]")
+        for position, aggregate in enumerate(wanted)
+    ]
+    outputs = [*groups, *counted]
+    _check_names(outputs, at="aggregates")
+    keys = [*_ordered(query, outputs), *(_sort_key(key) for each in groups for key in each.keys)]
+    grouping = [key for each in groups for key, _type in each.keys]
+    inner = compose(
+        "SELECT {columns}, (sum(count(*) FILTER (WHERE {alias}._layer = 'speed')) OVER ())::bigint"
+        " AS from_speed FROM {relation} AS {alias}{where}{grouping}",
+        columns=_select_list(outputs, keys),
+        alias=rows.alias,
+        relation=scope.relations(query.view),
+        where=where_sql(query.where, rows, scope),
+        grouping=compose(" GROUP BY {}", join(", ", grouping)) if grouping else EMPTY,
+    )
+    return _statement(query, inner, outputs, keys, after=after, grouped=True)
+
+
+def _group_outputs(query: Query, rows: Rows, *, on: date) -> list[Output]:
+    outputs = []
+    for position, group in enumerate(query.group_by):
+        at = f"group_by[{position}]"
+        if isinstance(group, AgeGroup):
+            outputs.append(age_output(group, rows, on=on, at=at))
+            continue
+        output = column_output(rows.column(group, at=at), rows)
+        _check_sortable(output, at=at)
+        outputs.append(output)
+    return outputs
+
+
+def _sort_key(key: Key, *, descending: bool = False) -> SortKey:
+    return SortKey(key[0], key[1], descending)
+
+
+def _ordered(query: Query, outputs: Sequence[Output]) -> list[SortKey]:
+    by_name = {output.column.name: output for output in outputs}
+    keys: list[SortKey] = []
+    for position, order in enumerate(query.order_by):
+        at = f"order_by[{position}].column"
+        output = by_name.get(order.column)
+        if output is None:
+            raise QueryError(
+                f'the answer has no column "{order.column}" to sort by',
+                code="unknown_column",
+                hint="sort by a column of the answer; add it to columns first",
+                field=at,
+                allowed=sorted(by_name),
+                did_you_mean=nearest(order.column, by_name),
+            )
+        _check_sortable(output, at=at)
+        keys.extend(_sort_key(key, descending=order.descending) for key in output.keys)
+    return keys
+
+
+def _check_sortable(output: Output, *, at: str) -> None:
+    if output.keys:
+        return
+    raise QueryError(
+        f'column "{output.column.name}" holds lists or elements and has no order',
+        code="operator_not_allowed",
+        hint="sort and group by single values",
+        field=at,
+    )
+
+
+def _check_names(outputs: Sequence[Output], *, at: str) -> None:
+    seen: set[str] = set()
+    for output in outputs:
+        if output.column.name in seen:
+            raise QueryError(
+                f'the answer would have two columns named "{output.column.name}"',
+                code="duplicate_column",
+                hint="ask for each column once, and give aggregates names of their own",
+                field=at,
+            )
+        seen.add(output.column.name)
+
+
+def _select_list(outputs: Sequence[Output], keys: Sequence[SortKey]) -> Sql:
+    shown = [
+        compose("{} AS {}", output.shown, fixed(f"c{number}"))
+        for number, output in enumerate(outputs)
+    ]
+    sorted_by = [
+        compose("{} AS {}", key.sql, fixed(f"k{number}")) for number, key in enumerate(keys)
+    ]
+    return join(", ", [*shown, *sorted_by])
+
+
+def _statement(
+    query: Query,
+    inner: Sql,
+    outputs: Sequence[Output],
+    keys: Sequence[SortKey],
+    *,
+    after: tuple[Any, ...] | None,
+    grouped: bool,
+) -> Statement:
+    names = [f"c{number}" for number in range(len(outputs))]
+    names += [f"k{number}" for number in range(len(keys))]
+    statement = compose(
+        "SELECT {names}, from_speed FROM ({inner}) AS answer{after}{order} LIMIT {limit}",
+        names=fixed(", ".join(names)),
+        inner=inner,
+        after=compose(" WHERE {}", after_sql(keys, after)) if after is not None else EMPTY,
+        order=order_sql(keys),
+        limit=param(query.limit + 1, "bigint"),
+    )
+    return Statement(
+        sql=statement,
+        columns=tuple(output.column for output in outputs),
+        key_types=tuple(key.pg_type for key in keys),
+        limit=query.limit,
+        grouped=grouped,
+    )
