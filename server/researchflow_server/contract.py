@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
 from researchflow_runners.query.model import (
     AgeGroup,
     Aggregate,

@@ -17,6 +17,7 @@
 | RESEARCHFLOW_QUERY_TIMEOUT_S | longest query, below 45 | 40 |
 | RESEARCHFLOW_RESULT_BYTES_MAX | largest tool result, at most 24000 | 24000 |
 | RESEARCHFLOW_POOL_MAX | PostgreSQL connections, from 4 | 10 |
+| RESEARCHFLOW_LOG_LEVEL | DEBUG, INFO, WARNING or ERROR, on stderr | WARNING |
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
 from researchflow_runners.errors import ResearchFlowError
 
 PORT_MAX = 65_535

@@ -1,0 +1,64 @@
+"""The command `researchflow`.
+
+Exit codes: 0 done; 1 the operation failed; 2 wrong usage or setting; 3 PostgreSQL, Redis or an
+embedded service cannot be reached; 4 a port cannot be listened on; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.cli.outcome import INTERRUPTED, exit_code, show_error
+from researchflow_server.cli.parser import Parser
+
+PACKAGE = "researchflow_server.cli"
+
+#: Command → what it does; the module of the same name carries its arguments. Only the module of
+#: the command given is imported, which keeps `--help` and `status` quick.
+COMMANDS = {
+    "serve": "answer MCP clients over stdio or HTTP",
+    "demo": "show the main job on a synthetic hospital",
+    "load": "fill the source from FHIR NDJSON or Bundles",
+    "refresh": "bring the views up to the source",
+    "query": "ask a view",
+    "status": "show how fresh the views are",
+    "view": "compile, run or validate a ViewDefinition",
+    "bench": "measure, and print each figure with its conditions",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(given).parse_args(given)
+    try:
+        return asyncio.run(arguments.run(arguments))
+    except ResearchFlowError as error:
+        show_error(error, as_json=getattr(arguments, "json", False))
+        return exit_code(error)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser(given: Sequence[str]) -> Parser:
+    parser = Parser(
+        prog="researchflow",
+        description="Ask a FHIR server over MCP and get a right, fresh, dated answer.",
+        epilog="example: researchflow serve --http",
+    )
+    parser.add_argument("--version", action="version", version=version("researchflow"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in given if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == chosen:
+            importlib.import_module(f"{PACKAGE}.{name}").register(command)
+    return parser

@@ -1,0 +1,44 @@
+"""How a command ends: exit codes, and errors in one line and a hint."""
+
+from __future__ import annotations
+
+import sys
+
+import orjson
+
+from researchflow_runners.errors import ResearchFlowError, ServiceError, StoreError
+
+OK = 0
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+PORT_UNAVAILABLE = 4
+INTERRUPTED = 130
+
+USAGE_CODES = frozenset({"setting_invalid", "usage"})
+PORT_CODES = frozenset({"port_in_use", "port_unavailable"})
+
+
+class UsageError(ResearchFlowError):
+    """Arguments of the command line that cannot be meant."""
+
+
+def exit_code(error: ResearchFlowError) -> int:
+    """The exit code that tells a script what to do."""
+    if isinstance(error, UsageError) or error.code in USAGE_CODES:
+        return USAGE
+    if error.code in PORT_CODES:
+        return PORT_UNAVAILABLE
+    if isinstance(error, StoreError | ServiceError):
+        return UNREACHABLE
+    return FAILED
+
+
+def show_error(error: ResearchFlowError, *, as_json: bool = False) -> None:
+    """The error on stderr: one line and a hint, or its JSON."""
+    if as_json:
+        text = orjson.dumps({"error": error.as_dict()}).decode() + "\n"
+    else:
+        guess = f' (did you mean "{error.did_you_mean}"?)' if error.did_you_mean else ""
+        text = f"error: {error.message}{guess} [{error.code}]\nhint: {error.hint}\n"
+    sys.stderr.write(text)

@@ -1,0 +1,115 @@
+"""`researchflow serve`: the tools over stdio, or over HTTP with metrics beside them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+
+from researchflow_server.app import ResearchFlowServer
+from researchflow_server.cli.outcome import OK
+from researchflow_server.cli.parser import with_example
+from researchflow_server.http import MCP_PATH, Listener, mcp_app, serve_until_stopped
+from researchflow_server.metrics.endpoint import metrics_app
+from researchflow_server.runtime import Runtime, open_runtime
+from researchflow_server.settings import Settings, read_settings
+
+
+def register(parser: ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("--http", action="store_true", help="serve HTTP instead of stdio")
+    parser.add_argument("--host", help="address of the MCP endpoint")
+    parser.add_argument("--port", type=int, help="its port; 0 takes any free one")
+    parser.add_argument("--metrics-port", type=int, help="port of /metrics and /healthz")
+    with_example(
+        parser,
+        "researchflow serve                 for a desktop client that starts it",
+        "researchflow serve --http          for clients that connect",
+    )
+    parser.set_defaults(run=run)
+
+
+async def run(arguments: Namespace) -> int:
+    """Serves until the client leaves or a signal comes."""
+    settings = read_settings(
+        http_host=arguments.host,
+        http_port=arguments.port,
+        metrics_port=arguments.metrics_port,
+    )
+    # stdout belongs to the protocol on stdio; logs go to stderr on both transports.
+    logging.basicConfig(
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    async with open_runtime(settings, background=True) as runtime:
+        server = ResearchFlowServer(runtime)
+        if arguments.http:
+            await _serve_http(server, runtime)
+        else:
+            await server.run_stdio_async()
+    return OK
+
+
+async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
+    settings = runtime.settings
+    metrics = metrics_app(runtime.metrics.registry, lambda: runtime.metrics.snapshot)
+    with ExitStack() as open_ports:
+        tools = open_ports.enter_context(
+            Listener(
+                mcp_app(server, settings),
+                host=settings.http_host,
+                port=settings.http_port,
+                variable="RESEARCHFLOW_HTTP_PORT",
+            )
+        )
+        beside = open_ports.enter_context(
+            Listener(
+                metrics,
+                host=settings.metrics_host,
+                port=settings.metrics_port,
+                variable="RESEARCHFLOW_METRICS_PORT",
+            )
+        )
+        sys.stdout.write(greeting(settings, tools_port=tools.port, metrics_port=beside.port))
+        sys.stdout.flush()
+        await serve_until_stopped([tools, beside])
+
+
+def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:
+    """Where the server is and how clients are told about it."""
+    url = f"http://{_authority(settings.http_host, tools_port)}{MCP_PATH}"
+    metrics_url = f"http://{_authority(settings.metrics_host, metrics_port)}/metrics"
+    desktop = {
+        "mcpServers": {
+            "researchflow": {
+                "command": _command(),
+                "args": ["serve"],
+                "env": {"RESEARCHFLOW_HOME": str(settings.home)},
+            }
+        }
+    }
+    lines = [
+        f"MCP endpoint   {url}",
+        f"metrics        {metrics_url}",
+        "",
+        "Claude Code:",
+        f"  claude mcp add --transport http researchflow {url}",
+        "",
+        "Claude Desktop (claude_desktop_config.json), starts a server of its own on the same data:",
+        *("  " + line for line in json.dumps(desktop, indent=2).splitlines()),
+    ]
+    if settings.http_host not in ("127.0.0.1", "localhost", "::1"):
+        lines += ["", "warning: anyone who reaches this address can read all views."]
+    return "\n".join(lines) + "\n"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _command() -> str:
+    """The command as a client that knows no PATH of ours must call it."""
+    return sys.argv[0] if sys.argv[0].startswith("/") else "researchflow"

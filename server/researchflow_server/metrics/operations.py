@@ -1,0 +1,44 @@
+"""Latency of MCP messages under OpenTelemetry's name for it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Histogram
+
+BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+LABELS = (
+    "mcp_method_name",
+    "gen_ai_tool_name",
+    "error_type",
+    "network_transport",
+    "mcp_protocol_version",
+)
+
+
+class OperationLatency:
+    """A histogram of every MCP message the server answered."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._histogram = Histogram(
+            "mcp_server_operation_duration_seconds",
+            "Duration of MCP messages by method, tool, error code, transport and protocol.",
+            LABELS,
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+
+    def observe(
+        self, method: str, tool: str, error: str, transport: str, version: str, seconds: float
+    ) -> None:
+        """Counts one message; every label must come from a closed set."""
+        self._histogram.labels(method, tool, error, transport, version).observe(seconds)
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        """How many tool calls ended how: (tool, error code or "") → count."""
+        counts: dict[tuple[str, str], int] = {}
+        for family in self._histogram.collect():
+            for sample in family.samples:
+                if not sample.name.endswith("_count") or not sample.labels["gen_ai_tool_name"]:
+                    continue
+                key = (sample.labels["gen_ai_tool_name"], sample.labels["error_type"])
+                counts[key] = counts.get(key, 0) + int(sample.value)
+        return counts

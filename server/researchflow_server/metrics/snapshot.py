@@ -1,0 +1,132 @@
+"""What PostgreSQL's bookkeeping says about freshness, overlay and refreshes, at one instant.
+
+A background task reads it, so that neither a scrape nor a tool call waits for the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from researchflow_runners.errors import StoreError
+from researchflow_runners.speed.redis_client import RedisClient
+from researchflow_runners.store.database import Database
+
+#: Upper bounds of the refresh durations, seconds.
+REFRESH_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+SNAPSHOT_TIMEOUT_S = 10.0
+
+
+def _sql(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+_VIEWS = _sql("views.sql")
+_OVERLAY = _sql("overlay.sql")
+_REFRESH = _sql("refresh.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """Freshness of one published view; None is unknown, never zero."""
+
+    view: str
+    resource_type: str
+    anchor: int | None
+    data_as_of: datetime | None
+    checked_at: datetime | None
+    pending: int | None
+    oldest_pending_at: datetime | None
+    dead_letters: int
+
+    def staleness_s(self, now: datetime) -> float | None:
+        """Seconds since the oldest change that waits; 0 when none does, None when unknown."""
+        if self.pending == 0:
+            return 0.0
+        if self.oldest_pending_at is None:
+            return None
+        return max(0.0, round((now - self.oldest_pending_at).total_seconds(), 3))
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayState:
+    """How many changes of one type count now, by origin."""
+
+    resource_type: str
+    origin: str
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshState:
+    """All finished refreshes; `bucket_counts` has one more entry than REFRESH_BUCKETS_S."""
+
+    published: int
+    failed: int
+    changed: int
+    seconds: float
+    bucket_counts: tuple[int, ...]
+    last_success_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything of one look; without a warehouse there is nothing to tell but that.
+
+    `taken_at` is the database's clock where it answered, `seen_at` always the host's.
+    """
+
+    taken_at: datetime
+    seen_at: datetime
+    warehouse_up: bool
+    redis_up: bool
+    views: tuple[ViewState, ...] = ()
+    overlay: tuple[OverlayState, ...] = ()
+    refresh: RefreshState | None = None
+
+
+async def take_snapshot(database: Database, redis: RedisClient) -> Snapshot:
+    """A new look at both stores; a store that does not answer is down, not an error."""
+    redis_up = await redis.is_up()
+    try:
+        return await _look(database, redis_up)
+    except StoreError:
+        now = datetime.now(UTC)
+        return Snapshot(taken_at=now, seen_at=now, warehouse_up=False, redis_up=redis_up)
+
+
+async def _look(database: Database, redis_up: bool) -> Snapshot:
+    async with database.transaction(
+        isolation="repeatable read", readonly=True, statement_timeout_s=SNAPSHOT_TIMEOUT_S
+    ) as session:
+        taken_at = await session.fetchval("SELECT now()")
+        views = await session.fetch(_VIEWS)
+        overlay = await session.fetch(_OVERLAY)
+        refreshes = await session.fetch(_REFRESH, list(REFRESH_BUCKETS_S))
+    return Snapshot(
+        taken_at=taken_at,
+        seen_at=datetime.now(UTC),
+        warehouse_up=True,
+        redis_up=redis_up,
+        views=tuple(ViewState(*row.values()) for row in views),
+        overlay=tuple(OverlayState(*row.values()) for row in overlay),
+        refresh=_refresh_state(refreshes),
+    )
+
+
+def _refresh_state(rows: Sequence[Any]) -> RefreshState:
+    counts = [0] * (len(REFRESH_BUCKETS_S) + 1)
+    for row in rows:
+        counts[row["bucket"]] += row["runs"]
+    published = [row for row in rows if row["outcome"] == "published"]
+    return RefreshState(
+        published=sum(row["runs"] for row in published),
+        failed=sum(row["runs"] for row in rows if row["outcome"] == "failed"),
+        changed=sum(row["changed"] for row in rows),
+        seconds=sum(row["seconds"] for row in rows),
+        bucket_counts=tuple(counts),
+        last_success_at=max((row["last_at"] for row in published), default=None),
+    )

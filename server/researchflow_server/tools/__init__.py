@@ -1,0 +1,22 @@
+"""The tools, in the order in which a caller needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from researchflow_server.tools.cache_resources import CACHE_RESOURCES
+from researchflow_server.tools.describe_view import DESCRIBE_VIEW
+from researchflow_server.tools.get_statistics import GET_STATISTICS
+from researchflow_server.tools.list_views import LIST_VIEWS
+from researchflow_server.tools.query_view import QUERY_VIEW
+from researchflow_server.tools.refresh_views import REFRESH_VIEWS
+from researchflow_server.tools.spec import ToolSpec
+
+TOOLS: tuple[ToolSpec[Any], ...] = (
+    LIST_VIEWS,
+    DESCRIBE_VIEW,
+    QUERY_VIEW,
+    CACHE_RESOURCES,
+    REFRESH_VIEWS,
+    GET_STATISTICS,
+)

@@ -1,0 +1,172 @@
+"""A call's arguments as a typed model, or an error that names the argument and the nearest name.
+
+The SDK drops unknown arguments silently, so the tools validate the raw arguments themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from researchflow_runners.errors import QueryError
+from researchflow_runners.naming import nearest
+
+InputT = TypeVar("InputT", bound=BaseModel)
+ECHO_MAX = 60
+
+
+def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: str) -> InputT:
+    """The arguments as `model`.
+
+    Raises QueryError `unknown_argument`, `missing_argument` or `invalid_argument`; `field` is the
+    dotted path of the argument at fault.
+    """
+    try:
+        return model.model_validate(_unquoted(model, arguments))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise _argument_error(model, details, tool=tool) from None
+    except RecursionError:
+        raise QueryError(
+            f'the arguments of "{tool}" are nested too deeply',
+            code="invalid_argument",
+            hint="flatten the filter: all_of and any_of take lists",
+        ) from None
+
+
+def _unquoted(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects and lists that a client sent as JSON text, as some do, become what they mean."""
+    return {
+        name: _parsed(value) if _takes_no_text(model, name) else value
+        for name, value in arguments.items()
+    }
+
+
+def _takes_no_text(model: type[BaseModel], name: str) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and str not in _leaves(field.annotation)
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The alternatives of a type, without looking into containers."""
+    if get_origin(annotation) in (list, dict, tuple, Literal) or isinstance(annotation, type):
+        return {annotation}
+    return set().union(*(_leaves(part) for part in get_args(annotation)))
+
+
+def _most_telling(details: Sequence[ErrorDetails]) -> ErrorDetails:
+    """A misspelt name first, since it causes the missing one; then what lies deepest."""
+    rank = {"extra_forbidden": 2, "missing": 1}
+    return max(details, key=lambda detail: (rank.get(detail["type"], 0), len(detail["loc"])))
+
+
+def _argument_error(
+    model: type[BaseModel], details: Sequence[ErrorDetails], *, tool: str
+) -> QueryError:
+    detail = _most_telling(details)
+    path = _readable(detail["loc"])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return _unknown_argument(model, detail, path=path, tool=tool)
+    if kind == "missing":
+        return QueryError(
+            f'"{tool}" needs the argument "{path}"',
+            code="missing_argument",
+            field=path,
+            hint=f'call again with "{path}"',
+        )
+    if kind == "literal_error":
+        return _not_a_choice(detail, path=path)
+    alternatives = [other for other in details if _readable(other["loc"]) == path]
+    reason = _plain(detail) if len(alternatives) == 1 else "none of the types it may have fits"
+    return QueryError(
+        f'the argument "{path}" is not valid: {reason}',
+        code="invalid_argument",
+        field=path or None,
+        hint="correct the argument; the tool's input schema lists what it takes",
+    )
+
+
+def _unknown_argument(
+    model: type[BaseModel], detail: ErrorDetails, *, path: str, tool: str
+) -> QueryError:
+    name = str(detail["loc"][-1])
+    owner = _model_at(model, detail["loc"][:-1])
+    allowed = [field.alias or known for known, field in owner.model_fields.items()]
+    guess = nearest(name, allowed)
+    return QueryError(
+        f'"{tool}" has no argument "{path[:ECHO_MAX]}"',
+        code="unknown_argument",
+        field=path[:ECHO_MAX],
+        allowed=allowed,
+        did_you_mean=guess,
+        hint=f'use "{guess}"' if guess else "use one of the allowed names; nothing was run",
+    )
+
+
+def _not_a_choice(detail: ErrorDetails, *, path: str) -> QueryError:
+    expected = str(detail.get("ctx", {}).get("expected", ""))
+    allowed = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
+    given = str(detail["input"])[:ECHO_MAX]
+    guess = nearest(given, allowed)
+    return QueryError(
+        f'"{given}" is not a value of "{path}"',
+        code="invalid_argument",
+        field=path,
+        allowed=allowed,
+        did_you_mean=guess,
+        hint=f'use "{guess}"' if guess else "use one of the allowed values",
+    )
+
+
+def _plain(detail: ErrorDetails) -> str:
+    """Pydantic's words without the value, which is the caller's data."""
+    if detail["type"] in ("union_tag_invalid", "model_type", "model_attributes_type"):
+        return "an object is expected"
+    return detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def _readable(location: tuple[int | str, ...]) -> str:
+    """`where.all_of.0.column`: without the class names that pydantic puts between."""
+    return ".".join(str(part) for part in location if not _is_type_name(part))
+
+
+def _is_type_name(part: int | str) -> bool:
+    if not isinstance(part, str):
+        return False
+    return part[:1].isupper() or part in ("str", "int", "float", "bool", "datetime") or "[" in part
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that owns a location, found through field annotations and union tags."""
+    owner = model
+    candidates: dict[str, type[BaseModel]] = {}
+    for part in location:
+        if isinstance(part, str) and part in candidates:
+            owner = candidates[part]
+            continue
+        names = {field.alias or name: field for name, field in owner.model_fields.items()}
+        if isinstance(part, str) and part in names:
+            found = _models_in(names[part].annotation)
+            candidates = {found_model.__name__: found_model for found_model in found}
+            owner = found[0] if len(found) == 1 else owner
+    return owner
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in get_args(annotation) for model in _models_in(part)]

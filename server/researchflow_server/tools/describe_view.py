@@ -1,0 +1,78 @@
+"""A view's columns: names, types, meaning and code systems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_types import ToolAnnotations
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import QueryError
+from researchflow_runners.query.columns import find_view
+from researchflow_runners.sql import fixed
+from researchflow_server import contract
+from researchflow_server.contract import DescribeViewInput
+from researchflow_server.tools.result import dumped, plain
+from researchflow_server.tools.spec import Call, ToolSpec
+
+COLUMNS = ("column", "type", "list", "description", "system")
+#: Where the shown SQL reads its resources; the layers put their own relation there.
+SHOWN_SOURCE = fixed("resources")
+
+
+async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
+    """The description; QueryError `unknown_view` names the nearest view."""
+    views = call.runtime.views
+    find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
+    view = views[arguments.view]
+    snapshot = await call.runtime.fresh_snapshot()
+    state = next((state for state in snapshot.views if state.view == view.name), None)
+    payload = {
+        "view": view.name,
+        "resource": view.resource,
+        "description": view.definition.get("description") or view.definition.get("title"),
+        "rows_per_resource": "many" if view.fans_out else "one",
+        "columns": list(COLUMNS),
+        "rows": [
+            [column.name, column.fhir_type, column.collection, column.description, column.system]
+            for column in view.columns
+        ],
+        "materialized": state is not None,
+        "anchor": state.anchor if state else None,
+        "data_as_of": state.data_as_of if state else None,
+        "pending": state.pending if state else None,
+        "dead_letters": state.dead_letters if state else None,
+        **_shown(view, arguments.show),
+    }
+    _check_size(payload, call.bytes_max)
+    return payload
+
+
+def _shown(view: CompiledView, show: str) -> dict[str, Any]:
+    if show == "definition":
+        return {"definition": view.definition}
+    if show == "sql":
+        text, values = view.select(SHOWN_SOURCE).render()
+        return {"sql": text, "parameters": values}
+    return {}
+
+
+def _check_size(payload: dict[str, Any], bytes_max: int) -> None:
+    if len(dumped(plain(payload))) > bytes_max:
+        raise QueryError(
+            f'what "show" asks of view "{payload["view"]}" is larger than a tool result may be',
+            code="result_too_large",
+            field="show",
+            hint="use `researchflow view compile` on the command line",
+        )
+
+
+DESCRIBE_VIEW = ToolSpec(
+    name=contract.DESCRIBE_VIEW,
+    title="Describe a view",
+    description="A view's columns with FHIR type, meaning and code system; on request its "
+    "ViewDefinition or its SQL.",
+    arguments=DescribeViewInput,
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    run=run,
+)

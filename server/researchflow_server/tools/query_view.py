@@ -1,0 +1,88 @@
+"""A dated answer to a typed question."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mcp_types import ToolAnnotations
+
+from researchflow_runners.errors import StoreError
+from researchflow_runners.hybrid.result import Answer
+from researchflow_runners.query.model import Query
+from researchflow_server import contract
+from researchflow_server.tools.budget import rows_that_fit
+from researchflow_server.tools.spec import Call, ToolSpec
+
+#: Rows may change between the answer that was too large and the one that fits.
+FIT_ATTEMPTS_MAX = 4
+
+
+async def run(call: Call, arguments: Query) -> dict[str, Any]:
+    """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut.
+
+    A cut answer is asked again with as many rows as fit, so that the runner itself makes the
+    cursor, and rows and date are of one snapshot.
+    """
+    asked = arguments
+    for _attempt in range(FIT_ATTEMPTS_MAX):
+        answer = await call.runtime.hybrid.query(asked)
+        payload = answer_payload(answer)
+        if asked.limit < arguments.limit:
+            payload["warnings"].append(
+                f"cut to {len(answer.rows)} rows to stay within {call.bytes_max} bytes; "
+                "go on with next_cursor, or ask for fewer columns"
+            )
+        kept = rows_that_fit(payload, bytes_max=call.bytes_max)
+        if kept == len(answer.rows):
+            return payload
+        asked = arguments.model_copy(update={"limit": kept})
+    raise StoreError(
+        "the rows changed faster than an answer that fits could be made",
+        code="answer_unstable",
+        hint="try again, or lower the limit",
+        field="limit",
+    )
+
+
+def answer_payload(answer: Answer) -> dict[str, Any]:
+    """The answer in the shape of contract.QueryViewOutput."""
+    warnings = []
+    if answer.missing_resources:
+        warnings.append(
+            f"{answer.missing_resources} resources could not be computed and are missing"
+        )
+    if answer.speed.provisional:
+        warnings.append(
+            f"{answer.speed.provisional} waiting changes are known only from their writer"
+        )
+    return {
+        "columns": [column.name for column in answer.columns],
+        "types": [f"{column.type}[]" if column.list else column.type for column in answer.columns],
+        "rows": [list(row) for row in answer.rows],
+        "row_count": answer.row_count,
+        "truncated": answer.truncated,
+        "next_cursor": answer.next_cursor,
+        "freshness": answer.freshness,
+        "anchor": answer.anchor,
+        "data_as_of": answer.data_as_of,
+        "route": answer.route,
+        "computed_at": answer.computed_at,
+        "age_s": answer.age_s,
+        "staleness_s": answer.staleness_s,
+        "pending": answer.pending,
+        "speed": asdict(answer.speed),
+        "degradations": [asdict(degradation) for degradation in answer.degradations],
+        "warnings": warnings,
+    }
+
+
+QUERY_VIEW = ToolSpec(
+    name=contract.QUERY_VIEW,
+    title="Query a view",
+    description="Rows, counts and other aggregates of a view, filtered, over one or several "
+    "views. The answer is dated and says what the speed layer added. Counts first, then rows.",
+    arguments=Query,
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    run=run,
+)

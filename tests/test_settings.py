@@ -1,0 +1,89 @@
+"""Settings: where they come from, and what a wrong one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from researchflow_server.settings import (
+    VARIABLES,
+    SettingsError,
+    child_environment,
+    read_settings,
+)
+
+
+def test_nothing_set_gives_embedded_services_in_the_users_data_directory() -> None:
+    settings = read_settings({"XDG_DATA_HOME": "/data"})
+    assert settings.home == Path("/data/researchflow")
+    assert settings.database_url is None
+    assert settings.redis_url is None
+    assert settings.use_speed_layer is True
+
+
+def test_a_relative_home_does_not_follow_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_settings({"RESEARCHFLOW_HOME": "here"}).home == tmp_path / "here"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("false", False), ("0", False), ("TRUE", True)])
+def test_use_speed_layer_reads_the_usual_words(text: str, expected: bool) -> None:
+    assert read_settings({"USE_SPEED_LAYER": text}).use_speed_layer is expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("USE_SPEED_LAYER", "perhaps"),
+        ("RESEARCHFLOW_HTTP_PORT", "70000"),
+        ("RESEARCHFLOW_HTTP_PORT", "http"),
+        ("RESEARCHFLOW_DATABASE_URL", "mysql://somewhere"),
+        ("RESEARCHFLOW_REDIS_URL", "localhost:6379"),
+        ("RESEARCHFLOW_RESULT_BYTES_MAX", "1000000"),
+        ("RESEARCHFLOW_QUERY_TIMEOUT_S", "45"),
+        ("RESEARCHFLOW_PENDING_CHECK_S", "nan"),
+    ],
+)
+def test_a_wrong_value_is_refused_naming_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({variable: value})
+    assert refused.value.field == variable
+    assert variable in refused.value.message
+    assert variable in refused.value.hint
+
+
+def test_a_wrong_url_does_not_show_its_password() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({"RESEARCHFLOW_DATABASE_URL": "mysql://user:geheim@host/db"})
+    assert "geheim" not in str(refused.value.as_dict())
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert read_settings({"RESEARCHFLOW_DATABASE_URL": ""}).database_url is None
+
+
+def test_a_flag_wins_over_the_environment_and_an_absent_one_does_not() -> None:
+    environment = {"RESEARCHFLOW_HTTP_PORT": "9000"}
+    assert read_settings(environment, http_port=9001).http_port == 9001
+    assert read_settings(environment, http_port=None).http_port == 9000
+
+
+def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCHFLOW_HTTP_PORT", "1234")
+    settings = read_settings(
+        {
+            "RESEARCHFLOW_HOME": "/h",
+            "USE_SPEED_LAYER": "no",
+            "RESEARCHFLOW_ALLOWED_HOSTS": "a.example, b.example",
+        }
+    )
+    assert read_settings(child_environment(settings)) == settings
+
+
+def test_every_setting_is_documented() -> None:
+    text = read_settings.__globals__["__doc__"]
+    undocumented = [name for name in VARIABLES.values() if name not in text]
+    assert undocumented == []
