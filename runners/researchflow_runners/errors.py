@@ -5,7 +5,7 @@
     ├── ViewDefinitionError  a ViewDefinition that breaks the standard        (not retryable)
     ├── QueryError           an unknown view, column, operator or value       (not retryable)
     ├── FreshnessError       an anchor or max_staleness that cannot be met    (not retryable)
-    ├── SourceDataError      input that is not FHIR                           (not retryable)
+    ├── SourceDataError      input that is not FHIR, a source that is no HAPI (not retryable)
     ├── ServiceError         an embedded PostgreSQL or Redis cannot start     (not retryable)
     ├── RefreshError         a refresh that is running, or that failed        (retryable)
     ├── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
@@ -91,7 +91,7 @@ class FreshnessError(ResearchFlowError):
 
 
 class SourceDataError(ResearchFlowError):
-    """Input that is not a FHIR resource."""
+    """Input that is not a FHIR resource, or a source without HAPI's tables."""
 
 
 class ServiceError(ResearchFlowError):
