@@ -1,0 +1,152 @@
+"""One FHIRPath expression over one focus: a list of items in, a list of items out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oracle.functions import FUNCTIONS
+from oracle.item import Item, as_boolean, child, single
+from oracle.operators import operate
+from oracle.parse import OracleError, Tree
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an expression sees besides its focus."""
+
+    constants: dict[str, Item]
+    row_index: int
+    resource: Item
+
+
+def evaluate(tree: Tree, focus: list[Item], scope: Scope) -> list[Item]:
+    """The items that the tree gives for the focus."""
+    kind = tree[0]
+    if kind == "this":
+        return focus
+    if kind == "empty":
+        return []
+    if kind == "literal":
+        return [Item(tree[1], tree[2])]
+    if kind == "external":
+        return external(tree[1], scope)
+    if kind == "member":
+        target = focus if tree[1] is None else evaluate(tree[1], focus, scope)
+        if tree[1] is None and target and all(item.type == tree[2] for item in target):
+            return target
+        return [found for item in target for found in child(item, tree[2])]
+    if kind == "index":
+        return index(evaluate(tree[1], focus, scope), evaluate(tree[2], focus, scope))
+    if kind == "sign":
+        operand = single(evaluate(tree[2], focus, scope))
+        if operand is None:
+            return []
+        return [replace(operand, value=-operand.value if tree[1] == "-" else operand.value)]
+    if kind == "operator":
+        left, right = evaluate(tree[2], focus, scope), evaluate(tree[3], focus, scope)
+        return operate(tree[1], left, right)
+    return call(tree, focus, scope)
+
+
+def external(name: str, scope: Scope) -> list[Item]:
+    if name == "rowIndex":
+        return [Item(scope.row_index, "integer")]
+    if name in ("resource", "context", "rootResource"):
+        return [scope.resource]
+    if name not in scope.constants:
+        raise OracleError(f"undefined constant {name!r}")
+    return [scope.constants[name]]
+
+
+def index(items: list[Item], positions: list[Item]) -> list[Item]:
+    position = single(positions)
+    if position is None or not 0 <= position.value < len(items):
+        return []
+    return [items[position.value]]
+
+
+def call(tree: Tree, focus: list[Item], scope: Scope) -> list[Item]:
+    _call, target_tree, name, arguments = tree
+    target = focus if target_tree is None else evaluate(target_tree, focus, scope)
+    if name in LAZY:
+        return LAZY[name](target, arguments, scope, focus)
+    if name not in FUNCTIONS:
+        raise OracleError(f"unknown function {name!r}")
+    values = [evaluate(argument, focus, scope) for argument in arguments]
+    return FUNCTIONS[name](target, *values)
+
+
+def holds(criterion: Tree, item: Item, scope: Scope) -> bool | None:
+    return as_boolean(evaluate(criterion, [item], scope))
+
+
+def where(target: list[Item], arguments: list[Tree], scope: Scope, _f: Any) -> list[Item]:
+    return [item for item in target if holds(arguments[0], item, scope) is True]
+
+
+def exists(target: list[Item], arguments: list[Tree], scope: Scope, _f: Any) -> list[Item]:
+    kept = where(target, arguments, scope, _f) if arguments else target
+    return [Item(bool(kept), "boolean")]
+
+
+def select(target: list[Item], arguments: list[Tree], scope: Scope, _f: Any) -> list[Item]:
+    return [found for item in target for found in evaluate(arguments[0], [item], scope)]
+
+
+def every(target: list[Item], arguments: list[Tree], scope: Scope, _f: Any) -> list[Item]:
+    return [Item(all(holds(arguments[0], item, scope) is True for item in target), "boolean")]
+
+
+def iif(target: list[Item], arguments: list[Tree], scope: Scope, focus: list[Item]) -> list[Item]:
+    criterion = as_boolean(evaluate(arguments[0], target, scope))
+    if criterion is True:
+        return evaluate(arguments[1], target, scope)
+    return evaluate(arguments[2], target, scope) if len(arguments) > 2 else []
+
+
+def type_argument(arguments: list[Tree]) -> str:
+    if len(arguments) != 1 or arguments[0][0] != "member":
+        raise OracleError("expected one type name")
+    return str(arguments[0][2])
+
+
+def of_type(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
+    name = type_argument(arguments)
+    return [item for item in target if item.type.lower() == name.lower()]
+
+
+def is_type(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
+    item = single(target)
+    return [] if item is None else [Item(bool(of_type([item], arguments, _s, _f)), "boolean")]
+
+
+def reference_key(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
+    """The id in a relative reference; versions are cut, anything else gives nothing."""
+    wanted = type_argument(arguments) if arguments else None
+    keys: list[Item] = []
+    for item in target:
+        text = item.value.get("reference") if isinstance(item.value, dict) else None
+        match = re.fullmatch(r"([A-Z]\w*)/([A-Za-z0-9.\-]{1,64})(/_history/[^/]+)?", text or "")
+        if match and wanted in (None, match[1]):
+            keys.append(Item(match[2], "string"))
+    return keys
+
+
+def resource_key(target: list[Item], _a: Any, _s: Any, _f: Any) -> list[Item]:
+    return [Item(found.value, "string") for item in target for found in child(item, "id")]
+
+
+LAZY = {
+    "where": where,
+    "exists": exists,
+    "select": select,
+    "all": every,
+    "iif": iif,
+    "ofType": of_type,
+    "as": of_type,
+    "is": is_type,
+    "getReferenceKey": reference_key,
+    "getResourceKey": resource_key,
+}

@@ -1,0 +1,104 @@
+"""Functions whose arguments are evaluated first; each takes and gives lists of items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from oracle import temporal
+from oracle.item import Item, as_boolean, child, single
+
+Items = list[Item]
+
+
+def extension(target: Items, url: Items) -> Items:
+    wanted = single(url)
+    found = [extension for item in target for extension in child(item, "extension")]
+    return [one for one in found if wanted is not None and one.value.get("url") == wanted.value]
+
+
+def negate(target: Items) -> Items:
+    value = as_boolean(target)
+    return [] if value is None else [Item(not value, "boolean")]
+
+
+def join(target: Items, separator: Items | None = None) -> Items:
+    """No input gives nothing."""
+    between = single(separator or [])
+    texts = [str(item.value) for item in target if item.value is not None]
+    return [Item((between.value if between else "").join(texts), "string")] if texts else []
+
+
+def text(function: Callable[..., Any], result: str) -> Callable[..., Items]:
+    """A function of one string and string or integer arguments; empty in, empty out."""
+
+    def apply(target: Items, *arguments: Items) -> Items:
+        operands = [single(items) for items in (target, *arguments)]
+        if any(operand is None for operand in operands):
+            return []
+        value = function(*(operand.value for operand in operands if operand is not None))
+        return [] if value is None else [Item(value, result)]
+
+    return apply
+
+
+def substring(value: str, start: int, length: int | None = None) -> str | None:
+    if not 0 <= start < len(value):
+        return None
+    return value[start:] if length is None else value[start : start + length]
+
+
+def to_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def to_integer(value: Any) -> int | None:
+    return int(value) if re.fullmatch(r"[+-]?\d+|True|False", str(value)) else None
+
+
+def to_decimal(value: Any) -> Decimal | None:
+    return Decimal(str(value)) if re.fullmatch(r"[+-]?\d+(\.\d+)?", str(value)) else None
+
+
+def boundary(high: bool) -> Callable[..., Items]:
+    def apply(target: Items) -> Items:
+        item = single(target)
+        if item is None:
+            return []
+        if isinstance(item.value, Decimal):
+            half = Decimal(5).scaleb(int(item.value.as_tuple().exponent) - 1)
+            return [Item(item.value + half if high else item.value - half, "decimal")]
+        function = {"date": temporal.date_boundary, "time": temporal.time_boundary}.get(
+            item.type, temporal.datetime_boundary
+        )
+        return [Item(function(item.value, high=high), item.type)]
+
+    return apply
+
+
+FUNCTIONS: dict[str, Callable[..., Items]] = {
+    "empty": lambda target: [Item(not target, "boolean")],
+    "first": lambda target: target[:1],
+    "last": lambda target: target[-1:],
+    "count": lambda target: [Item(len(target), "integer")],
+    "not": negate,
+    "extension": extension,
+    "join": join,
+    "lowBoundary": boundary(high=False),
+    "highBoundary": boundary(high=True),
+    "matches": text(lambda value, pattern: bool(re.search(pattern, value)), "boolean"),
+    "startsWith": text(str.startswith, "boolean"),
+    "endsWith": text(str.endswith, "boolean"),
+    "contains": text(lambda value, part: part in value, "boolean"),
+    "replace": text(str.replace, "string"),
+    "lower": text(str.lower, "string"),
+    "upper": text(str.upper, "string"),
+    "trim": text(str.strip, "string"),
+    "length": text(len, "integer"),
+    "substring": text(substring, "string"),
+    "toString": text(to_text, "string"),
+    "toInteger": text(to_integer, "integer"),
+    "toDecimal": text(to_decimal, "decimal"),
+}

@@ -1,0 +1,146 @@
+"""The rows of a ViewDefinition over a list of resources, by the text of the standard."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oracle.evaluate import Scope, evaluate
+from oracle.item import Item, as_boolean
+from oracle.parse import OracleError, parse
+
+Json = Mapping[str, Any]
+Row = dict[str, Any]
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ITERATIONS = ("forEach", "forEachOrNull", "repeat")
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The current node and what its expressions see besides."""
+
+    item: Item
+    scope: Scope
+
+
+def rows(view: Json, resources: Iterable[Json]) -> list[Row]:
+    """Every row, resource by resource; OracleError when the view is wrong."""
+    check(view)
+    constants = dict(map(constant, view.get("constant", ())))
+    conditions = [parse(condition["path"]) for condition in view.get("where", ())]
+    found: list[Row] = []
+    for resource in resources:
+        if resource.get("resourceType") != view["resource"]:
+            continue
+        item = Item(resource, view["resource"])
+        scope = Scope(constants, 0, item)
+        if all(as_boolean(evaluate(tree, [item], scope)) is True for tree in conditions):
+            found += product([part(one, Focus(item, scope)) for one in view["select"]])
+    return found
+
+
+def check(view: Json) -> None:
+    if not view.get("resource") or not view.get("select"):
+        raise OracleError("a view needs a resource and a select")
+    names = [name for select in view["select"] for name in columns(select)]
+    if len(names) != len(set(names)):
+        raise OracleError("a column name occurs twice")
+    if not all(NAME.fullmatch(name) for name in names):
+        raise OracleError("a column name is not a sql-name")
+
+
+def columns(select: Json) -> list[str]:
+    """Column names in order; also checks everything that needs no data."""
+    if sum(key in select for key in ITERATIONS) > 1:
+        raise OracleError("two iterations in one select")
+    for path in paths(select):
+        parse(path)
+    names = [column["name"] for column in select.get("column", ())]
+    for column in select.get("column", ()):
+        parse(column["path"])
+    for nested in select.get("select", ()):
+        names += columns(nested)
+    branches = [columns(branch) for branch in select.get("unionAll", ())]
+    if any(branch != branches[0] for branch in branches):
+        raise OracleError("the branches of a unionAll differ")
+    return names + (branches[0] if branches else [])
+
+
+def paths(select: Json) -> list[Any]:
+    directive = next((key for key in ITERATIONS if key in select), None)
+    if directive is None:
+        return []
+    return list(select["repeat"]) if directive == "repeat" else [select[directive]]
+
+
+def constant(definition: Json) -> tuple[str, Item]:
+    values = [key for key in definition if key.startswith("value")]
+    if len(values) != 1:
+        raise OracleError(f"constant {definition.get('name')!r} needs exactly one value")
+    type_name = values[0].removeprefix("value")
+    return definition["name"], Item(definition[values[0]], type_name[0].lower() + type_name[1:])
+
+
+def part(select: Json, focus: Focus) -> list[Row]:
+    """The rows of one select: for each focus node, columns x nested selects x union."""
+    found: list[Row] = []
+    reached = list(nodes(select, focus))
+    for node in reached:
+        factors = [[{column["name"]: cell(column, node) for column in select.get("column", ())}]]
+        factors += [part(nested, node) for nested in select.get("select", ())]
+        if select.get("unionAll"):
+            factors.append([row for branch in select["unionAll"] for row in part(branch, node)])
+        found += product(factors)
+    return [null_row(select)] if not reached and "forEachOrNull" in select else found
+
+
+def null_row(select: Json) -> Row:
+    """Null in every column of the whole subtree, once; row indexes are 0."""
+    row = {
+        column["name"]: 0 if column["path"] == "%rowIndex" else None
+        for column in select.get("column", ())
+    }
+    for nested in [*select.get("select", ()), *select.get("unionAll", ())[:1]]:
+        row |= null_row(nested)
+    return row
+
+
+def product(factors: list[list[Row]]) -> list[Row]:
+    return [
+        {name: value for row in chosen for name, value in row.items()}
+        for chosen in itertools.product(*factors)
+    ]
+
+
+def nodes(select: Json, focus: Focus) -> Iterator[Focus]:
+    """The nodes that a select iterates over, with their row indexes."""
+    if not paths(select):
+        yield focus
+        return
+    trees = [parse(path) for path in paths(select)]
+    if "repeat" in select:
+        found = list(walk(trees, focus.item, focus.scope))
+    else:
+        found = evaluate(trees[0], [focus.item], focus.scope)
+    for number, item in enumerate(found):
+        yield Focus(item, replace(focus.scope, row_index=number))
+
+
+def walk(trees: list[Any], item: Item, scope: Scope) -> Iterator[Item]:
+    for tree in trees:
+        for found in evaluate(tree, [item], scope):
+            yield found
+            yield from walk(trees, found, scope)
+
+
+def cell(column: Json, focus: Focus) -> Any:
+    items = evaluate(parse(column["path"]), [focus.item], focus.scope)
+    values = [item.value for item in items if item.value is not None]
+    if column.get("collection"):
+        return values
+    if len(values) > 1:
+        raise OracleError(f"column {column['name']!r} has several values")
+    return values[0] if values else None
