@@ -70,7 +70,7 @@ class HapiLayout:
     `has_fhir_id` says that every resource has its id in the column of that name; else
     `has_fhir_id_column` and `has_forced_id` say where to look, and what is in neither is named
     by its key. `has_compressed` says that some contents are gzip in large objects:
-    `current_relation` then reads LEGACY_TABLE, which must hold them (`HapiSource.current` sees
+    `current_relation` then reads LEGACY_TABLE, which must hold them (`SourceSnapshot.current` sees
     to that).
     `zone` is the zone in which the server writes its timestamps.
     """
@@ -89,8 +89,8 @@ class HapiLayout:
     def keys_relation(self, resource_types: Iterable[str], *, only: Sql | None = None) -> Sql:
         """One row per resource of these types, deleted ones too.
 
-        Columns: res_id, res_type, id, res_ver, deleted, updated_at (timestamptz). `only` is a
-        query of res_id that narrows it.
+        Columns: res_id, res_type, id, res_ver, deleted, updated_at (timestamptz). `only` is
+        a relation with a column res_id that narrows it.
         """
         return compose(
             _KEYS,
@@ -98,7 +98,7 @@ class HapiLayout:
             zone=param(self.zone, "text"),
             forced=self._forced_join(),
             types=param(sorted(set(resource_types)), "text[]"),
-            only=_narrowed(only),
+            only=narrowed(only),
         )
 
     def current_relation(
@@ -106,9 +106,9 @@ class HapiLayout:
     ) -> Sql:
         """The newest content of each resource of the type that is not deleted.
 
-        Columns: res_id, id, version (as in `keys_relation`), text, meta. `only` is a query of
-        res_id that narrows it. A content that is not in the database is an empty text, so that
-        parsing it fails rather than yielding nulls.
+        Columns: res_id, id, version (as in `keys_relation`), text, meta. `only` is a relation
+        with a column res_id that narrows it. A content that is not in the database is an empty
+        text, so that parsing it fails rather than yielding nulls.
         """
         text = self._text()
         return compose(
@@ -118,14 +118,14 @@ class HapiLayout:
             meta=self._meta(text) if with_meta else fixed("NULL::jsonb"),
             type=param(resource_type, "text"),
             joins=compose("{}{}", self._forced_join(), self._legacy_join()),
-            only=_narrowed(only),
+            only=narrowed(only),
             same_partition=self._same_partition("v"),
             same_partition_before=self._same_partition("h"),
             same_partition_exact=self._same_partition("e"),
         )
 
     def candidates(self, ids: Sequence[str]) -> Sql:
-        """A query of res_id, by index, that holds every resource of one of these ids."""
+        """A relation of res_id, found by index, with every resource of one of these ids."""
         named = param(list(ids), "text[]")
         places: list[Sql] = []
         if self.has_fhir_id_column:
@@ -134,12 +134,15 @@ class HapiLayout:
             )
         if self.has_forced_id:
             places.append(
-                compose("SELECT resource_pid FROM hfj_forced_id WHERE forced_id = ANY ({})", named)
+                compose(
+                    "SELECT resource_pid AS res_id FROM hfj_forced_id WHERE forced_id = ANY ({})",
+                    named,
+                )
             )
         if not self.has_fhir_id:
             numbers = [int(one) for one in ids if one.isdecimal() and len(one) <= KEY_DIGITS_MAX]
-            places.append(compose("SELECT unnest({})", param(numbers, "bigint[]")))
-        return join(" UNION ALL ", places)
+            places.append(compose("SELECT unnest({}) AS res_id", param(numbers, "bigint[]")))
+        return compose("({})", join(" UNION ALL ", places))
 
     def _id(self) -> Sql:
         if self.has_fhir_id:
@@ -187,5 +190,8 @@ class HapiLayout:
         )
 
 
-def _narrowed(only: Sql | None) -> Sql:
-    return EMPTY if only is None else compose(" AND r.res_id IN ({})", only)
+def narrowed(only: Sql | None) -> Sql:
+    """The condition that keeps only the resources of the relation; none when it is None."""
+    if only is None:
+        return EMPTY
+    return compose(" AND r.res_id IN (SELECT o.res_id FROM {} AS o)", only)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import zlib
 
-import asyncpg
-
 from researchflow_runners.errors import SourceDataError
-from researchflow_runners.source.layout import LEGACY_TABLE, HapiLayout
-from researchflow_runners.sql import EMPTY, Sql, compose, param
+from researchflow_runners.source.layout import LEGACY_TABLE, HapiLayout, narrowed
+from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.database import Session
 
 BATCH_ROWS = 500
 CONTENT_BYTES_MAX = 256 * 1024 * 1024
+_NAME = LEGACY_TABLE.removeprefix("pg_temp.")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 CREATE_LEGACY_TABLE = f"""
-CREATE TEMPORARY TABLE {LEGACY_TABLE.removeprefix("pg_temp.")}
+CREATE TEMPORARY TABLE {_NAME}
     (res_id bigint, res_ver bigint, text text, PRIMARY KEY (res_id, res_ver)) ON COMMIT DROP
 """
 
@@ -37,23 +37,21 @@ SELECT v.res_id, v.res_ver, lo_get(v.res_text) AS packed
 
 
 async def stage_compressed(
-    connection: asyncpg.Connection, layout: HapiLayout, resource_type: str, only: Sql | None
+    session: Session, layout: HapiLayout, resource_type: str, only: Sql | None
 ) -> None:
     """LEGACY_TABLE holds every compressed content that `current_relation` would read."""
     if not layout.has_compressed:
         return
-    query, arguments = compose(
+    query = compose(
         _PENDING,
         type=param(resource_type, "text"),
-        only=compose(" AND r.res_id IN ({})", only) if only is not None else EMPTY,
+        only=narrowed(only),
         table=Sql((LEGACY_TABLE,)),
         rows=param(BATCH_ROWS, "bigint"),
-    ).render()
-    while rows := await connection.fetch(query, *arguments):
+    )
+    while rows := await session.fetch(query):
         unpacked = [(row["res_id"], row["res_ver"], _unpack(row["packed"])) for row in rows]
-        await connection.copy_records_to_table(
-            LEGACY_TABLE.removeprefix("pg_temp."), records=unpacked
-        )
+        await session.copy_records(_NAME, columns=["res_id", "res_ver", "text"], records=unpacked)
 
 
 def _unpack(packed: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The source as one consistent state: HAPI's tables seen by one transaction."""
+"""The source as one consistent state: HAPI's tables as one transaction sees them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import asyncpg
-
-from researchflow_runners.errors import SourceDataError
+from researchflow_runners.errors import SourceDataError, StatementError
 from researchflow_runners.source.layout import HapiLayout
 from researchflow_runners.source.legacy import CREATE_LEGACY_TABLE, stage_compressed
 from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.database import Database, Session
 
 ZONE_DEFAULT = "UTC"
+READ_ONLY_STATE = "25006"
 
 _COLUMNS = """
 SELECT c.relname AS table_name, a.attname AS column_name
@@ -68,45 +68,52 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class HapiSource:
-    """HAPI's tables on one connection; consistent when that is inside one snapshot."""
+    """HAPI's tables in one database; `zone` is the zone of the server's timestamps."""
 
-    connection: asyncpg.Connection
-    layout: HapiLayout
+    database: Database
+    zone: str = ZONE_DEFAULT
 
-    @classmethod
     @asynccontextmanager
     async def snapshot(
-        cls, connection: asyncpg.Connection, *, zone: str = ZONE_DEFAULT, read_only: bool = True
-    ) -> AsyncIterator[HapiSource]:
-        """One REPEATABLE READ transaction on the connection, with the layout it sees.
+        self, *, statement_timeout_s: float | None = None
+    ) -> AsyncIterator[SourceSnapshot]:
+        """One REPEATABLE READ, READ ONLY transaction on a pooled connection.
 
-        With `read_only` off the caller may make tables in it (the one-database refresh). It is
-        committed at the end, rolled back on an error.
+        It becomes read-only after its temporary table, if it needs one, has been made.
         """
-        async with connection.transaction(isolation="repeatable_read"):
-            source = await cls.attach(connection, zone=zone)
-            if read_only:
-                await connection.execute("SET TRANSACTION READ ONLY")
-            yield source
+        async with self.database.transaction(
+            isolation="repeatable read", statement_timeout_s=statement_timeout_s
+        ) as session:
+            attached = await self.attach(session)
+            await session.execute("SET TRANSACTION READ ONLY")
+            yield attached
 
-    @classmethod
-    async def attach(
-        cls, connection: asyncpg.Connection, *, zone: str = ZONE_DEFAULT
-    ) -> HapiSource:
-        """The source on a connection whose transaction the caller keeps."""
-        layout = await probe(connection, zone=zone)
+    async def attach(self, session: Session) -> SourceSnapshot:
+        """The source inside a transaction that the caller keeps, on a session of `database`.
+
+        It is one snapshot when that transaction is REPEATABLE READ.
+        """
+        layout = await probe(session, zone=self.zone)
         if layout.has_compressed:
-            await _make_legacy_table(connection)
-        return cls(connection, layout)
+            await _make_legacy_table(session)
+        return SourceSnapshot(session, layout)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """HAPI's tables as one transaction sees them."""
+
+    session: Session
+    layout: HapiLayout
 
     async def now(self) -> datetime:
         """The source is complete up to this instant: the start of the transaction."""
-        instant: datetime = await self.connection.fetchval("SELECT now()")
+        instant: datetime = await self.session.fetchval("SELECT now()")
         return instant
 
     async def counts(self) -> dict[str, int]:
         """Resources by type, deleted ones not counted."""
-        return {row["res_type"]: row["n"] for row in await self.connection.fetch(_COUNTS)}
+        return {row["res_type"]: row["n"] for row in await self.session.fetch(_COUNTS)}
 
     def keys(self, resource_types: Iterable[str]) -> Sql:
         """See `HapiLayout.keys_relation`."""
@@ -114,17 +121,17 @@ class HapiSource:
 
     async def current(self, resource_type: str, *, with_meta: bool, only: Sql | None = None) -> Sql:
         """See `HapiLayout.current_relation`; what must be unpacked for it has been."""
-        await stage_compressed(self.connection, self.layout, resource_type, only)
+        await stage_compressed(self.session, self.layout, resource_type, only)
         return self.layout.current_relation(resource_type, with_meta=with_meta, only=only)
 
     async def heads(self, resource_type: str, ids: Sequence[str]) -> dict[str, Head]:
         """The newest state of each of these resources that exists, by id."""
-        query, arguments = compose(
+        query = compose(
             _HEADS,
             keys=self.layout.keys_relation([resource_type], only=self.layout.candidates(ids)),
             ids=param(list(ids), "text[]"),
-        ).render()
-        rows = await self.connection.fetch(query, *arguments)
+        )
+        rows = await self.session.fetch(query)
         return {
             row["id"]: Head(
                 row["res_id"], row["id"], row["res_ver"], row["deleted"], row["updated_at"]
@@ -141,25 +148,24 @@ class HapiSource:
         head = await self.head(resource_type, resource_id)
         if head is None or head.deleted:
             return None
-        only = compose("SELECT {}", param(head.res_id, "bigint"))
+        only = compose("(SELECT {} AS res_id)", param(head.res_id, "bigint"))
         relation = await self.current(resource_type, with_meta=True, only=only)
-        query, arguments = compose(_RESOURCE, current=relation).render()
-        row = await self.connection.fetchrow(query, *arguments)
+        row = await self.session.fetchrow(compose(_RESOURCE, current=relation))
         return Content(row["id"], row["version"], row["text"], row["meta"]) if row else None
 
 
-async def probe(connection: asyncpg.Connection, *, zone: str = ZONE_DEFAULT) -> HapiLayout:
-    """The layout of the HAPI tables on the connection's search path.
+async def probe(session: Session, *, zone: str = ZONE_DEFAULT) -> HapiLayout:
+    """The layout of the HAPI tables on the session's search path.
 
     SourceDataError `source_tables_missing` when there are none.
     """
-    found = {(row["table_name"], row["column_name"]) for row in await connection.fetch(_COLUMNS)}
+    found = {(row["table_name"], row["column_name"]) for row in await session.fetch(_COLUMNS)}
     for table in ("hfj_resource", "hfj_res_ver"):
         if (table, "res_ver") not in found:
             raise _missing(table)
     has_fhir_id_column = ("hfj_resource", "fhir_id") in found
-    has_fhir_id = has_fhir_id_column and not await connection.fetchval(_WITHOUT_FHIR_ID)
-    has_large_objects = ("hfj_res_ver", "res_text") in found and await connection.fetchval(
+    has_fhir_id = has_fhir_id_column and not await session.fetchval(_WITHOUT_FHIR_ID)
+    has_large_objects = ("hfj_res_ver", "res_text") in found and await session.fetchval(
         _LARGE_OBJECTS
     )
     return HapiLayout(
@@ -168,18 +174,20 @@ async def probe(connection: asyncpg.Connection, *, zone: str = ZONE_DEFAULT) -> 
         has_forced_id=not has_fhir_id and ("hfj_forced_id", "forced_id") in found,
         has_text_vc=("hfj_res_ver", "res_text_vc") in found,
         has_large_objects=has_large_objects,
-        has_compressed=has_large_objects and await connection.fetchval(_COMPRESSED),
+        has_compressed=has_large_objects and await session.fetchval(_COMPRESSED),
         has_source_uri=("hfj_res_ver", "source_uri") in found,
         has_request_id=("hfj_res_ver", "request_id") in found,
-        is_partitioned=await connection.fetchval(_PARTITIONED),
+        is_partitioned=await session.fetchval(_PARTITIONED),
         zone=zone,
     )
 
 
-async def _make_legacy_table(connection: asyncpg.Connection) -> None:
+async def _make_legacy_table(session: Session) -> None:
     try:
-        await connection.execute(CREATE_LEGACY_TABLE)
-    except asyncpg.ReadOnlySQLTransactionError as error:
+        await session.execute(CREATE_LEGACY_TABLE)
+    except StatementError as error:
+        if error.sqlstate != READ_ONLY_STATE:
+            raise
         raise SourceDataError(
             "the source holds compressed contents and allows no temporary tables",
             code="source_read_only",
