@@ -1,0 +1,76 @@
+"""The rows that overlay entries have in a view, computed by the view's own SELECT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import StatementError
+from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.store.database import Session
+
+#: SQLSTATE classes that mean the resource, not the statement: cardinality, data, limits.
+DATA_CLASSES = ("21", "22", "54")
+
+_DEAD_LETTER = """
+INSERT INTO researchflow.dead_letter (view_name, res_type, id, res_ver, reason, layer)
+SELECT $1, res_type, id, version, $3, 'speed'
+FROM researchflow.overlay_entry WHERE entry_id = $2
+ON CONFLICT (view_name, res_type, id, layer) DO UPDATE
+SET res_ver = excluded.res_ver, reason = excluded.reason, seen_at = clock_timestamp()
+"""
+
+
+async def insert_rows(
+    session: Session, view: CompiledView, overlay_table: str, entry_ids: Sequence[int]
+) -> int:
+    """Fills the view's overlay table with the rows of the entries; gives the dead letters.
+
+    An entry whose rows cannot be computed is written to researchflow.dead_letter and has none:
+    it still hides the batch layer's rows, because what they say is known to be outdated.
+    """
+    pending = [list(entry_ids)] if entry_ids else []
+    dead = 0
+    while pending:
+        ids = pending.pop()
+        error = await _try_insert(session, _statement(view, overlay_table, ids))
+        if error is None:
+            continue
+        if len(ids) == 1:
+            await session.execute(_DEAD_LETTER, view.name, ids[0], error.message)
+            dead += 1
+        else:
+            half = len(ids) // 2
+            pending += [ids[half:], ids[:half]]
+    return dead
+
+
+async def _try_insert(session: Session, statement: Sql) -> StatementError | None:
+    """The error when the data do not fit, None when the rows are in."""
+    try:
+        async with session.savepoint():
+            await session.execute(statement)
+    except StatementError as error:
+        if error.sqlstate[:2] in DATA_CLASSES:
+            return error
+        raise
+    return None
+
+
+def _statement(view: CompiledView, overlay_table: str, entry_ids: list[int]) -> Sql:
+    """INSERT … SELECT; the entry's number stands in for res_id, so each row finds its entry."""
+    source = compose(
+        "(SELECT entry_id AS res_id, id, resource AS text, NULL::jsonb AS meta"
+        " FROM researchflow.overlay_entry WHERE entry_id = ANY({ids}) AND NOT deleted)",
+        ids=param(entry_ids, "bigint[]"),
+    )
+    names = [name for name, _type in view.physical_columns]
+    return compose(
+        "INSERT INTO {overlay} ({columns}, _entry)"
+        " SELECT e.base_res_id, {computed}, e.entry_id FROM ({select}) AS v"
+        " JOIN researchflow.overlay_entry AS e ON e.entry_id = v._res_id",
+        overlay=ident("researchflow", overlay_table),
+        columns=join(", ", (ident(name) for name in names)),
+        computed=join(", ", (ident("v", name) for name in names if name != "_res_id")),
+        select=view.select(source),
+    )

@@ -1,0 +1,160 @@
+"""One resource type's log applied to the overlay, in one transaction of PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import StoreError
+from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Changes, Position
+from researchflow_runners.speed.entry import Entry
+from researchflow_runners.speed.overlay import insert_rows
+from researchflow_runners.speed.overlay_entry import (
+    covered_versions,
+    expire,
+    merge,
+    stored_page,
+)
+from researchflow_runners.speed.redis_client import ENTRIES_MAX
+from researchflow_runners.store.database import Database, Session
+from researchflow_runners.store.locks import lock_overlay_shared
+from researchflow_runners.store.published import published_views
+
+_POSITIONS = "SELECT res_type, epoch, stream_id FROM researchflow.projection"
+_LOCK = """
+SELECT epoch, stream_id FROM researchflow.projection WHERE res_type = $1 FOR UPDATE
+"""
+_BEGIN = """
+INSERT INTO researchflow.projection (res_type, epoch, stream_id) VALUES ($1, '', $2)
+ON CONFLICT DO NOTHING
+"""
+_MOVE = """
+UPDATE researchflow.projection
+SET epoch = $2, stream_id = $3, applied_at = clock_timestamp() WHERE res_type = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one transaction did, up to where, and where the log ended when it was read."""
+
+    entries: int
+    dead_letters: int
+    position: Position
+    head: Position
+
+
+async def positions(session: Session) -> dict[str, Position]:
+    """How far each type's log is applied; types never seen are left out."""
+    rows = await session.fetch(_POSITIONS)
+    return {row["res_type"]: Position(row["epoch"], row["stream_id"]) for row in rows}
+
+
+class Projection:
+    """The log of one resource type on its way into the overlay."""
+
+    def __init__(
+        self,
+        resource_type: str,
+        *,
+        database: Database,
+        log: ChangeLog,
+        views: Mapping[str, CompiledView],
+    ) -> None:
+        self._type = resource_type
+        self._database = database
+        self._log = log
+        self._views = views
+
+    async def advance(self) -> Applied:
+        """Applies the next page of changes and commits it with the new position."""
+        covered: dict[str, int] = {}
+        async with self._database.transaction() as session:
+            applied = await self._locked(session)
+            await lock_overlay_shared(session)
+            changes = await self._log.after(self._type, applied)
+            if changes.continues:
+                done = await self._follow(session, changes, covered)
+            else:
+                done = await self._reconcile(session, covered)
+            if done.position != applied:
+                await session.execute(
+                    _MOVE, self._type, done.position.epoch, done.position.stream_id
+                )
+        await self._log.forget(self._type, covered)
+        return done
+
+    async def forget_covered(self) -> int:
+        """Drops expired entries, and from Redis what the batch layer covers; gives how many."""
+        async with self._database.transaction() as session:
+            await self._locked(session)
+            await lock_overlay_shared(session)
+            await expire(session, self._type)
+        forgotten = 0
+        async for ids in self._log.cached_ids(self._type):
+            async with self._database.session() as session:
+                covered = await covered_versions(session, self._type, ids)
+            forgotten += await self._log.forget(self._type, covered)
+        return forgotten
+
+    async def _locked(self, session: Session) -> Position:
+        """The applied position, held until the transaction ends: one projector at a time."""
+        row = await session.fetchrow(_LOCK, self._type)
+        if row is None:
+            await session.execute(_BEGIN, self._type, START)
+            row = await session.fetchrow(_LOCK, self._type)
+        assert row is not None
+        return Position(row["epoch"], row["stream_id"])
+
+    async def _follow(self, session: Session, changes: Changes, covered: dict[str, int]) -> Applied:
+        """Applies the newest state of each changed resource."""
+        dead = 0
+        if changes.ids:
+            found = await self._log.entries(self._type, changes.ids)
+            dead = await self._apply(session, found, covered)
+        return Applied(len(changes.ids), dead, changes.last, changes.head)
+
+    async def _reconcile(self, session: Session, covered: dict[str, int]) -> Applied:
+        """Begins an epoch: each store is given what only the other one holds."""
+        head = await self._log.begin_epoch(self._type)
+        entries = dead = 0
+        async for ids in self._log.cached_ids(self._type):
+            found = await self._log.entries(self._type, ids)
+            dead += await self._apply(session, found, covered)
+            entries += len(found)
+        await self._put_back(session)
+        return Applied(entries, dead, head, head)
+
+    async def _put_back(self, session: Session) -> None:
+        after = 0
+        for _page in range(ENTRIES_MAX):
+            stored, after = await stored_page(session, self._type, after=after, page=PAGE)
+            await self._log.put_back(stored)
+            if len(stored) < PAGE:
+                return
+
+    async def _apply(
+        self, session: Session, entries: Sequence[Entry], covered: dict[str, int]
+    ) -> int:
+        """Merges the entries and computes their rows; adds to `covered`, gives dead letters."""
+        merged = await merge(session, self._type, entries)
+        covered.update(merged.covered)
+        if not merged.entry_ids:
+            return 0
+        dead = 0
+        for published in (await published_views(session)).values():
+            if published.resource_type == self._type:
+                view = self._view(published.name, published.digest)
+                dead += await insert_rows(session, view, published.overlay_table, merged.entry_ids)
+        return dead
+
+    def _view(self, name: str, digest: str) -> CompiledView:
+        view = self._views.get(name)
+        if view is not None and view.digest == digest:
+            return view
+        raise StoreError(
+            f'view "{name}" was published from another definition than this process knows',
+            code="view_definition_differs",
+            hint="restart this process with the definitions that the last refresh used",
+        )

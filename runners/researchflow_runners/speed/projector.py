@@ -1,0 +1,203 @@
+"""Moves the log of changes into the overlay; what it has committed is durable.
+
+Any process may project: a row lock per resource type lets one at a time go on, and the position
+is stored in the transaction that applies the changes. Callers that arrive while one projection
+runs share the next, so many writers cost few commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import ResearchFlowError
+from researchflow_runners.fhir import model
+from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Position
+from researchflow_runners.speed.projection import Applied, Projection, positions
+from researchflow_runners.speed.redis_client import CHANGES_MAX, RedisClient
+from researchflow_runners.store.database import Database
+
+#: How long a change written without a projector of its own may wait when Redis does not wake us.
+WAIT_S = 1.0
+SWEEP_INTERVAL_S = 60.0
+#: Up to so many types are looked at without asking first which have moved.
+DIRECT_MAX = 4
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LAST_S = 5.0
+TRANSACTIONS_MAX = CHANGES_MAX // PAGE + 2
+
+_NEWEST_ANCHOR = "SELECT max(anchor) FROM researchflow.anchor"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorState:
+    """How the projector fares; while it fails, changes wait at least since `failing_since`."""
+
+    running: bool = False
+    applied_total: int = 0
+    dead_letters_total: int = 0
+    last_applied_at: datetime | None = None
+    failing_since: datetime | None = None
+    last_error_code: str | None = None
+
+
+class Projector:
+    """Applies every resource type's log to the overlay of one warehouse."""
+
+    def __init__(
+        self, database: Database, redis: RedisClient, views: Sequence[CompiledView]
+    ) -> None:
+        self._database = database
+        self._log = ChangeLog(redis)
+        self._redis = redis
+        self._views = {view.name: view for view in views}
+        self._types = model().resource_names()
+        self._state = ProjectorState()
+        self._wanted: set[str] = set()
+        self._next: asyncio.Task[int] | None = None
+        self._turn = asyncio.Lock()
+        self._swept_anchor: int | None = None
+        self._sweep_at = 0.0
+
+    @property
+    def state(self) -> ProjectorState:
+        """A snapshot of the state."""
+        return self._state
+
+    async def drain(self, resource_types: Iterable[str] | None = None) -> int:
+        """Applies what was logged before this call, for the given types or all; gives how much.
+
+        When it returns, that is committed. StoreError when PostgreSQL or Redis is away: nothing
+        is lost, the next drain goes on.
+        """
+        self._wanted.update(self._types if resource_types is None else resource_types)
+        if self._next is None:
+            self._next = asyncio.create_task(self._take_turn())
+        # A cancelled caller must not undo the work that others wait for.
+        return await asyncio.shield(self._next)
+
+    async def forget_covered(self) -> int:
+        """Lets go of what a refresh covers or what expired; gives how many entries left Redis."""
+        async with self._database.session() as session:
+            known = await positions(session)
+        return sum([await self._projection(one).forget_covered() for one in known])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Projects what others write and sweeps after each refresh, until `stop` is set.
+
+        An outage is waited out with growing pauses; the state tells of it.
+        """
+        self._state = replace(self._state, running=True)
+        pause_s = BACKOFF_FIRST_S
+        try:
+            while not stop.is_set():
+                try:
+                    await self._round(stop)
+                    pause_s = BACKOFF_FIRST_S
+                except ResearchFlowError:
+                    await _wait(stop.wait(), pause_s)
+                    pause_s = min(BACKOFF_LAST_S, pause_s * 2)
+        finally:
+            self._state = replace(self._state, running=False)
+
+    async def _round(self, stop: asyncio.Event) -> None:
+        """Waits for changes, applies them, and sweeps when a refresh or the clock asks for it."""
+        with self._told():
+            if self._state.failing_since is not None:
+                await self._redis.connection.check_server()
+            async with self._database.session() as session:
+                applied = await positions(session)
+                anchor = await session.fetchval(_NEWEST_ANCHOR)
+            await self._await_change(stop, applied)
+            await self.drain()
+            await self._sweep_when_due(anchor)
+
+    async def _await_change(self, stop: asyncio.Event, applied: Mapping[str, Position]) -> None:
+        """Returns when something was logged, `stop` is set or WAIT_S have passed."""
+        begin = Position("", START)
+        after = {name: applied.get(name, begin).stream_id for name in self._types}
+        change = asyncio.create_task(self._log.wait(after, WAIT_S))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((change, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if change.done():
+                change.result()
+        finally:
+            change.cancel()
+            stopped.cancel()
+            await asyncio.gather(change, stopped, return_exceptions=True)
+
+    async def _sweep_when_due(self, anchor: int | None) -> None:
+        now = asyncio.get_running_loop().time()
+        if anchor == self._swept_anchor and now < self._sweep_at:
+            return
+        await self.forget_covered()
+        self._swept_anchor, self._sweep_at = anchor, now + SWEEP_INTERVAL_S
+
+    async def _take_turn(self) -> int:
+        """One projection for everyone who asked before it begins."""
+        async with self._turn:
+            wanted, self._wanted, self._next = self._wanted, set(), None
+            with self._told():
+                return await self._project(wanted)
+
+    async def _project(self, wanted: set[str]) -> int:
+        """Applies the logs of the wanted types that have moved; gives how many changes."""
+        if len(wanted) > DIRECT_MAX:
+            wanted = await self._moved(wanted)
+        return sum([await self._project_type(name) for name in sorted(wanted)])
+
+    async def _moved(self, wanted: set[str]) -> set[str]:
+        """The types whose log does not end where it is applied."""
+        async with self._database.session() as session:
+            applied = await positions(session)
+        heads = await self._log.heads(sorted(wanted))
+        return {name for name in wanted if heads.get(name) != applied.get(name)}
+
+    async def _project_type(self, resource_type: str) -> int:
+        """Applies one log up to where it ended at the first look."""
+        projection = self._projection(resource_type)
+        done = await projection.advance()
+        target, entries = done.head, self._count(done)
+        for _transaction in range(TRANSACTIONS_MAX):
+            if done.position.reaches(target):
+                break
+            done = await projection.advance()
+            entries += self._count(done)
+        return entries
+
+    def _projection(self, resource_type: str) -> Projection:
+        return Projection(resource_type, database=self._database, log=self._log, views=self._views)
+
+    def _count(self, done: Applied) -> int:
+        self._state = replace(
+            self._state,
+            applied_total=self._state.applied_total + done.entries,
+            dead_letters_total=self._state.dead_letters_total + done.dead_letters,
+            last_applied_at=datetime.now(UTC) if done.entries else self._state.last_applied_at,
+        )
+        return done.entries
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Keeps the state's error and its beginning in step with what happens inside."""
+        try:
+            yield
+        except ResearchFlowError as error:
+            since = self._state.failing_since or datetime.now(UTC)
+            self._state = replace(self._state, failing_since=since, last_error_code=error.code)
+            raise
+        self._state = replace(self._state, failing_since=None, last_error_code=None)
+
+
+async def _wait(event: Coroutine[Any, Any, Any], timeout_s: float) -> None:
+    """Waits for the event, at most so long."""
+    with anyio.move_on_after(timeout_s):
+        await event
