@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from researchflow_runners.query.columns import AnswerColumn
 from researchflow_runners.query.model import Freshness
 
 Route = Literal["materialized", "direct"]
 
-#: Every reason for which an answer may be less than was asked for.
-DEGRADATION_CODES = (
-    "redis_unavailable",
-    "speed_layer_disabled",
-    "dead_letters",
-    "source_unchecked",
-    "source_unreachable",
-)
+#: Why an answer may be less than was asked for.
+DegradationCode = Literal["redis_unavailable", "speed_layer_disabled", "overlay_excluded"]
+DEGRADATION_CODES: tuple[DegradationCode, ...] = get_args(DegradationCode)
 
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
     """One way in which the answer is less than was asked for."""
 
-    code: str
+    code: DegradationCode
     message: str
 
 
@@ -74,6 +69,7 @@ class Answer:
     0 when nothing was pending at the last look at the source, else `computed_at` minus the
     oldest pending change; it is None when the source was never looked at. `pending` likewise.
     `missing_resources` counts dead letters: resources that no view involved could show.
+    `cursor_after(n)` is the cursor that goes on after the first n rows.
     """
 
     view: str
@@ -94,12 +90,24 @@ class Answer:
     missing_resources: int
     degradations: tuple[Degradation, ...]
     timings: Timings
-    views: tuple[str, ...] = ()
+    views: tuple[str, ...]
+    cursor_after: Callable[[int], str] = field(repr=False, compare=False)
 
     @property
     def row_count(self) -> int:
         """Rows in this answer; more exist when `truncated`."""
         return len(self.rows)
+
+    def cut(self, rows_max: int) -> Answer:
+        """The first `rows_max` rows, at least one, with the cursor that goes on after them."""
+        if rows_max >= self.row_count:
+            return self
+        return replace(
+            self,
+            rows=self.rows[:rows_max],
+            truncated=True,
+            next_cursor=self.cursor_after(rows_max),
+        )
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """The rows by column name."""

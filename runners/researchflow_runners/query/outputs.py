@@ -33,17 +33,22 @@ BRACKET_YEARS_MAX = 150
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One column of the answer; without `keys` it cannot be sorted or grouped by."""
+    """One column of the answer; without `keys` it cannot be sorted or grouped by.
+
+    PostgreSQL hands out the value of an `is_json` column as JSON text.
+    """
 
     column: AnswerColumn
     shown: Sql
     keys: tuple[Key, ...]
+    is_json: bool = False
 
 
 def column_output(column: Column, rows: Rows) -> Output:
     """A column of the view as it is."""
     shown = value_sql(rows.alias, column)
-    return Output(answer_column(column), shown, _column_keys(column, rows.alias))
+    keys = _column_keys(column, rows.alias)
+    return Output(answer_column(column), shown, keys, is_json=column.pg_type == "jsonb")
 
 
 def _column_keys(column: Column, alias: Sql) -> tuple[Key, ...]:

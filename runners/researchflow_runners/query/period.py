@@ -1,6 +1,7 @@
 """The period that an ISO 8601 date, dateTime or instant means, `[low, high)` in UTC.
 
-A missing zone means UTC, as it does for stored values.
+The same meaning as compiler/periods.py gives stored values: a missing zone means UTC, a time to
+the second or finer is an instant, one microsecond long.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Half-open, both ends aware UTC times; `2024-06` is the whole month."""
+    """Half-open, both ends aware UTC times; `2024-06` is the whole month, 08:30 the minute."""
 
     low: datetime
     high: datetime
@@ -72,7 +73,4 @@ def _high(low: datetime, found: re.Match[str]) -> datetime:
         return low + timedelta(days=1)
     if found["second"] is None:
         return low + timedelta(minutes=1)
-    if found["fraction"] is None:
-        return low + timedelta(seconds=1)
-    digits = len(found["fraction"]) - 1
-    return low + timedelta(microseconds=10 ** (6 - digits))
+    return low + timedelta(microseconds=1)

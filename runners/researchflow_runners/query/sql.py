@@ -8,9 +8,11 @@ sort keys, so that the next page begins exactly after the last row of this one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from researchflow_runners.errors import QueryError
@@ -33,14 +35,15 @@ _ROW_KEYS = ('_id COLLATE "C"', "_ord")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one answer; `last_keys` continues after them, None when nothing follows.
+    """The rows of one answer with the sort keys of each.
 
     `from_speed` counts the rows that came from the speed layer: of this page when the query asks
     for rows, of all groups when it asks for groups.
     """
 
     rows: tuple[tuple[Any, ...], ...]
-    last_keys: tuple[Any, ...] | None
+    keys: tuple[tuple[Any, ...], ...]
+    truncated: bool
     from_speed: int
 
 
@@ -50,20 +53,32 @@ class Statement:
 
     sql: Sql
     columns: tuple[AnswerColumn, ...]
+    json_columns: tuple[int, ...]
     key_types: tuple[str, ...]
     limit: int
     grouped: bool
 
     def page(self, records: Sequence[Sequence[Any]]) -> Page:
-        """The answer's rows out of at most limit + 1 records."""
-        width = len(self.columns)
+        """The answer's rows out of at most limit + 1 records; JSON keeps its decimals exact."""
+        width, last = len(self.columns), len(self.columns) + len(self.key_types)
         kept = records[: self.limit]
-        last: tuple[Any, ...] | None = None
-        if len(records) > self.limit:
-            last = tuple(kept[-1][width : width + len(self.key_types)])
-        counts = [record[width + len(self.key_types)] for record in kept]
-        from_speed = max(counts, default=0) if self.grouped else sum(counts)
-        return Page(tuple(tuple(record[:width]) for record in kept), last, int(from_speed))
+        counts = [record[last] for record in kept]
+        return Page(
+            rows=tuple(self._row(tuple(record[:width])) for record in kept),
+            keys=tuple(tuple(record[width:last]) for record in kept),
+            truncated=len(records) > self.limit,
+            from_speed=int(max(counts, default=0) if self.grouped else sum(counts)),
+        )
+
+    def _row(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not self.json_columns:
+            return row
+        return tuple(
+            json.loads(value, parse_float=Decimal)
+            if position in self.json_columns and value is not None
+            else value
+            for position, value in enumerate(row)
+        )
 
 
 def build_statement(
@@ -83,6 +98,11 @@ def build_statement(
     if query.group_by or query.aggregates:
         return _groups(query, rows, scope, on=on, after=after)
     return _rows(query, rows, scope, after=after)
+
+
+def check_query(query: Query, catalogue: Catalogue) -> None:
+    """Raises QueryError for everything that `build_statement` would refuse."""
+    build_statement(query, catalogue, lambda _view: EMPTY, on=date.min)
 
 
 def build_count(query: Query, catalogue: Catalogue, relation: Sql, relations: Relations) -> Sql:
@@ -256,6 +276,7 @@ def _statement(
     return Statement(
         sql=statement,
         columns=tuple(output.column for output in outputs),
+        json_columns=tuple(n for n, output in enumerate(outputs) if output.is_json),
         key_types=tuple(key.pg_type for key in keys),
         limit=query.limit,
         grouped=grouped,

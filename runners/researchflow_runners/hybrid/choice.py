@@ -1,0 +1,99 @@
+"""Which state of the views answers a question: the merged one, the current anchor or an earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from researchflow_runners.errors import FreshnessError, QueryError
+from researchflow_runners.hybrid.facts import Facts, seconds
+from researchflow_runners.hybrid.reading import Asked
+from researchflow_runners.query.model import Freshness, Query
+from researchflow_runners.sql import Sql
+from researchflow_runners.store.anchor import resolve_anchor
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import PublishedView
+from researchflow_runners.store.relations import (
+    anchored_relation,
+    historical_relation,
+    live_relation,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A state of the views; `is_current` tells whether `anchor` is the newest one."""
+
+    freshness: Freshness
+    anchor: int
+    data_as_of: datetime
+    is_current: bool
+    relation: Callable[[PublishedView], Sql]
+
+    def staleness_s(self, facts: Facts) -> float | None:
+        """Facts.staleness_s; what came after an earlier anchor is not on record: None."""
+        return facts.staleness_s if self.is_current else None
+
+    def staleness_bound_s(self, facts: Facts) -> float | None:
+        """Seconds beyond which no change can be missing; None when that cannot be told."""
+        if not self.is_current:
+            return seconds(self.data_as_of, facts.computed_at)
+        return facts.staleness_bound_s
+
+
+def asked_freshness(query: Query) -> Freshness:
+    """What the query asks for; `as_of` alone means anchored. QueryError `freshness_conflict`."""
+    if query.as_of is None:
+        return query.freshness
+    if query.freshness == "live" and "freshness" in query.model_fields_set:
+        raise QueryError(
+            'freshness "live" and as_of contradict each other',
+            code="freshness_conflict",
+            hint="leave as_of out, or ask for freshness anchored",
+            field="as_of",
+        )
+    return "anchored"
+
+
+async def choose(
+    session: Session,
+    asked: Asked,
+    facts: Facts,
+    views: Sequence[PublishedView],
+    *,
+    use_speed_layer: bool,
+) -> Choice:
+    """The state to read; FreshnessError when the anchor asked for cannot be read any more."""
+    assert facts.anchor is not None
+    assert facts.data_as_of is not None
+    wanted: int | datetime | None = asked.query.as_of
+    if asked.position is not None:
+        wanted = asked.position.anchor
+    if asked_freshness(asked.query) == "live" and use_speed_layer:
+        return Choice("live", facts.anchor, facts.data_as_of, True, live_relation)
+    if wanted is None or wanted == facts.anchor:
+        return Choice("anchored", facts.anchor, facts.data_as_of, True, anchored_relation)
+    found = await resolve_anchor(session, wanted, views)
+    if found.anchor == facts.anchor:
+        return Choice("anchored", found.anchor, found.data_as_of, True, anchored_relation)
+    relation = partial(historical_relation, anchor=found.anchor)
+    return Choice("anchored", found.anchor, found.data_as_of, False, relation)
+
+
+def check_staleness(query: Query, choice: Choice, facts: Facts) -> None:
+    """FreshnessError `staleness_exceeded` when the bound the query sets cannot be promised."""
+    allowed_s = query.max_staleness_s
+    if allowed_s is None:
+        return
+    bound_s = choice.staleness_bound_s(facts)
+    if bound_s is not None and bound_s <= allowed_s:
+        return
+    known = "nobody looked at the source yet" if bound_s is None else f"it may be {bound_s:.1f} s"
+    raise FreshnessError(
+        f'the answer cannot be promised to be at most "{allowed_s:g}" s stale: {known}',
+        code="staleness_exceeded",
+        hint="run refresh_views first, or allow a larger max_staleness_s",
+        field="max_staleness_s",
+    )

@@ -1,0 +1,46 @@
+-- What is known about the views of one question, in one round trip of the snapshot that also
+-- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows.
+WITH counting AS (
+    SELECT e.res_type, e.origin
+    FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = ANY ($2) AND e.valid_from <= now() AND now() < e.valid_until
+)
+SELECT
+    now() AS computed_at,
+    -- Changes with everything that is created, dropped, redefined or refreshed.
+    (SELECT md5(string_agg(concat_ws(' ', c.view_name, c.digest, c.base_table), ','
+                           ORDER BY c.view_name))
+     FROM researchflow.view_catalogue AS c) AS catalogue_state,
+    a.anchor,
+    a.data_as_of,
+    checked.types AS checked_types,
+    checked.checked_at,
+    checked.pending,
+    checked.oldest_pending_at,
+    overlay.entries,
+    overlay.own_entries,
+    overlay.provisional,
+    -- A newer version that waits in the overlay makes up for a dead letter of the batch layer.
+    (SELECT count(DISTINCT (d.res_type, d.id))
+     FROM researchflow.dead_letter AS d
+     WHERE d.view_name = ANY ($1)
+       AND (d.layer = 'speed') = EXISTS (
+           SELECT FROM researchflow.overlay_entry AS e
+           WHERE e.res_type = d.res_type AND e.id = d.id
+             AND e.valid_from <= now() AND now() < e.valid_until)) AS missing_live,
+    (SELECT count(DISTINCT (d.res_type, d.id))
+     FROM researchflow.dead_letter AS d
+     WHERE d.view_name = ANY ($1) AND d.layer = 'batch') AS missing_batch
+FROM (SELECT count(*) AS entries,
+             count(*) FILTER (WHERE res_type = $3) AS own_entries,
+             count(*) FILTER (WHERE origin = 'provisional') AS provisional
+      FROM counting) AS overlay,
+     (SELECT count(*) AS types,
+             min(checked_at) AS checked_at,
+             sum(pending)::bigint AS pending,
+             min(oldest_pending_at) AS oldest_pending_at
+      FROM researchflow.source_check
+      WHERE res_type = ANY ($2)) AS checked
+LEFT JOIN LATERAL (
+    SELECT anchor, data_as_of FROM researchflow.anchor ORDER BY anchor DESC LIMIT 1
+) AS a ON true

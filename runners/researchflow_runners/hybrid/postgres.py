@@ -1,0 +1,111 @@
+"""Answers computed from the source itself, for views that are defined and not materialised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import FreshnessError
+from researchflow_runners.hybrid.choice import asked_freshness
+from researchflow_runners.hybrid.reading import Asked, Read, read_page
+from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
+from researchflow_runners.query.filters import views_of
+from researchflow_runners.query.model import Query
+from researchflow_runners.query.sql import check_query
+from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.sql import Sql, compose
+
+STATEMENT_TIMEOUT_S = 40.0
+
+OVERLAY_EXCLUDED = Degradation(
+    "overlay_excluded",
+    "this view is not materialised, so changes known only from their writer are not merged;"
+    " refresh_views makes it materialised",
+)
+
+
+class PostgresRunner:
+    """Runs compiled views over the source as it is now; it has no earlier state to read.
+
+    Provisional changes are not in the source and so not in its answers.
+    """
+
+    def __init__(self, source: HapiSource, *, cursor_key: bytes) -> None:
+        self._source = source
+        self._cursor_key = cursor_key
+
+    async def query(
+        self, query: Query, views: Mapping[str, CompiledView], *, principal: str = ""
+    ) -> Answer:
+        """The answer from these views; FreshnessError `view_not_materialised` for anchored reads.
+
+        Nothing is pending and nothing is missing: the rows are those of the source's newest state.
+        """
+        check_query(query, {name: view.columns for name, view in views.items()})
+        _check_is_live(query)
+        began_s = time.perf_counter()
+        names = views_of(query)
+        async with self._source.snapshot(statement_timeout_s=STATEMENT_TIMEOUT_S) as snapshot:
+            now = await snapshot.now()
+            asked = Asked.of(
+                query,
+                digests={name: views[name].digest for name in names},
+                principal=principal,
+                key=self._cursor_key,
+                now=now,
+            )
+            relations = {name: await _relation(snapshot, views[name]) for name in names}
+            facts_ms = (time.perf_counter() - began_s) * 1000
+            read = await read_page(
+                snapshot.session,
+                asked,
+                catalogue={name: views[name].columns for name in names},
+                relations=relations.__getitem__,
+                anchor=None,
+                on=now.date(),
+            )
+        timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
+        return _dated(names, asked, read, timings)
+
+
+def _check_is_live(query: Query) -> None:
+    if asked_freshness(query) == "live":
+        return
+    raise FreshnessError(
+        f'view "{query.view}" is not materialised, so it has no anchors',
+        code="view_not_materialised",
+        hint="run refresh_views first, or ask for freshness live",
+        field="freshness" if query.as_of is None else "as_of",
+        allowed=("live",),
+    )
+
+
+async def _relation(snapshot: SourceSnapshot, view: CompiledView) -> Sql:
+    resources = await snapshot.current(view.resource, with_meta=view.reads_meta)
+    return compose("(SELECT d.*, 'batch'::text AS _layer FROM ({}) AS d)", view.select(resources))
+
+
+def _dated(names: tuple[str, ...], asked: Asked, read: Read, timings: Timings) -> Answer:
+    return Answer(
+        view=asked.query.view,
+        columns=read.statement.columns,
+        rows=read.page.rows,
+        truncated=read.page.truncated,
+        next_cursor=read.next_cursor,
+        freshness="live",
+        route="direct",
+        anchor=None,
+        data_as_of=asked.now,
+        computed_at=asked.now,
+        age_s=0.0,
+        staleness_s=0.0,
+        checked_at=asked.now,
+        pending=0,
+        speed=SpeedContribution(enabled=False),
+        missing_resources=0,
+        degradations=(),
+        timings=timings,
+        views=names,
+        cursor_after=read.cursor_after,
+    )

@@ -1,0 +1,84 @@
+"""Reads the rows of one question from chosen relations, and makes its cursors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from researchflow_runners.query.columns import Catalogue
+from researchflow_runners.query.cursor import (
+    Position,
+    decode_cursor,
+    encode_cursor,
+    query_fingerprint,
+)
+from researchflow_runners.query.filters import Relations
+from researchflow_runners.query.model import Query
+from researchflow_runners.query.sql import Page, Statement, build_statement
+from researchflow_runners.store.database import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query with everything its cursors are bound to; `now` is the database's clock."""
+
+    query: Query
+    fingerprint: str
+    position: Position | None
+    key: bytes
+    now: datetime
+
+    @classmethod
+    def of(
+        cls, query: Query, *, digests: Mapping[str, str], principal: str, key: bytes, now: datetime
+    ) -> Asked:
+        """The query, its cursor checked; QueryError `cursor_invalid`."""
+        fingerprint = query_fingerprint(query, digests, principal)
+        position = None
+        if query.cursor is not None:
+            position = decode_cursor(query.cursor, fingerprint=fingerprint, key=key, now=now)
+        return cls(query, fingerprint, position, key, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One page, and `cursor_after(n)`, which goes on after its first n rows."""
+
+    statement: Statement
+    page: Page
+    cursor_after: Callable[[int], str]
+    rows_ms: float
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins; None when this one is the last."""
+        return self.cursor_after(len(self.page.rows)) if self.page.truncated else None
+
+
+async def read_page(
+    session: Session,
+    asked: Asked,
+    *,
+    catalogue: Catalogue,
+    relations: Relations,
+    anchor: int | None,
+    on: date,
+) -> Read:
+    """The rows, ages told for the day `on`; `anchor` is pinned in the cursors."""
+    position = asked.position
+    day = position.on if position else on
+    statement = build_statement(
+        asked.query, catalogue, relations, on=day, after=position.keys if position else None
+    )
+    began_s = time.perf_counter()
+    records = await session.fetch(statement.sql)
+    rows_ms = (time.perf_counter() - began_s) * 1000
+    page = statement.page([tuple(record.values()) for record in records])
+
+    def cursor_after(rows: int) -> str:
+        place = Position(anchor, day, page.keys[rows - 1], statement.key_types)
+        return encode_cursor(place, fingerprint=asked.fingerprint, key=asked.key, now=asked.now)
+
+    return Read(statement, page, cursor_after, rows_ms)
