@@ -78,6 +78,14 @@ async def empty_dsn(services: Services) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
+async def connection(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database without any table."""
+    connection = await asyncpg.connect(empty_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
 async def redis_url(services: Services) -> str:
     """An empty Redis."""
     client = Redis.from_url(services.redis_url)

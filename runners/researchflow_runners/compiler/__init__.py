@@ -1,0 +1,15 @@
+"""ViewDefinition → SQL for PostgreSQL 15 to 18. Pure: opens no connection, reads no clock.
+
+definition.py   the ViewDefinition's JSON, checked
+resolver.py     FHIRPath syntax → typed nodes, against the FHIR model
+expr.py         the nodes: types, cardinality, SQL of values, paths, rows and conditions
+operators/      functions and operators, one file a family
+rows.py         selects, iterations and unions → FROM items
+compile.py      the whole statement: `compile_view`
+"""
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.compile import compile_view
+from researchflow_runners.compiler.view import HIDDEN_COLUMNS, CompiledView
+
+__all__ = ["HIDDEN_COLUMNS", "Column", "CompiledView", "compile_view"]

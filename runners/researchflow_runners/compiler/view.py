@@ -18,10 +18,8 @@ HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", 'text COLLATE "C"'), ("_ord", "
 class CompiledView:
     """A ViewDefinition as SQL.
 
-    `digest` changes whenever the definition or the SQL made from it changes. `body` is a SELECT
-    with one hole, `{source}`: a relation with the columns `res_id bigint`, `id text`,
-    `text text` (the resource's JSON) and `meta jsonb` (the meta to use instead of the text's, or
-    null). It gives HIDDEN_COLUMNS and then every `Column.physical`, in order.
+    `digest` changes whenever the definition or the SQL made from it changes. `fans_out` says that
+    a resource may have several rows, or none; `reads_meta` that the source's `meta` matters.
     """
 
     name: str
@@ -29,14 +27,19 @@ class CompiledView:
     digest: str
     definition: dict[str, Any]
     columns: tuple[Column, ...]
-    template: str
-    fragments: dict[str, Sql]
+    before_source: Sql
+    after_source: Sql
     fans_out: bool
     reads_meta: bool
 
     def select(self, source: Sql) -> Sql:
-        """The SELECT over `source`, a parenthesised query or a table."""
-        return compose(self.template, **self.fragments, source=source)
+        """The SELECT over `source`, a parenthesised query or a table of resources.
+
+        The source has the columns `res_id bigint`, `id text`, `text text` (the resource's JSON)
+        and `meta jsonb` (the meta to use instead of the text's, or null). The SELECT gives
+        HIDDEN_COLUMNS and then every `Column.physical`, in order; its rows come in no order.
+        """
+        return compose("{}{}{}", self.before_source, source, self.after_source)
 
     def column(self, name: str) -> Column | None:
         """The public column of that name, or None."""

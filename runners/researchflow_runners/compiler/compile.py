@@ -1,0 +1,174 @@
+"""The compiler's one door: a ViewDefinition becomes a CompiledView, or is refused.
+
+definition.py  JSON → elements          resolver.py  syntax → typed nodes (expr.py, operators/)
+rows.py        selects → FROM items     this file    the whole statement
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.constants import parse_constants
+from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
+from researchflow_runners.compiler.expr import Resource, RowIndex
+from researchflow_runners.compiler.operators.logic import require_boolean
+from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.compiler.resolver import resolve_text
+from researchflow_runners.compiler.rows import Body, plan_selects
+from researchflow_runners.compiler.scope import Scope
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
+from researchflow_runners.fhir import model
+from researchflow_runners.naming import nearest
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
+
+UNNAMED = "unnamed_view"
+#: Part of every digest: raise it when the meaning of compiled SQL changes with its text the same.
+COMPILER_VERSION = "1"
+
+#: Every resource, parsed once: OFFSET 0 keeps PostgreSQL from parsing anew for each column.
+DOCUMENTS = "(SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
+DOCUMENTS_END = " AS s OFFSET 0) AS d"
+
+
+def compile_view(definition: Mapping[str, Any]) -> CompiledView:
+    """The view as SQL.
+
+    Raises ViewDefinitionError for a definition that breaks the standard (`field` is the path into
+    its JSON) and FhirPathError for an expression that cannot be compiled (`field` and `span`).
+    """
+    parsed = parse_definition(definition)
+    _check_resource(parsed.resource)
+    scope = _root_scope(parsed)
+    body = Body()
+    plan_selects(parsed.select, scope, body)
+    columns = [one.column for one in body.cells]
+    _check_unique(columns)
+    conditions = _conditions(parsed, scope)
+    fans_out = bool(body.joins)
+    before, after = _statement(body, scope, conditions, columns, fans_out=fans_out)
+    return CompiledView(
+        name=parsed.name or UNNAMED,
+        resource=parsed.resource,
+        digest=_digest(definition, before, after),
+        definition=dict(definition),
+        columns=tuple(columns),
+        before_source=before,
+        after_source=after,
+        fans_out=fans_out,
+        reads_meta="d.meta" in after.render()[0] or "d.meta" in before.render()[0],
+    )
+
+
+def _root_scope(parsed: ViewDefinition) -> Scope:
+    resource = Resource("d", (parsed.resource,))
+    return Scope(
+        this=resource,
+        resource=resource,
+        row_index=RowIndex(None),
+        constants=parse_constants(parsed.constant),
+    )
+
+
+def _check_resource(name: str) -> None:
+    if model().is_resource(name) and not model().is_abstract(name):
+        return
+    raise ViewDefinitionError(
+        f"unknown resource type '{name}'",
+        code="unknown_resource_type",
+        field="resource",
+        did_you_mean=nearest(name, model().resource_names()),
+        hint="Name a concrete FHIR R4 resource type.",
+    )
+
+
+def _check_unique(columns: Sequence[Column]) -> None:
+    """Names are unique over the whole view, those of the stored companions included."""
+    stored = Counter(name for column in columns for name, _type in column.physical)
+    repeated = [name for name, count in stored.items() if count > 1]
+    if repeated:
+        raise ViewDefinitionError(
+            f"the column '{repeated[0]}' occurs more than once",
+            code="duplicate_column",
+            field="select",
+            hint="Give every column of the view its own name.",
+        )
+
+
+def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Sql]:
+    conditions = []
+    for number, where in enumerate(parsed.where):
+        field = f"where[{number}].path"
+        expr = resolve_text(where.path, scope, field=field)
+        try:
+            require_boolean(expr, f"'{field}'")
+        except ResearchFlowError as error:
+            error.field = field
+            raise
+        conditions.append(compose("({})", expr.boolean()))
+    return conditions
+
+
+def _statement(
+    body: Body,
+    scope: Scope,
+    conditions: Sequence[Sql],
+    columns: Sequence[Column],
+    *,
+    fans_out: bool,
+) -> tuple[Sql, Sql]:
+    """The statement's text before and after its source."""
+    where = compose(" WHERE {}", join(" AND ", conditions)) if conditions else EMPTY
+    if fans_out:
+        # Numbered within the resource, so that rows have a total order.
+        rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"))
+        head = _head([fixed(f"x.c{number}") for number in range(len(columns))], fixed("x._ord"))
+        tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
+    else:
+        head = _head(body.selected(scope), fixed("1"))
+        tail = compose("{}{}", body.tail(), where)
+    return _with_periods(head, tail, columns)
+
+
+def _head(cells: Sequence[Sql], order: Sql) -> Sql:
+    named = [compose("{} AS {}", one, fixed(f"c{number}")) for number, one in enumerate(cells)]
+    return compose(
+        "SELECT d.res_id AS _res_id, d.id AS _id, {} AS _ord, {} FROM {}",
+        order,
+        join(", ", named),
+        fixed(DOCUMENTS),
+    )
+
+
+def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql, Sql]:
+    """The statement with names, and beside each date the period it means."""
+    ranged = [number for number, column in enumerate(columns) if column.has_range]
+    outputs = [fixed("q._res_id"), fixed("q._id"), fixed("q._ord")]
+    for number, column in enumerate(columns):
+        names = [ident(name) for name, _type in column.physical]
+        value = fixed(f"q.c{number}")
+        outputs.append(compose("{} AS {}", value, names[0]))
+        if column.has_range:
+            start = fixed(f"q.l{number}")
+            outputs.append(compose("{} AS {}", start, names[1]))
+            outputs.append(compose("{} AS {}", high(value, start), names[2]))
+    starts = [
+        compose("{} AS {}", low(fixed(f"p.c{number}")), fixed(f"l{number}")) for number in ranged
+    ]
+    opening, closing = "SELECT {} FROM (", ") AS q"
+    if ranged:
+        # Two levels, so that a date is read, then its start computed, once each.
+        opening, closing = "SELECT {} FROM (SELECT p.*, {} FROM (", " OFFSET 0) AS p OFFSET 0) AS q"
+    before = compose(opening + "{}", *filter(None, [join(", ", outputs), join(", ", starts), head]))
+    return before, compose(DOCUMENTS_END + "{}" + closing, tail)
+
+
+def _digest(definition: Mapping[str, Any], before: Sql, after: Sql) -> str:
+    canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+    parts = (COMPILER_VERSION, canonical, repr(before.render()), repr(after.render()))
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()

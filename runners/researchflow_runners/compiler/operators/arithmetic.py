@@ -1,0 +1,118 @@
+"""`+ - * / div mod`, the sign, and `&`; numbers are exact decimals.
+
+Division by zero is empty. `+` and `&` join strings; `&` takes an empty side as ''.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Empty, Expr, Form
+from researchflow_runners.compiler.types import NUMBERS, Types
+from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.sql import Sql, compose
+
+TEMPLATES = {
+    "+": "({} + {})",
+    "-": "({} - {})",
+    "*": "({} * {})",
+    "/": "trim_scale({} / nullif({}, 0))",
+    "div": "trunc({} / nullif({}, 0))",
+    "mod": "mod({}, nullif({}, 0))",
+}
+ARITHMETIC = frozenset({*TEMPLATES, "&"})
+
+
+@dataclass(frozen=True)
+class Number(Expr):
+    """A computed number."""
+
+    operator: str
+    left: Expr
+    right: Expr
+
+    @property
+    def types(self) -> Types:
+        whole = {self.left.kind, self.right.kind} == {"integer"} and self.operator != "/"
+        return ("integer",) if whole or self.operator == "div" else ("decimal",)
+
+    @property
+    def form(self) -> Form:
+        return "numeric"
+
+    def value(self) -> Sql:
+        # Cast before computing: integers would overflow, and divide without a remainder.
+        sides = [compose("({})::numeric", one.numeric()) for one in (self.left, self.right)]
+        return compose(TEMPLATES[self.operator], *sides)
+
+
+@dataclass(frozen=True)
+class Negative(Expr):
+    """`-operand`"""
+
+    operand_expr: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.operand_expr.types
+
+    @property
+    def form(self) -> Form:
+        return "numeric"
+
+    def value(self) -> Sql:
+        return compose("(- ({})::numeric)", self.operand_expr.numeric())
+
+
+@dataclass(frozen=True)
+class Concatenation(Expr):
+    """Two strings joined; `empty_as_text` takes an empty side as ''."""
+
+    left: Expr
+    right: Expr
+    empty_as_text: bool
+
+    @property
+    def types(self) -> Types:
+        return ("string",)
+
+    @property
+    def form(self) -> Form:
+        return "text"
+
+    def value(self) -> Sql:
+        template = "(coalesce({}, '') || coalesce({}, ''))" if self.empty_as_text else "({} || {})"
+        return compose(template, self.left.text(), self.right.text())
+
+
+def arithmetic(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
+    """The node of an arithmetic operator; FhirPathError `not_a_number` for other operands."""
+    kinds = {left.kind, right.kind}
+    if operator == "&" and kinds <= {"string", "empty"}:
+        return Concatenation(left, right, empty_as_text=True, span=span)
+    if "empty" in kinds:
+        return Empty(span=span)
+    if operator == "+" and kinds == {"string"}:
+        return Concatenation(left, right, empty_as_text=False, span=span)
+    if operator in TEMPLATES and kinds <= NUMBERS:
+        return Number(operator, left, right, span=span)
+    raise FhirPathError(
+        f"cannot compute {'/'.join(left.types[:3])} {operator} {'/'.join(right.types[:3])}",
+        code="not_a_number",
+        hint="Use integers and decimals; strings take + and &.",
+        span=span,
+    )
+
+
+def negative(operand: Expr, span: Span) -> Expr:
+    """The node of `-operand`."""
+    if operand.kind == "empty":
+        return operand
+    if operand.kind not in NUMBERS:
+        raise FhirPathError(
+            f"cannot negate {'/'.join(operand.types[:3])}",
+            code="not_a_number",
+            hint="Use an integer or a decimal.",
+            span=span,
+        )
+    return Negative(operand, span=span)

@@ -1,0 +1,34 @@
+"""Binary operators by their symbol."""
+
+from __future__ import annotations
+
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.operators.arithmetic import ARITHMETIC, arithmetic
+from researchflow_runners.compiler.operators.comparison import COMPARISONS, comparison
+from researchflow_runners.compiler.operators.logic import logical
+from researchflow_runners.compiler.operators.membership import membership
+from researchflow_runners.errors import FhirPathError, Span
+
+LOGICAL = frozenset({"and", "or", "xor", "implies"})
+
+
+def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
+    """The node of `left operator right`.
+
+    Raises FhirPathError `unsupported` for an operator there is no SQL for, and what the family
+    of the operator raises for operands it cannot take.
+    """
+    if operator in LOGICAL:
+        return logical(operator, left, right)
+    if operator in COMPARISONS:
+        return comparison(operator, left, right, span)
+    if operator in ARITHMETIC:
+        return arithmetic(operator, left, right, span)
+    if operator in ("in", "contains"):
+        return membership(operator, left, right, span)
+    raise FhirPathError(
+        f"the operator '{operator}' is not supported",
+        code="unsupported",
+        hint="Use = and !=, or one of the functions that the documentation lists.",
+        span=span,
+    )

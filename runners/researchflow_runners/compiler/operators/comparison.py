@@ -1,0 +1,187 @@
+"""`=`, `!=`, `<`, `<=`, `>`, `>=`.
+
+An empty side gives an empty result. Dates compare as the periods they mean: decided when these are
+disjoint or the same, empty when they overlap otherwise (FHIRPath 2.0, section 6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Empty, Expr
+from researchflow_runners.compiler.jsonpath import PathParts, concatenated
+from researchflow_runners.compiler.operators.logic import BooleanExpr
+from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types
+from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.sql import Sql, compose, fixed
+
+COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+PATH_OPERATORS = {"=": "==", "!=": "!="}
+SQL_OPERATORS = {"!=": "<>"}
+#: Kinds whose values compare in a path filter as FHIRPath compares them.
+PATH_KINDS: frozenset[Kind] = frozenset({"string", "boolean", "integer", "decimal"})
+
+PERIOD_RESULT = {
+    "=": ("false", "true", "false"),
+    "!=": ("true", "false", "true"),
+    "<": ("true", "false", "false"),
+    "<=": ("true", "true", "false"),
+    ">": ("false", "false", "true"),
+    ">=": ("false", "true", "true"),
+}
+PERIODS = """(SELECT CASE WHEN h.lh <= h.rl THEN {before} WHEN h.ll >= h.rh THEN {after}
+ WHEN h.ll = h.rl AND h.lh = h.rh THEN {same} END
+ FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t
+ CROSS JOIN LATERAL (SELECT t.l, t.r, {ll} AS ll, {rl} AS rl OFFSET 0) AS s
+ CROSS JOIN LATERAL (SELECT s.ll, s.rl, {lh} AS lh, {rh} AS rh OFFSET 0) AS h)"""
+#: Times compare to the precision that both have; finer than seconds is one precision.
+TIMES = """(SELECT CASE WHEN length(t.l) >= 8 AND length(t.r) >= 8 OR length(t.l) = length(t.r)
+ THEN t.l::time {op} t.r::time
+ WHEN left(t.l, 5) <> left(t.r, 5) THEN left(t.l, 5)::time {op} left(t.r, 5)::time END
+ FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t)"""
+LISTS = """(SELECT CASE WHEN q.l = '[]' OR q.r = '[]' THEN NULL
+ WHEN jsonb_array_length(q.l) <> jsonb_array_length(q.r) THEN {other}
+ WHEN jsonb_array_length(q.l) = 1 THEN {one_to_one} WHEN q.l = q.r THEN {same} ELSE {other} END
+ FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS q)"""
+
+
+@dataclass(frozen=True)
+class Compare(BooleanExpr):
+    """Two nodes of one kind; each side's `value` raises when it holds several items."""
+
+    operator: str
+    left: Expr
+    right: Expr
+    compared_kind: Kind
+
+    def value(self) -> Sql:
+        if self.compared_kind in DATES:
+            return _periods(self.operator, self.left.text(), self.right.text())
+        if self.compared_kind == "time":
+            left, right = self.left.text(), self.right.text()
+            return compose(TIMES, op=_symbol(self.operator), l=left, r=right)
+        left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
+        return compose("({} {} {})", left, _symbol(self.operator), right)
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        if self.compared_kind not in PATH_KINDS:
+            return None
+        left, right = self.left.operand(item), self.right.operand(item)
+        if left is None or right is None:
+            return None
+        # With an empty side a path comparison is false, whatever the operator.
+        operator = OPPOSITE[self.operator] if negated else self.operator
+        symbol = PATH_OPERATORS.get(operator, operator)
+        return concatenated("(", left, f" {symbol} ", right, ")")
+
+
+def _comparable(expr: Expr, kind: Kind) -> Sql:
+    if kind == "boolean":
+        return expr.boolean()
+    if kind in NUMBERS:
+        return expr.numeric()
+    if kind == "string":
+        return compose('{} COLLATE "C"', expr.text())
+    return expr.json()
+
+
+def _periods(operator: str, left: Sql, right: Sql) -> Sql:
+    before, same, after = (fixed(result) for result in PERIOD_RESULT[operator])
+    return compose(
+        PERIODS,
+        before=before,
+        same=same,
+        after=after,
+        l=left,
+        r=right,
+        ll=low(fixed("t.l")),
+        rl=low(fixed("t.r")),
+        lh=high(fixed("s.l"), fixed("s.ll")),
+        rh=high(fixed("s.r"), fixed("s.rl")),
+    )
+
+
+def _symbol(operator: str) -> Sql:
+    return fixed(SQL_OPERATORS.get(operator, operator))
+
+
+@dataclass(frozen=True)
+class CompareLists(BooleanExpr):
+    """Equality of collections: of equal size, and equal item by item."""
+
+    operator: str
+    left: Expr
+    right: Expr
+    compared_kind: Kind
+
+    def value(self) -> Sql:
+        one_to_one = Compare(
+            self.operator,
+            _ListItem("l", self.left.types),
+            _ListItem("r", self.right.types),
+            self.compared_kind,
+        )
+        same, other = ("true", "false") if self.operator == "=" else ("false", "true")
+        return compose(
+            LISTS,
+            same=fixed(same),
+            other=fixed(other),
+            one_to_one=one_to_one.value(),
+            l=self.left.array(),
+            r=self.right.array(),
+        )
+
+
+@dataclass(frozen=True)
+class _ListItem(Expr):
+    """The only item of a collection that CompareLists holds as an array."""
+
+    side: str
+    item_types: Types
+
+    @property
+    def types(self) -> Types:
+        return self.item_types
+
+    def value(self) -> Sql:
+        return fixed(f"(q.{self.side} -> 0)")
+
+
+def comparison(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
+    """The node of a comparison; FhirPathError `not_comparable` for sides of different kinds."""
+    kind = comparable_kind(operator, left, right, span)
+    if kind == "empty":
+        return Empty(span=span)
+    if operator in ("=", "!=") and (left.many or right.many):
+        if kind in DATES or kind == "time":
+            # Item by item, which only single items can be for periods of unequal precision.
+            return Compare(operator, left, right, kind, span=span)
+        return CompareLists(operator, left, right, kind, span=span)
+    return Compare(operator, left, right, kind, span=span)
+
+
+def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
+    """The kind in which two nodes compare, `empty` when one never holds an item."""
+    kinds = {left.kind, right.kind}
+    if "empty" in kinds:
+        return "empty"
+    if len(kinds) == 1 and kinds <= {"string", "boolean", "integer", "decimal", "time"}:
+        return left.kind
+    if kinds <= NUMBERS:
+        return "decimal"
+    if kinds <= DATES:
+        return "dateTime"
+    if operator in ("=", "!=") and len(kinds) == 1 and kinds <= {"complex", "quantity"}:
+        return left.kind
+    shown = " and ".join("/".join(one.types[:3]) for one in (left, right))
+    if "mixed" in kinds:
+        hint = "Narrow the choice element first, such as value.ofType(Quantity).value."
+    elif "quantity" in kinds:
+        hint = "Compare the quantity's value, and its code where units may differ."
+    else:
+        hint = "Compare values of one kind; dates are written @2024-01-31."
+    raise FhirPathError(
+        f"cannot compare {shown} with '{operator}'", code="not_comparable", hint=hint, span=span
+    )

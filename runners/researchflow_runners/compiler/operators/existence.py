@@ -1,0 +1,103 @@
+"""`exists()`, `empty()`, `count()`, `all()`: never empty themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Child, Expr, Focus, Form
+from researchflow_runners.compiler.jsonpath import PathParts, concatenated
+from researchflow_runners.compiler.operators.filtering import where_node
+from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
+from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.types import Types
+from researchflow_runners.sql import Sql, compose, fixed
+
+
+@dataclass(frozen=True)
+class Exists(BooleanExpr):
+    source: Expr
+
+    def value(self) -> Sql:
+        return self.source.exists()
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        found = _paths_from(self.source, item)
+        if found is None:
+            return None
+        inside = " || ".join(["exists(@{})"] * len(found))
+        pieces = inside.split("{}")
+        parts: PathParts = (pieces[0],)
+        for path, piece in zip(found, pieces[1:], strict=True):
+            parts = concatenated(parts, path, piece)
+        return concatenated("!(" if negated else "(", parts, ")")
+
+
+def _paths_from(source: Expr, item: Expr) -> list[PathParts] | None:
+    """The source as paths from `item`; several for a choice that is not narrowed."""
+    path = source.path()
+    if path is not None:
+        return [path.parts] if path.base == item else None
+    if not isinstance(source, Child):
+        return None
+    narrowed = [Child(source.source, (key,), source.element_many) for key in source.keys]
+    paths = [one.path() for one in narrowed]
+    found = [path.parts for path in paths if path is not None and path.base == item]
+    return found if len(found) == len(narrowed) else None
+
+
+@dataclass(frozen=True)
+class Count(Expr):
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return ("integer",)
+
+    @property
+    def form(self) -> Form:
+        return "integer"
+
+    def value(self) -> Sql:
+        if self.source.path() is not None and self.source.many:
+            return compose("jsonb_array_length({})", self.source.array())
+        return compose("(SELECT count(*)::integer FROM {} AS c(v))", self.source.rows())
+
+
+@dataclass(frozen=True)
+class All(BooleanExpr):
+    """Whether the criterion is true for every item; true when there is none."""
+
+    source: Expr
+    item: Focus
+    criterion: Expr
+
+    def value(self) -> Sql:
+        return compose(
+            "NOT EXISTS (SELECT FROM {} AS {}(v) WHERE ({}) IS NOT TRUE)",
+            self.source.rows(),
+            fixed(self.item.alias),
+            self.criterion.boolean(),
+        )
+
+
+@function("exists", optional=1)
+def exists(call: Invocation) -> Expr:
+    source = where_node(call) if call.arguments else call.source
+    return Exists(source, span=call.span)
+
+
+@function("empty")
+def empty(call: Invocation) -> Expr:
+    return Not(Exists(call.source, span=call.span), span=call.span)
+
+
+@function("count")
+def count(call: Invocation) -> Expr:
+    return Count(call.source, span=call.span)
+
+
+@function("all", arguments=1)
+def all_(call: Invocation) -> Expr:
+    item = call.scope.item(call.source.types)
+    criterion = require_boolean(call.argument(0, on=item), "the criterion of 'all()'")
+    return All(call.source, item, criterion, span=call.span)

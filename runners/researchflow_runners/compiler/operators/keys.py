@@ -1,0 +1,76 @@
+"""`getResourceKey()` and `getReferenceKey()`: how rows of different views find each other.
+
+A key is the resource's id. A reference gives one when it names a resource of this server by a
+relative URL, with or without a version; `urn:`, absolute and contained references give none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Child, Expr, Focus, Form, Resource, ResourceId
+from researchflow_runners.compiler.operators.filtering import Select
+from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.types import Types
+from researchflow_runners.fhir import model
+from researchflow_runners.sql import Sql, compose, param
+
+RELATIVE_REFERENCE = r"^[A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?$"
+
+
+@dataclass(frozen=True)
+class ReferenceKey(Expr):
+    """The id in one reference, when it points at `target` (None: at any type)."""
+
+    reference: Expr
+    target: str | None
+
+    @property
+    def types(self) -> Types:
+        return ("id",)
+
+    @property
+    def form(self) -> Form:
+        return "text"
+
+    def value(self) -> Sql:
+        text = self.reference.text()
+        if self.target is None:
+            return compose(
+                "CASE WHEN {text} ~ {pattern} THEN split_part({text}, '/', 2) END",
+                text=text,
+                pattern=param(RELATIVE_REFERENCE, "text"),
+            )
+        return compose(
+            "CASE WHEN starts_with({text}, {prefix})"
+            " THEN nullif(split_part({text}, '/', 2), '') END",
+            text=text,
+            prefix=param(f"{self.target}/", "text"),
+        )
+
+
+@function("getResourceKey")
+def get_resource_key(call: Invocation) -> Expr:
+    if not isinstance(call.source, Resource):
+        raise call.refused(
+            "works on the resource of the view only",
+            hint="Call it without a path before it, outside forEach; or use %resource.",
+        )
+    return ResourceId(call.source.alias, span=call.span)
+
+
+@function("getReferenceKey", optional=1)
+def get_reference_key(call: Invocation) -> Expr:
+    source = call.source
+    if source.types and any(not model().is_subtype(one, "Reference") for one in source.types):
+        raise call.refused("works on references only", hint="Use it on a Reference element.")
+    target = call.type_argument(0) if call.arguments else None
+    if not source.many:
+        return _key_of(source, target)
+    item = call.scope.item(source.types)
+    return Select(source, item, _key_of(item, target), span=call.span)
+
+
+def _key_of(reference: Expr | Focus, target: str | None) -> Expr:
+    text = Child(reference, (("reference", "string"),), element_many=False)
+    return ReferenceKey(text, target)

@@ -1,0 +1,106 @@
+"""`and`, `or`, `xor`, `implies`, `not()`: three-valued, which SQL's own operators are too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Expr, Form
+from researchflow_runners.compiler.jsonpath import PathParts, concatenated
+from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.types import Types
+from researchflow_runners.errors import FhirPathError
+from researchflow_runners.sql import Sql, compose
+
+
+class BooleanExpr(Expr):
+    """A node of at most one boolean."""
+
+    @property
+    def types(self) -> Types:
+        return ("boolean",)
+
+    @property
+    def form(self) -> Form:
+        return "boolean"
+
+
+def require_boolean(expr: Expr, role: str) -> Expr:
+    """The node, known to be boolean or empty; FhirPathError `not_boolean` otherwise."""
+    if expr.kind in ("boolean", "empty"):
+        return expr
+    raise FhirPathError(
+        f"{role} is not boolean but {' or '.join(expr.types[:3])}",
+        code="not_boolean",
+        hint="Compare it, or ask exists().",
+        span=expr.span,
+    )
+
+
+@dataclass(frozen=True)
+class And(BooleanExpr):
+    left: Expr
+    right: Expr
+
+    def value(self) -> Sql:
+        return compose("({} AND {})", self.left.boolean(), self.right.boolean())
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        return _both(self.left, self.right, item, "||" if negated else "&&", negated)
+
+
+@dataclass(frozen=True)
+class Or(BooleanExpr):
+    left: Expr
+    right: Expr
+
+    def value(self) -> Sql:
+        return compose("({} OR {})", self.left.boolean(), self.right.boolean())
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        return _both(self.left, self.right, item, "&&" if negated else "||", negated)
+
+
+@dataclass(frozen=True)
+class Xor(BooleanExpr):
+    left: Expr
+    right: Expr
+
+    def value(self) -> Sql:
+        return compose("({} <> {})", self.left.boolean(), self.right.boolean())
+
+
+@dataclass(frozen=True)
+class Not(BooleanExpr):
+    operand_expr: Expr
+
+    def value(self) -> Sql:
+        return compose("(NOT {})", self.operand_expr.boolean())
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        return self.operand_expr.condition(item, negated=not negated)
+
+
+def _both(left: Expr, right: Expr, item: Expr, joiner: str, negated: bool) -> PathParts | None:
+    first = left.condition(item, negated=negated)
+    second = right.condition(item, negated=negated)
+    if first is None or second is None:
+        return None
+    return concatenated("(", first, f" {joiner} ", second, ")")
+
+
+def logical(operator: str, left: Expr, right: Expr) -> Expr:
+    """The node of a logical operator."""
+    require_boolean(left, f"the left side of '{operator}'")
+    require_boolean(right, f"the right side of '{operator}'")
+    if operator == "and":
+        return And(left, right)
+    if operator == "or":
+        return Or(left, right)
+    if operator == "xor":
+        return Xor(left, right)
+    return Or(Not(left), right)
+
+
+@function("not")
+def not_(call: Invocation) -> Expr:
+    return Not(require_boolean(call.source, "the input of 'not()'"), span=call.span)

@@ -1,0 +1,41 @@
+"""`in` and `contains`: whether one item is among several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Empty, Expr, Focus
+from researchflow_runners.compiler.operators.comparison import Compare, comparable_kind
+from researchflow_runners.compiler.operators.logic import BooleanExpr
+from researchflow_runners.compiler.types import Kind
+from researchflow_runners.errors import Span
+from researchflow_runners.sql import Sql, compose
+
+
+@dataclass(frozen=True)
+class Among(BooleanExpr):
+    """Whether `one` equals an item of `several`; empty when `one` is."""
+
+    one: Expr
+    several: Expr
+    compared_kind: Kind
+
+    def value(self) -> Sql:
+        item = Focus("m", self.several.types)
+        equal = Compare("=", self.one, item, self.compared_kind)
+        return compose(
+            "CASE WHEN {} THEN EXISTS (SELECT FROM {} AS m(v) WHERE {}) END",
+            self.one.exists(),
+            self.several.rows(),
+            equal.value(),
+        )
+
+
+def membership(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
+    """The node of `one in several` or `several contains one`."""
+    one, several = (left, right) if operator == "in" else (right, left)
+    if not one.types:
+        return Empty(span=span)
+    kind = comparable_kind("=", one, several, span)
+    # Nothing is among no items: compared with an item that never is, the answer is false.
+    return Among(one, several, "string" if kind == "empty" else kind, span=span)

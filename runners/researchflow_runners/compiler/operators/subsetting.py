@@ -1,0 +1,95 @@
+"""`first()`, `last()`, `[n]`: one item by its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.expr import Child, Constant, Expr, Path
+from researchflow_runners.compiler.jsonpath import call
+from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.types import Types, kind_of
+from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.sql import Sql, compose, fixed
+
+
+@dataclass(frozen=True)
+class OneOf(Expr):
+    """A node of one item that is the base of the steps after it."""
+
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    def path(self) -> Path:
+        return Path(self, ())
+
+    def text(self) -> Sql:
+        return compose("({} #>> '{{}}')", self.value())
+
+
+@dataclass(frozen=True)
+class First(OneOf):
+    def value(self) -> Sql:
+        plain = _plain_list(self.source)
+        if plain is not None:
+            return compose("({} -> 0)", plain)
+        path = self.source.path()
+        if path is not None:
+            return call("jsonb_path_query_first", path.base.value(), path.parts)
+        return compose("(SELECT f.v FROM {} AS f(v) LIMIT 1)", self.source.rows())
+
+
+@dataclass(frozen=True)
+class Last(OneOf):
+    def value(self) -> Sql:
+        return compose("({} -> -1)", self.source.array())
+
+
+@dataclass(frozen=True)
+class At(OneOf):
+    """`source[index]`, from 0; a negative index finds nothing."""
+
+    index: Expr
+
+    def value(self) -> Sql:
+        # jsonb counts negative subscripts from the end; FHIRPath does not.
+        if isinstance(self.index, Constant):
+            place = fixed(str(int(self.index.text_value)))
+        else:
+            place = compose("(CASE WHEN {i} >= 0 THEN ({i})::integer END)", i=self.index.numeric())
+        return compose("({} -> {})", _plain_list(self.source) or self.source.array(), place)
+
+
+def _plain_list(source: Expr) -> Sql | None:
+    """The JSON array that holds exactly the items of the source, when there is one."""
+    if not isinstance(source, Child) or not source.element_many or source.source.many:
+        return None
+    keys = source.json_keys()
+    # A list of primitives may hold null placeholders, which are no items.
+    if len(keys) != 1 or kind_of(source.types) != "complex":
+        return None
+    return Child(source.source, source.keys, element_many=False).value()
+
+
+@function("first")
+def first(call: Invocation) -> Expr:
+    return First(call.source, span=call.span) if call.source.many else call.source
+
+
+@function("last")
+def last(call: Invocation) -> Expr:
+    return Last(call.source, span=call.span) if call.source.many else call.source
+
+
+def indexed(source: Expr, index: Expr, span: Span) -> Expr:
+    """`source[index]`; FhirPathError `not_integer` when the index is of another type."""
+    if index.kind not in ("integer", "empty"):
+        raise FhirPathError(
+            "an index must be an integer",
+            code="not_integer",
+            hint="Write an integer from 0, or a constant of type integer.",
+            span=index.span,
+        )
+    return At(source, index, span=span)

@@ -1,0 +1,26 @@
+"""Dates of any precision as the period they mean, `[lo, hi)` in UTC.
+
+`2024` is the whole year; a time to the second or finer is an instant, one microsecond long. A
+time without an offset, which FHIR forbids, is read as UTC. The SQL here takes a column of text
+and relies on sessions whose TimeZone is UTC, which store/database.py sets.
+"""
+
+from __future__ import annotations
+
+from researchflow_runners.sql import Sql, compose
+
+LOW = """(CASE length({t}) WHEN 10 THEN {t}::timestamptz WHEN 7 THEN ({t} || '-01')::timestamptz
+ WHEN 4 THEN ({t} || '-01-01')::timestamptz ELSE {t}::timestamptz END)"""
+HIGH = """(CASE length({t}) WHEN 10 THEN {lo} + interval '1 day' WHEN 7 THEN {lo} + interval '1 mon'
+ WHEN 4 THEN {lo} + interval '1 year' ELSE {lo} + CASE WHEN substr({t}, 17, 1) = ':'
+ THEN interval '1 microsecond' ELSE interval '1 minute' END END)"""
+
+
+def low(text: Sql) -> Sql:
+    """The start of the period as timestamptz; `text` is a column, which is read several times."""
+    return compose(LOW, t=text)
+
+
+def high(text: Sql, lo: Sql) -> Sql:
+    """The end of the period, exclusive; `lo` is a column that holds `low(text)`."""
+    return compose(HIGH, t=text, lo=lo)

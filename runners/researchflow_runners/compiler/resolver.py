@@ -1,0 +1,187 @@
+"""Syntax tree to typed nodes: names become elements of the FHIR model, or are refused."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from researchflow_runners.compiler.expr import (
+    Child,
+    Constant,
+    Empty,
+    Expr,
+    Resource,
+    ResourceId,
+    ResourceMeta,
+)
+from researchflow_runners.compiler.operators import binary_operator, indexed, negative, type_test
+from researchflow_runners.compiler.registry import Invocation, invoke
+from researchflow_runners.compiler.scope import Scope
+from researchflow_runners.compiler.types import Types, is_primitive
+from researchflow_runners.errors import FhirPathError, ResearchFlowError, Span
+from researchflow_runners.fhir import Element, model
+from researchflow_runners.fhirpath import Node, parse
+from researchflow_runners.fhirpath.ast import (
+    Binary,
+    Call,
+    EmptyLiteral,
+    External,
+    Index,
+    Literal,
+    Member,
+    Sign,
+    Special,
+    This,
+    TypeTest,
+)
+from researchflow_runners.naming import nearest
+
+CHOICE_KEY = re.compile(r"[a-z]+(?=[A-Z])")
+
+
+def resolve_text(text: str, scope: Scope, *, field: str) -> Expr:
+    """The node of an expression; errors carry `field`, the expression's place in the view."""
+    try:
+        return resolve(parse(text), scope)
+    except ResearchFlowError as error:
+        error.field = error.field or field
+        raise
+
+
+def resolve(node: Node, scope: Scope) -> Expr:
+    """The typed node of a syntax tree.
+
+    Raises FhirPathError `unknown_element`, `unknown_constant`, `unsupported` and those of the
+    operators, each with the span at fault.
+    """
+    match node:
+        case Literal():
+            return _literal(node)
+        case EmptyLiteral():
+            return Empty(span=node.span)
+        case This():
+            return scope.this
+        case External(name):
+            return _external(name, scope, node.span)
+        case Member(target, name):
+            return _member(target, name, scope, node.span)
+        case Call(target, name, arguments):
+            source = scope.this if target is None else resolve(target, scope)
+            return invoke(Invocation(name, source, arguments, scope, node.span, resolve))
+        case Index(target, index):
+            return indexed(resolve(target, scope), resolve(index, scope), node.span)
+        case Sign(operator, operand):
+            inner = resolve(operand, scope)
+            return negative(inner, node.span) if operator == "-" else inner
+        case Binary(operator, left, right):
+            return binary_operator(operator, resolve(left, scope), resolve(right, scope), node.span)
+        case TypeTest(operator, operand, type_name):
+            return type_test(operator, resolve(operand, scope), type_name, node.span)
+        case Special(name):
+            raise FhirPathError(
+                f"'${name}' is not supported",
+                code="unsupported",
+                hint="Use %rowIndex for the place within forEach or repeat.",
+                span=node.span,
+            )
+
+
+def _literal(node: Literal) -> Expr:
+    if node.kind == "quantity":
+        raise FhirPathError(
+            "quantity literals are not supported",
+            code="unsupported",
+            hint="Compare the quantity's value and code apart, such as value > 5 and code = 'mg'.",
+            span=node.span,
+        )
+    return Constant(node.kind, node.text, span=node.span)
+
+
+def _external(name: str, scope: Scope, span: Span) -> Expr:
+    if name == "rowIndex":
+        return scope.row_index
+    if name in ("resource", "context", "rootResource"):
+        return scope.resource
+    found = scope.constants.get(name)
+    if found is None:
+        raise FhirPathError(
+            f"undefined constant '%{name}'",
+            code="unknown_constant",
+            allowed=sorted(scope.constants),
+            did_you_mean=nearest(name, scope.constants),
+            hint="Define it under 'constant' in the ViewDefinition.",
+            span=span,
+        )
+    return found
+
+
+def _member(target: Node | None, name: str, scope: Scope, span: Span) -> Expr:
+    if target is None and isinstance(scope.this, Resource) and name in scope.this.types:
+        return scope.this
+    source = scope.this if target is None else resolve(target, scope)
+    return element_of(source, name, span, lenient=scope.lenient)
+
+
+def element_of(source: Expr, name: str, span: Span, *, lenient: bool = False) -> Expr:
+    """`source.name`, typed by the model; FhirPathError `unknown_element` when there is none."""
+    if not source.types:
+        return Empty(span=span)
+    if isinstance(source, Resource) and name == "id":
+        return ResourceId(source.alias, span=span)
+    if isinstance(source, Resource) and name == "meta":
+        return ResourceMeta(source.alias, span=span)
+    if isinstance(source, Child) and name in ("id", "extension"):
+        source = _sibling(source)
+    elif name == "resourceType" and all(model().is_resource(one) for one in source.types):
+        return Child(source, (("resourceType", "code"),), False, span=span)
+    found = [element for one in source.types for element in _elements(one, name)]
+    if not found:
+        if lenient and name in _all_element_names():
+            return Empty(span=span)
+        raise _unknown_element(source.types, name, span)
+    keys = tuple(dict.fromkeys(key for element in found for key in element.json_keys))
+    return Child(source, keys, any(element.many for element in found), span=span)
+
+
+@cache
+def _all_element_names() -> frozenset[str]:
+    """The elements of every type: what is none of these is a slip of the pen anywhere."""
+    fhir = model()
+    return frozenset(one.name for name in fhir.type_names() for one in fhir.elements(name))
+
+
+def _elements(type_name: str, name: str) -> list[Element]:
+    """The elements of that name; several when only the data tell the concrete type."""
+    own = model().element(type_name, name)
+    if own is not None:
+        return [own]
+    if model().is_resource(type_name) and model().is_abstract(type_name):
+        return [element for _type, element in model().possible_elements(type_name, name)]
+    return []
+
+
+def _sibling(source: Child) -> Child:
+    """`_birthDate` for `birthDate`: where JSON keeps the id and extensions of a primitive."""
+    if not all(is_primitive(one) for one in source.types):
+        return source
+    keys = tuple((f"_{key}", "Element") for key in source.json_keys())
+    return Child(source.source, keys, source.element_many, span=source.span)
+
+
+def _unknown_element(types: Types, name: str, span: Span) -> FhirPathError:
+    names = {element.name for one in types for element in model().elements(one)}
+    shown = " or ".join(types[:3])
+    prefix = CHOICE_KEY.match(name)
+    if prefix and prefix.group() in names and name not in names:
+        rest = name[prefix.end() :]
+        hint = f"Write {prefix.group()}.ofType({rest[0].lower() + rest[1:]}) or ofType({rest})."
+    else:
+        hint = "Use an element that FHIR R4 defines for this type."
+    return FhirPathError(
+        f"unknown element '{name}' of {shown}",
+        code="unknown_element",
+        allowed=sorted(names)[:60],
+        did_you_mean=nearest(name, names),
+        hint=hint,
+        span=span,
+    )

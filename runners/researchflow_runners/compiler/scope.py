@@ -1,0 +1,38 @@
+"""What names mean at one place of a ViewDefinition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from researchflow_runners.compiler.expr import Constant, Expr, Focus, Resource, RowIndex
+from researchflow_runners.compiler.types import Types
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The focus, the resource, the innermost iteration and the constants.
+
+    `lenient` lets an element be absent from the focus, as long as some FHIR type has it: `repeat`
+    applies one path to nodes of several types.
+    """
+
+    this: Expr
+    resource: Resource
+    row_index: RowIndex
+    constants: Mapping[str, Constant]
+    aliases: Iterator[int] = field(default_factory=count, compare=False)
+    lenient: bool = False
+
+    def alias(self, prefix: str) -> str:
+        """A FROM alias that is used nowhere else in the statement."""
+        return f"{prefix}{next(self.aliases)}"
+
+    def on(self, this: Expr) -> Scope:
+        """The same scope with another focus."""
+        return replace(self, this=this)
+
+    def item(self, types: Types) -> Focus:
+        """A focus of these types that no FROM item provides yet."""
+        return Focus(self.alias("i"), types)
