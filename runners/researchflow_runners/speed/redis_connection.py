@@ -46,11 +46,15 @@ class RedisConnection:
         self.forget = _script(redis, "forget.lua")
 
     @classmethod
+    def open(cls, url: str) -> RedisConnection:
+        """A connection whose server was not looked at: it may be away and come later."""
+        with redis_errors():
+            return cls(Redis.from_pool(_pool(url)))
+
+    @classmethod
     async def connect(cls, url: str) -> RedisConnection:
         """A connection whose server was found fit: see `check_server`."""
-        with redis_errors():
-            pool = _pool(url)
-        connection = cls(Redis.from_pool(pool))
+        connection = cls.open(url)
         try:
             await connection.check_server()
         except BaseException:
