@@ -1,7 +1,8 @@
 """Advisory locks that the layers share, one named key each.
 
-    OVERLAY_LOCK_KEY   the projector holds it shared while it applies entries, a refresh exclusive
-                       while it publishes; neither sees the other's half-done work
+OVERLAY_LOCK_KEY   the projector holds it shared while it applies entries, a refresh exclusive
+                   while it publishes; neither sees the other's half-done work
+REFRESH_LOCK_KEY   a refresher's session holds it for as long as it lives: one at a time
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from researchflow_runners.store.database import Session
 
 OVERLAY_LOCK_KEY = 0x5253_4632
+REFRESH_LOCK_KEY = 0x5253_4633
 
 
 async def lock_overlay_shared(session: Session) -> None:

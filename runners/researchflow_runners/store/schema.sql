@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
     run_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
-    outcome     text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'published', 'unchanged', 'failed')),
+    outcome     text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'published', 'failed')),
     anchor      bigint,
     changed     bigint,
     error_code  text

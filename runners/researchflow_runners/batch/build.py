@@ -1,0 +1,149 @@
+"""Rows of a view from resources: all of them into a new table, or the changed ones beside it.
+
+A resource whose rows cannot be computed must not stop the others: the failing statement is
+undone, the culprits are found by halving, and the statement runs again without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from researchflow_runners.batch.tables import stored_type
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import RefreshError, StatementError
+from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.store.database import Session
+
+#: More failing resources than this mean that the view is wrong, not the data.
+CULPRITS_MAX = 10_000
+#: SQLSTATE classes that one resource's content can cause: cardinality, data, nesting too deep.
+_DATA_CLASSES = ("21", "22", "54")
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A resource without rows, and why; no value of it."""
+
+    res_id: int
+    reason: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Rows written and resources left out."""
+
+    rows: int
+    culprits: tuple[Culprit, ...]
+
+    def without(self, more: tuple[Culprit, ...]) -> Filled:
+        """The same, with resources left out before the view was asked."""
+        return replace(self, culprits=self.culprits + more)
+
+
+async def fill(
+    session: Session, target: Sql, view: CompiledView, *, resources: Sql, anchor: int
+) -> Filled:
+    """Inserts the view's rows over the relation `resources` into `target`, dated `anchor`."""
+    try:
+        async with session.savepoint():
+            return Filled(await _insert(session, target, view, resources, anchor), ())
+    except StatementError as error:
+        if not is_data_error(error):
+            raise
+    culprits = await find_culprits(session, view, resources)
+    left = compose(
+        "(SELECT * FROM {} AS r WHERE r.res_id <> ALL ({}) OFFSET 0)",
+        resources,
+        param([culprit.res_id for culprit in culprits], "bigint[]"),
+    )
+    return Filled(await _insert(session, target, view, left, anchor), tuple(culprits))
+
+
+async def find_culprits(session: Session, view: CompiledView, resources: Sql) -> list[Culprit]:
+    """The resources that fail alone, by halving; RefreshError `view_fails` beyond the bound."""
+    ids = await session.fetchval(
+        compose("SELECT array_agg(res_id ORDER BY res_id) FROM {} AS r", resources)
+    )
+    culprits: list[Culprit] = []
+    stack: list[Sequence[int]] = [ids] if ids else []
+    while stack:
+        span = stack.pop()
+        error = await _probe(session, view, resources, span)
+        if error is None:
+            continue
+        if len(span) > 1:
+            middle = len(span) // 2
+            stack += [span[middle:], span[:middle]]
+            continue
+        culprits.append(Culprit(span[0], error.message, error.field))
+        if len(culprits) > CULPRITS_MAX:
+            raise _view_fails(view)
+    return culprits
+
+
+def is_data_error(error: StatementError) -> bool:
+    """Whether one resource's content can have caused it."""
+    return error.sqlstate[:2] in _DATA_CLASSES
+
+
+async def _probe(
+    session: Session, view: CompiledView, resources: Sql, span: Sequence[int]
+) -> StatementError | None:
+    """Computes every column over one span of resources, storing nothing."""
+    part = compose(
+        "(SELECT * FROM {} AS r WHERE r.res_id BETWEEN {} AND {} OFFSET 0)",
+        resources,
+        param(span[0], "bigint"),
+        param(span[-1], "bigint"),
+    )
+    try:
+        async with session.savepoint():
+            await session.fetchval(compose("SELECT count(q) FROM ({}) AS q", view.select(part)))
+    except StatementError as error:
+        if is_data_error(error):
+            return error
+        raise
+    return None
+
+
+async def _insert(
+    session: Session, target: Sql, view: CompiledView, resources: Sql, anchor: int
+) -> int:
+    columns = [(ident(name), stored_type(kind)) for name, kind in view.physical_columns]
+    return await session.execute(
+        compose(
+            "INSERT INTO {} ({}, _since) SELECT {}, {} FROM ({}) AS q",
+            target,
+            join(", ", (name for name, _kind in columns)),
+            join(", ", (compose("q.{}", name) for name, _kind in columns)),
+            param(anchor, "bigint"),
+            view.select(resources),
+        )
+    )
+
+
+async def create_rows_table(session: Session, name: str, view: CompiledView) -> Sql:
+    """An empty temporary table for the rows of changed resources."""
+    table = ident("pg_temp", name)
+    definitions = join(
+        ", ",
+        (
+            compose("{} {}", ident(column), stored_type(kind))
+            for column, kind in view.physical_columns
+        ),
+    )
+    await session.execute(
+        compose("CREATE TABLE {} ({}, {})", table, definitions, fixed("_since bigint"))
+    )
+    return table
+
+
+def _view_fails(view: CompiledView) -> RefreshError:
+    return RefreshError(
+        f'view "{view.name}" fails on more than {CULPRITS_MAX} resources',
+        code="view_fails",
+        hint="correct the ViewDefinition: a column or filter does not fit the data",
+        field=view.name,
+    )

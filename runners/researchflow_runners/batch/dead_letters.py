@@ -1,0 +1,66 @@
+"""Resources whose rows could not be computed; the view goes on without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from researchflow_runners.batch.build import Culprit
+from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.database import Session
+
+_DEAD_TABLE = """
+CREATE TEMP TABLE rf_dead (
+    view_name text, res_type text, id text, res_ver bigint, column_name text, reason text
+)
+"""
+_NOTE = """
+INSERT INTO rf_dead (view_name, res_type, id, res_ver, column_name, reason)
+SELECT {view}, k.res_type, k.id, k.res_ver, c.field, c.reason
+FROM unnest({ids}, {fields}, {reasons}) AS c (res_id, field, reason)
+JOIN {keys} AS k ON k.res_id = c.res_id
+"""
+_FORGIVE_CHANGED = """
+DELETE FROM researchflow.dead_letter AS d USING rf_changed AS c
+WHERE d.layer = 'batch' AND d.view_name = ANY ($1::text[])
+  AND d.res_type = c.res_type AND d.id = c.id
+"""
+_FORGIVE_VIEWS = """
+DELETE FROM researchflow.dead_letter WHERE layer = 'batch' AND view_name = ANY ($1::text[])
+"""
+_BURY = """
+INSERT INTO researchflow.dead_letter
+    (view_name, res_type, id, res_ver, column_name, reason, layer)
+SELECT view_name, res_type, id, res_ver, column_name, reason, 'batch' FROM rf_dead
+"""
+
+
+async def create_dead_table(session: Session) -> None:
+    """The temporary table in which a refresh collects them."""
+    await session.execute(_DEAD_TABLE)
+
+
+async def note_culprits(
+    session: Session, view_name: str, culprits: Sequence[Culprit], keys: Sql
+) -> None:
+    """Collects a view's culprits; `keys` is the source's key relation, still open."""
+    if not culprits:
+        return
+    await session.execute(
+        compose(
+            _NOTE,
+            view=param(view_name, "text"),
+            ids=param([culprit.res_id for culprit in culprits], "bigint[]"),
+            fields=param([culprit.column for culprit in culprits], "text[]"),
+            reasons=param([culprit.reason for culprit in culprits], "text[]"),
+            keys=keys,
+        )
+    )
+
+
+async def publish_dead_letters(
+    session: Session, *, changed: Sequence[str], whole: Sequence[str]
+) -> None:
+    """Forgives what changed, and all of `whole` (views built anew or retired); adds the new."""
+    await session.execute(_FORGIVE_CHANGED, list(changed))
+    await session.execute(_FORGIVE_VIEWS, list(whole))
+    await session.execute(_BURY)

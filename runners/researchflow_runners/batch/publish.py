@@ -1,0 +1,178 @@
+"""The commit that moves every view to the next anchor.
+
+One short transaction. It holds the overlay lock, so the projector's entries are either wholly
+before it, and judged by the new ledger, or wholly after it. READ COMMITTED, to see the newest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from researchflow_runners.batch.absorb import absorb_entries
+from researchflow_runners.batch.compute import Computed
+from researchflow_runners.batch.dead_letters import publish_dead_letters
+from researchflow_runners.batch.ledger import publish_ledger
+from researchflow_runners.batch.plan import Plan
+from researchflow_runners.batch.result import ViewRefresh
+from researchflow_runners.batch.run import mark_published
+from researchflow_runners.batch.staging import Staging
+from researchflow_runners.batch.tables import (
+    create_overlay,
+    drop_sql_views,
+    publication,
+    publish_sql_views,
+)
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.speed.overlay import insert_rows
+from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.locks import lock_overlay_exclusive
+from researchflow_runners.store.published import PublishedView, columns_to_json
+from researchflow_runners.store.relations import SCHEMA
+
+#: How long publishing waits for a projector, or for a reader of a SQL view to be replaced.
+LOCK_TIMEOUT_S = 10
+
+_ENTRIES = """
+SELECT coalesce(array_agg(entry_id ORDER BY entry_id), '{}'::bigint[])
+FROM researchflow.overlay_entry WHERE res_type = $1 AND NOT deleted
+"""
+_CATALOGUE = """
+INSERT INTO researchflow.view_catalogue AS v (view_name, digest, resource_type, definition,
+    columns, base_table, history_table, overlay_table, since_anchor)
+VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6, $7, $8, $9)
+ON CONFLICT (view_name) DO UPDATE
+SET digest = excluded.digest, resource_type = excluded.resource_type,
+    definition = excluded.definition, columns = excluded.columns,
+    base_table = excluded.base_table, history_table = excluded.history_table,
+    overlay_table = excluded.overlay_table, since_anchor = excluded.since_anchor
+"""
+_NEW_ANCHOR = """
+INSERT INTO researchflow.anchor (anchor, data_as_of, source_snapshot, changed)
+VALUES ($1, $2, $3, $4)
+"""
+_CHECKED = """
+INSERT INTO researchflow.source_check AS s (res_type, checked_at, pending, oldest_pending_at)
+SELECT t, $2, 0, NULL FROM unnest($1::text[]) AS t
+ON CONFLICT (res_type) DO UPDATE
+SET checked_at = excluded.checked_at, pending = 0, oldest_pending_at = NULL
+WHERE s.checked_at <= excluded.checked_at
+"""
+_UNCHECKED = "DELETE FROM researchflow.source_check WHERE res_type <> ALL ($1::text[])"
+_UNLISTED = "DELETE FROM researchflow.view_catalogue WHERE view_name = ANY ($1::text[])"
+
+
+async def publish(
+    session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
+) -> tuple[tuple[ViewRefresh, ...], int]:
+    """Publishes the plan's anchor; gives what each view gained and lost, and how many overlay
+    entries went."""
+    async with session.transaction():
+        await session.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        await lock_overlay_exclusive(session)
+        moved = {
+            published.name: await _move_rows(session, published, computed.rows.get(view.name), plan)
+            for view, published in plan.kept
+        }
+        await publish_ledger(session, plan.types, computed.expected)
+        dropped = await absorb_entries(session, plan.types)
+        for view in plan.built:
+            await _publish_built(session, view, plan.anchor)
+        await _retire(session, plan.retired)
+        built = [view.name for view in plan.built]
+        await publish_dead_letters(session, changed=list(moved), whole=[*built, *plan.retired])
+        await _publish_anchor(session, plan, computed, staging)
+        await mark_published(session, run_id, plan.anchor, computed.diff.total)
+    return _summaries(plan, computed, moved), dropped
+
+
+async def _move_rows(
+    session: Session, published: PublishedView, rows: Sql | None, plan: Plan
+) -> tuple[int, int]:
+    """Closes the rows of the changed resources, adds the new ones; gives (added, closed)."""
+    if rows is None:
+        return 0, 0
+    names = [name for name, _type in published.physical_columns]
+    columns = join(", ", (ident(name) for name in names))
+    base = ident(SCHEMA, published.base_table)
+    closed = await session.execute(
+        compose(
+            "WITH gone AS (DELETE FROM {base} AS b USING pg_temp.rf_changed AS c"
+            " WHERE b._res_id = c.res_id RETURNING b.*)"
+            " INSERT INTO {history} ({columns}, _since, _until)"
+            " SELECT {columns}, _since, {anchor} FROM gone",
+            base=base,
+            history=ident(SCHEMA, published.history_table),
+            columns=columns,
+            anchor=param(plan.anchor, "bigint"),
+        )
+    )
+    added = await session.execute(
+        compose(
+            "INSERT INTO {base} ({columns}, _since) SELECT {columns}, _since FROM {rows} AS r",
+            base=base,
+            columns=columns,
+            rows=rows,
+        )
+    )
+    return added, closed
+
+
+async def _publish_built(session: Session, view: CompiledView, anchor: int) -> None:
+    """Overlay, catalogue row and SQL views of a view whose base table was built anew."""
+    published = publication(view, anchor)
+    await create_overlay(session, view)
+    entries = await session.fetchval(_ENTRIES, view.resource)
+    if entries:
+        await insert_rows(session, view, published.overlay_table, entries)
+    await session.execute(
+        _CATALOGUE,
+        published.name,
+        published.digest,
+        published.resource_type,
+        json.dumps(view.definition),
+        columns_to_json(published.columns),
+        published.base_table,
+        published.history_table,
+        published.overlay_table,
+        anchor,
+    )
+    await publish_sql_views(session, published)
+
+
+async def _retire(session: Session, names: Sequence[str]) -> None:
+    """Takes views that are no longer defined out of the catalogue; their tables go next time."""
+    for name in names:
+        await drop_sql_views(session, name)
+    await session.execute(_UNLISTED, list(names))
+
+
+async def _publish_anchor(
+    session: Session, plan: Plan, computed: Computed, staging: Staging
+) -> None:
+    """The anchor row, and nothing pending as of its instant."""
+    await session.execute(
+        _NEW_ANCHOR, plan.anchor, staging.data_as_of, staging.snapshot, computed.diff.total
+    )
+    await session.execute(_CHECKED, list(plan.types), staging.data_as_of)
+    await session.execute(_UNCHECKED, list(plan.types))
+
+
+def _summaries(
+    plan: Plan, computed: Computed, moved: dict[str, tuple[int, int]]
+) -> tuple[ViewRefresh, ...]:
+    """One line per view, in the order of their definition."""
+    kept = {view.name for view, _published in plan.kept}
+    return tuple(
+        ViewRefresh(
+            name=view.name,
+            built=view.name not in kept,
+            rows_added=computed.filled[view.name].rows if view.name in computed.filled else 0,
+            rows_closed=moved.get(view.name, (0, 0))[1],
+            dead_letters=len(computed.filled[view.name].culprits)
+            if view.name in computed.filled
+            else 0,
+        )
+        for view in plan.views
+    )

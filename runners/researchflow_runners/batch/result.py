@@ -1,0 +1,53 @@
+"""What a refresh tells: its progress while it runs, its result when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Phase = Literal["compare", "build", "compute", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step done: `done` of `total` steps, `view` when the step is about one."""
+
+    phase: Phase
+    done: int
+    total: int
+    view: str | None = None
+
+
+ProgressCallback = Callable[[Progress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRefresh:
+    """What one view gained and lost; `built` when its tables were made anew."""
+
+    name: str
+    built: bool
+    rows_added: int
+    rows_closed: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshResult:
+    """One published anchor."""
+
+    anchor: int
+    data_as_of: datetime
+    changed: int
+    views: tuple[ViewRefresh, ...]
+    retired: tuple[str, ...]
+    overlay_dropped: int
+    duration_s: float
+    phases_s: Mapping[Phase, float]
+
+    @property
+    def dead_letters(self) -> int:
+        """Resources that this refresh could not compute, summed over the views."""
+        return sum(view.dead_letters for view in self.views)

@@ -1,0 +1,202 @@
+"""The source's keys and resources as relations of the warehouse session, from one snapshot.
+
+In one database they are queries over HAPI's tables, so text never leaves PostgreSQL. With two,
+the rows that are needed are copied into temporary tables of the warehouse, in PostgreSQL's own
+binary form. Either way every relation of one staging shows the same instant of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import anyio
+
+from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.store.database import Database, Session
+
+#: Chunks of COPY data held between the two connections.
+COPY_CHUNKS_MAX = 16
+
+KEY_COLUMNS = ("res_id", "res_type", "id", "res_ver", "deleted", "updated_at")
+ROW_COLUMNS = ("res_id", "id", "text", "meta")
+_KEYS_TABLE = """
+CREATE TEMP TABLE rf_keys (
+    res_id bigint, res_type text COLLATE "C", id text COLLATE "C", res_ver bigint,
+    deleted boolean, updated_at timestamptz
+)
+"""
+#: Asked before the snapshot is opened. A replica shows what it has replayed, not what is.
+_INSTANT = """
+SELECT CASE WHEN pg_is_in_recovery() THEN least(now(), pg_last_xact_replay_timestamp())
+            ELSE now() END
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source, and the types of which a view reads meta: it costs a join and a parse."""
+
+    source: HapiSource
+    meta_types: frozenset[str] = frozenset()
+
+
+class Staging(Protocol):
+    """One snapshot of the source beside the warehouse session it is read through."""
+
+    @property
+    def data_as_of(self) -> datetime:
+        """Whatever was committed up to here is in the snapshot."""
+
+    @property
+    def snapshot(self) -> str:
+        """pg_current_snapshot() of the source."""
+
+    async def keys(self, types: Sequence[str]) -> Sql:
+        """Relation of KEY_COLUMNS: every resource of the types, deleted ones too."""
+
+    async def whole(self, resource_type: str) -> Sql:
+        """Relation of ROW_COLUMNS: every current resource of the type."""
+
+    async def part(self, resource_type: str) -> Sql:
+        """Temporary table of ROW_COLUMNS: the changed resources that are present."""
+
+
+@asynccontextmanager
+async def open_staging(
+    session: Session, warehouse: Database, origin: Origin, *, timeout_s: float
+) -> AsyncIterator[Staging]:
+    """Opens the snapshot; `session` is in a transaction until it closes, committed at the end."""
+    if origin.source.database is warehouse:
+        data_as_of = await session.fetchval(_INSTANT)
+        async with session.transaction(isolation="repeatable read"):
+            source = await origin.source.attach(session)
+            yield LocalStaging(source, session, origin, data_as_of, await _snapshot(session))
+        return
+    async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
+        data_as_of = await remote.fetchval(_INSTANT)
+        async with (
+            remote.transaction(isolation="repeatable read"),
+            session.transaction(),
+        ):
+            source = await origin.source.attach(remote)
+            await remote.execute("SET TRANSACTION READ ONLY")
+            snapshot = await _snapshot(remote)
+            yield RemoteStaging(source, remote, session, origin, data_as_of, snapshot)
+
+
+@dataclass(frozen=True)
+class LocalStaging:
+    """Source and warehouse in one database: whole types are not copied."""
+
+    source: SourceSnapshot
+    session: Session
+    origin: Origin
+    data_as_of: datetime
+    snapshot: str
+
+    async def keys(self, types: Sequence[str]) -> Sql:
+        """A query over hfj_resource."""
+        return self.source.keys(types)
+
+    async def whole(self, resource_type: str) -> Sql:
+        """A query over hfj_resource and hfj_res_ver."""
+        return await _current(self.source, self.origin, resource_type)
+
+    async def part(self, resource_type: str) -> Sql:
+        """A copy, so that no view's filter is tried on resources that did not change."""
+        table = await _create_rows(self.session, "part", resource_type)
+        relation = await _current(self.source, self.origin, resource_type, _present(resource_type))
+        await self.session.execute(
+            compose("INSERT INTO {} SELECT {} FROM {} AS s", table, _names(ROW_COLUMNS), relation)
+        )
+        return table
+
+
+@dataclass
+class RemoteStaging:
+    """Source and warehouse apart: what is asked for is copied into temporary tables."""
+
+    source: SourceSnapshot
+    remote: Session
+    session: Session
+    origin: Origin
+    data_as_of: datetime
+    snapshot: str
+    _whole: dict[str, Sql] = field(default_factory=dict)
+
+    async def keys(self, types: Sequence[str]) -> Sql:
+        """The temporary table rf_keys."""
+        await self.session.execute(_KEYS_TABLE)
+        await self._copy(self.source.keys(types), "rf_keys", KEY_COLUMNS)
+        await self.session.execute("ANALYZE rf_keys")
+        return ident("pg_temp", "rf_keys")
+
+    async def whole(self, resource_type: str) -> Sql:
+        """A temporary table, copied once."""
+        if resource_type not in self._whole:
+            table = await _create_rows(self.session, "whole", resource_type)
+            relation = await _current(self.source, self.origin, resource_type)
+            await self._copy(relation, f"rf_whole_{resource_type}", ROW_COLUMNS)
+            self._whole[resource_type] = table
+        return self._whole[resource_type]
+
+    async def part(self, resource_type: str) -> Sql:
+        """The keys travel as an argument: the source does not know the warehouse's tables."""
+        table = await _create_rows(self.session, "part", resource_type)
+        found = await self.session.fetchval(
+            compose("SELECT array_agg(res_id) FROM ({}) AS k", _present(resource_type))
+        )
+        wanted = compose("SELECT unnest({})", param(found or [], "bigint[]"))
+        relation = await _current(self.source, self.origin, resource_type, wanted)
+        await self._copy(relation, f"rf_part_{resource_type}", ROW_COLUMNS)
+        return table
+
+    async def _copy(self, relation: Sql, table: str, columns: Sequence[str]) -> None:
+        """Streams the relation into the temporary table, a bounded number of chunks ahead."""
+        statement = compose("SELECT {} FROM {} AS s", _names(columns), relation)
+        send, receive = anyio.create_memory_object_stream[bytes](COPY_CHUNKS_MAX)
+
+        async def produce() -> None:
+            async with send:
+                await self.remote.copy_out(statement, send.send)
+
+        async with anyio.create_task_group() as group, receive:
+            group.start_soon(produce)
+            await self.session.copy_in(table, columns=list(columns), source=receive)
+
+
+async def _snapshot(session: Session) -> str:
+    return str(await session.fetchval("SELECT pg_current_snapshot()::text"))
+
+
+async def _current(
+    source: SourceSnapshot, origin: Origin, resource_type: str, only: Sql | None = None
+) -> Sql:
+    """The type's current resources, with meta only where a view reads it."""
+    with_meta = resource_type in origin.meta_types
+    return await source.current(resource_type, with_meta=with_meta, only=only)
+
+
+async def _create_rows(session: Session, part: str, resource_type: str) -> Sql:
+    """An empty temporary table for resources of a type."""
+    table = ident("pg_temp", f"rf_{part}_{resource_type}")
+    columns = 'res_id bigint, id text COLLATE "C", text text, meta jsonb'
+    await session.execute(compose("CREATE TABLE {} ({})", table, fixed(columns)))
+    return table
+
+
+def _present(resource_type: str) -> Sql:
+    """A query of the changed keys of a type that have rows to compute."""
+    return compose(
+        "SELECT res_id FROM pg_temp.rf_changed WHERE res_type = {} AND state = 'present'",
+        param(resource_type, "text"),
+    )
+
+
+def _names(columns: Sequence[str]) -> Sql:
+    return join(", ", (ident(name) for name in columns))

@@ -1,0 +1,187 @@
+"""The physical tables of a view, and the SQL views that users read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from researchflow_runners.compiler.column import LOW_SUFFIX, Column
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import StatementError, StoreError
+from researchflow_runners.sql import Sql, compose, fixed, ident, join
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import PublishedView
+from researchflow_runners.store.relations import SCHEMA, anchored_relation, live_relation
+
+#: Leaves room for `history_`, `_` and the digest within PostgreSQL's 63 bytes.
+_STEM_LENGTH_MAX = 40
+_DIGEST_LENGTH = 8
+DROP_TIMEOUT_S = 1
+_WORD = re.compile(r"[A-Za-z0-9_]{1,128}")
+
+_ORPHANS = """
+SELECT c.relname FROM pg_class AS c
+WHERE c.relnamespace = 'researchflow'::regnamespace AND c.relkind = 'r'
+  AND c.relname ~ '^(base|history|overlay)_.*_[0-9a-f]{8}$'
+  AND NOT EXISTS (SELECT FROM researchflow.view_catalogue AS v
+                  WHERE c.relname IN (v.base_table, v.history_table, v.overlay_table))
+ORDER BY c.relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTables:
+    """Names of a view's tables in schema researchflow."""
+
+    base: str
+    history: str
+    overlay: str
+
+
+def tables_of(view: CompiledView) -> ViewTables:
+    """The names; a changed definition has another digest and so other tables."""
+    stem = f"{view.name[:_STEM_LENGTH_MAX]}_{_short(view.digest)}"
+    return ViewTables(f"base_{stem}", f"history_{stem}", f"overlay_{stem}")
+
+
+def publication(view: CompiledView, since_anchor: int) -> PublishedView:
+    """The catalogue row that the view will have."""
+    tables = tables_of(view)
+    return PublishedView(
+        name=view.name,
+        digest=view.digest,
+        resource_type=view.resource,
+        columns=view.columns,
+        base_table=tables.base,
+        history_table=tables.history,
+        overlay_table=tables.overlay,
+        since_anchor=since_anchor,
+    )
+
+
+async def create_base(session: Session, view: CompiledView) -> None:
+    """The empty base and history tables; indexes follow the rows."""
+    tables = tables_of(view)
+    for table, extra in (
+        (tables.base, "_since bigint NOT NULL"),
+        (tables.history, "_since bigint NOT NULL, _until bigint NOT NULL"),
+    ):
+        await session.execute(
+            compose(
+                "CREATE TABLE {} ({}, {})", ident(SCHEMA, table), _definitions(view), fixed(extra)
+            )
+        )
+    await session.execute(compose("CREATE INDEX ON {} (_until)", ident(SCHEMA, tables.history)))
+
+
+async def create_overlay(session: Session, view: CompiledView) -> None:
+    """The empty overlay table; its foreign key waits for writers of overlay_entry."""
+    table = tables_of(view).overlay
+    await session.execute(
+        compose(
+            "CREATE TABLE {} ({}, _entry bigint NOT NULL"
+            " REFERENCES researchflow.overlay_entry (entry_id) ON DELETE CASCADE)",
+            ident(SCHEMA, table),
+            _definitions(view),
+        )
+    )
+    await _index(session, table, ["_entry", *filter_columns(view.columns)])
+
+
+async def index_base(session: Session, view: CompiledView) -> None:
+    """The indexes and statistics of a filled base table."""
+    table = tables_of(view).base
+    await _index(session, table, ["_res_id", *filter_columns(view.columns)])
+    await session.execute(compose("ANALYZE {}", ident(SCHEMA, table)))
+
+
+def filter_columns(columns: tuple[Column, ...]) -> list[str]:
+    """The stored columns worth an index: the id, references to patients, codes, the first date."""
+    found = ["_id"]
+    found += [column.name for column in columns if column.name == "patient_id"]
+    found += [
+        column.name
+        for column in columns
+        if column.system and column.pg_type == "text" and not column.collection
+    ]
+    dates = [column.name + LOW_SUFFIX for column in columns if column.has_range]
+    return found + dates[:1]
+
+
+async def publish_sql_views(session: Session, published: PublishedView) -> None:
+    """Points sqlonfhir.<view> and sqlonfhir_live.<view> at the published tables."""
+    columns = join(", ", (ident(column.name) for column in published.columns))
+    guard = compose(
+        "researchflow.require_published({}, {})", _word(published.name), _word(published.digest)
+    )
+    for schema, relation in (
+        ("sqlonfhir", anchored_relation(published)),
+        ("sqlonfhir_live", live_relation(published)),
+    ):
+        name = ident(schema, published.name)
+        body = compose("AS SELECT {} FROM {} AS r WHERE {}", columns, relation, guard)
+        await _replace_view(session, name, body)
+
+
+async def drop_sql_views(session: Session, view_name: str) -> None:
+    """Removes the SQL views of a view that is no longer defined."""
+    for schema in ("sqlonfhir", "sqlonfhir_live"):
+        await session.execute(compose("DROP VIEW IF EXISTS {}", ident(schema, view_name)))
+
+
+async def drop_orphans(session: Session) -> None:
+    """Drops view tables that no catalogue row names: of crashed refreshes, former definitions.
+
+    A table that a reader still holds is left to the next refresh.
+    """
+    for row in await session.fetch(_ORPHANS):
+        try:
+            async with session.transaction():
+                await session.execute(f"SET LOCAL lock_timeout = '{DROP_TIMEOUT_S}s'")
+                await session.execute(compose("DROP TABLE {}", ident(SCHEMA, row[0])))
+        except StoreError as error:
+            if error.code != "postgres_conflict":
+                raise
+
+
+async def _replace_view(session: Session, name: Sql, body: Sql) -> None:
+    """Replaces in place where the columns allow, which keeps grants and dependent views."""
+    try:
+        async with session.savepoint():
+            await session.execute(compose("CREATE OR REPLACE VIEW {} {}", name, body))
+    except StatementError as error:
+        if error.sqlstate != "42P16":
+            raise
+        await session.execute(compose("DROP VIEW {}", name))
+        await session.execute(compose("CREATE VIEW {} {}", name, body))
+
+
+async def _index(session: Session, table: str, columns: list[str]) -> None:
+    for column in columns:
+        await session.execute(
+            compose("CREATE INDEX ON {} ({})", ident(SCHEMA, table), ident(column))
+        )
+
+
+def _definitions(view: CompiledView) -> Sql:
+    """Column definitions; text compares by bytes, which is what FHIR ids and codes mean."""
+    return join(
+        ", ",
+        (compose("{} {}", ident(name), stored_type(kind)) for name, kind in view.physical_columns),
+    )
+
+
+def stored_type(pg_type: str) -> Sql:
+    """The type as stored."""
+    return fixed('text COLLATE "C"' if pg_type == "text" else pg_type)
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:_DIGEST_LENGTH]
+
+
+def _word(word: str) -> Sql:
+    """A view name or digest as a literal: DDL takes no parameters."""
+    if not _WORD.fullmatch(word):
+        raise ValueError(f"not a word: {word!r}")
+    return fixed(f"'{word}'")
