@@ -78,9 +78,9 @@ async def empty_dsn(services: Services) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
-async def connection(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database without any table."""
-    connection = await asyncpg.connect(empty_dsn)
+async def connection(services: Services) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for statements over temporary tables and constants only."""
+    connection = await asyncpg.connect(services.postgres_dsn)
     yield connection
     await connection.close()
 
