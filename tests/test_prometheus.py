@@ -1,94 +1,34 @@
-"""The files in prometheus/ against the metrics that the server exports, and against Prometheus."""
+"""The files in prometheus/ against themselves and the metrics that the server exports."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from promql import selectors
+from exported_metrics import WorkedServer
+from prometheus_files import (
+    CONFIGURATION,
+    DASHBOARD,
+    GRAFANA_VALUES,
+    PROMETHEUS,
+    PROVISIONING,
+    RULE_TESTS,
+    expressions,
+    panels,
+    rules,
+)
+from promql import Selector, grouping_labels, selectors
 from researchflow_server.settings import read_settings
 
-ROOT = Path(__file__).resolve().parents[1]
-PROMETHEUS = ROOT / "prometheus"
-RULES = sorted(PROMETHEUS.glob("rules/*.yml"))
-RULE_TESTS = sorted(PROMETHEUS.glob("tests/*.yml"))
-PROVISIONING = PROMETHEUS / "grafana" / "provisioning"
-DASHBOARD = PROVISIONING / "dashboards" / "researchflow.json"
-PROMTOOL_TIMEOUT_S = 60
-
-#: What Grafana puts in the place of its variables.
-GRAFANA_VALUES = {
-    "$__rate_interval": "1m",
-    "$__range": "1h",
-    "$job": "researchflow",
-    "$view": ".*",
-}
 #: Labels that Prometheus itself adds.
 TARGET_LABELS = frozenset({"job", "instance", "le"})
+SCRIPT_TIMEOUT_S = 60
 UNITS = frozenset({"none", "short", "s", "ops", "percentunit"})
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("needs promtool, which Debian's package prometheus brings")
-    return found
-
-
-def run(*command: str | Path) -> None:
-    """Fails with the command's own words when it does not exit 0."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-
-
-def rules() -> Iterator[dict[str, Any]]:
-    for path in RULES:
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            yield from ({**rule, "group": group["name"]} for rule in group["rules"])
-
-
-def panels() -> list[dict[str, Any]]:
-    """The dashboard's panels, without the rows that head them."""
-    everything = json.loads(DASHBOARD.read_text())["panels"]
-    return [panel for panel in everything if panel["type"] != "row"]
-
-
-def panel_expressions() -> dict[str, str]:
-    """Each target's expression, with Grafana's variables filled in."""
-    return {
-        f"{panel['title']} {target['refId']}": filled(target["expr"])
-        for panel in panels()
-        for target in panel["targets"]
-    }
-
-
-def filled(expression: str) -> str:
-    for variable, value in GRAFANA_VALUES.items():
-        expression = expression.replace(variable, value)
-    assert "$" not in expression, expression
-    return expression
-
-
-def expressions() -> dict[str, str]:
-    of_rules = {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules()}
-    return of_rules | panel_expressions()
-
-
-def test_configuration_and_rules_are_accepted_by_promtool(promtool: str) -> None:
-    run(promtool, "check", "config", PROMETHEUS / "prometheus.yml")
-
-
-def test_rules_fire_and_stay_silent_as_their_unit_tests_say(promtool: str) -> None:
-    run(promtool, "test", "rules", *RULE_TESTS)
 
 
 def test_every_alert_is_seen_both_firing_and_silent() -> None:
@@ -115,19 +55,48 @@ def test_a_recorded_series_and_its_alerts_share_a_group() -> None:
             assert group_of.get(used.metric, rule["group"]) == rule["group"], rule["alert"]
 
 
-def test_every_panel_expression_parses(promtool: str, tmp_path: Path) -> None:
-    wrapped = [
-        {"record": f"panel:{number}", "expr": expression}
-        for number, expression in enumerate(panel_expressions().values())
-    ]
-    path = tmp_path / "panels.yml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": wrapped}]}))
-    run(promtool, "check", "rules", path)
+@pytest.fixture(scope="module")
+def exported() -> dict[str, list[dict[str, str]]]:
+    """Every series there can be: those of a scrape, those recorded, and Prometheus's own."""
+    recorded = {rule["record"]: [{"view": ""}] for rule in rules() if "record" in rule}
+    return WorkedServer().samples() | recorded | {"up": [{}]}
+
+
+def missing(asked: Selector, exported: dict[str, list[dict[str, str]]]) -> str:
+    """What the selector asks for that no series has; empty when all is there."""
+    if asked.metric not in exported:
+        return f"no metric {asked.metric}"
+    for label, value in asked.matchers:
+        had = {labels[label] for labels in exported[asked.metric] if label in labels}
+        if label not in TARGET_LABELS and not (value in had if value else had):
+            return f'no {asked.metric} with {label}="{value}"'
+    return ""
+
+
+@pytest.mark.parametrize(("name", "expression"), expressions().items())
+def test_expression_asks_only_for_what_the_server_exports(
+    name: str, expression: str, exported: dict[str, list[dict[str, str]]]
+) -> None:
+    asked = selectors(expression)
+    assert [missing(one, exported) for one in asked] == [""] * len(asked), name
+    labels = {label for one in asked for series in exported[one.metric] for label in series}
+    assert grouping_labels(expression) <= labels | TARGET_LABELS, name
+
+
+def test_a_misspelt_metric_label_or_value_is_found(
+    exported: dict[str, list[dict[str, str]]],
+) -> None:
+    wrong = (
+        "researchflow_answer_total",
+        'researchflow_answers_total{rout="direct"}',
+        'researchflow_answers_total{route="directly"}',
+    )
+    assert all(missing(*selectors(expression), exported) for expression in wrong)
 
 
 def test_prometheus_scrapes_the_port_that_the_server_opens(tmp_path: Path) -> None:
     settings = read_settings({"RESEARCHFLOW_HOME": str(tmp_path)})
-    (scrape,) = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    (scrape,) = yaml.safe_load(CONFIGURATION.read_text())["scrape_configs"]
     assert scrape["job_name"] == GRAFANA_VALUES["$job"]
     assert scrape["static_configs"] == [
         {"targets": [f"{settings.metrics_host}:{settings.metrics_port}"]}
@@ -136,7 +105,8 @@ def test_prometheus_scrapes_the_port_that_the_server_opens(tmp_path: Path) -> No
 
 def test_the_committed_dashboard_is_the_generated_one(tmp_path: Path) -> None:
     generated = tmp_path / "dashboard.json"
-    run(sys.executable, PROMETHEUS / "grafana" / "dashboard.py", generated)
+    script = PROMETHEUS / "grafana" / "dashboard.py"
+    subprocess.run([sys.executable, script, generated], check=True, timeout=SCRIPT_TIMEOUT_S)
     assert generated.read_text() == DASHBOARD.read_text()
 
 
