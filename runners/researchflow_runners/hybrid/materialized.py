@@ -40,8 +40,9 @@ class MaterializedViewRunner:
         use_speed_layer: bool = True,
         enable_cache: bool = True,
         statistics: RunnerStatistics | None = None,
-        check_source: Callable[[], Awaitable[object]] | None = None,
+        check_source: Callable[[Sequence[str]], Awaitable[object]] | None = None,
     ) -> None:
+        """`check_source` looks at the source for pending changes of these resource types."""
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
         self._database = database
@@ -66,7 +67,10 @@ class MaterializedViewRunner:
         except FreshnessError as error:
             if error.code != "staleness_exceeded" or self._check_source is None:
                 raise
-        await self._check_source()
+        _facts, published = await self.bookkeeping()
+        names = views_of(query)
+        types = {published[name].resource_type for name in names if name in published}
+        await self._check_source(sorted(types))
         return await self._answer(query, principal)
 
     async def _answer(self, query: Query, principal: str) -> Answer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from researchflow_runners.batch.pending import check_source
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
@@ -53,8 +55,9 @@ class HybridRunner:
         views: Sequence[CompiledView] = (),
         use_speed_layer: bool = True,
         cursor_key: bytes,
-        check_source: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """Without `source`, views that are not materialised are refused and no look is taken at
+        what is pending there; `views` are those that may be computed from it."""
         self.statistics = RunnerStatistics()
         self.materialized = MaterializedViewRunner(
             db_client,
@@ -62,7 +65,7 @@ class HybridRunner:
             use_speed_layer=use_speed_layer,
             enable_cache=enable_cache,
             statistics=self.statistics,
-            check_source=check_source,
+            check_source=partial(check_source, db_client, source) if source else None,
         )
         self.postgres = PostgresRunner(source, cursor_key=cursor_key) if source else None
         self._views = {view.name: view for view in views}
