@@ -67,6 +67,14 @@ class RedisClient:
         """Closes the pool."""
         await self.connection.close()
 
+    async def is_up(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            await self.connection.pipeline([("PING",)])
+        except StoreError:
+            return False
+        return True
+
     @property
     def statistics(self) -> CacheStatistics:
         """Cache hits and misses so far."""

@@ -104,7 +104,7 @@ def _read(resource: Mapping[str, Any] | str | bytes) -> tuple[dict[str, Any], st
     if isinstance(resource, Mapping):
         return dict(resource), None
     text = resource
-    _check_size(len(text))
+    check_size(len(text))
     try:
         if isinstance(text, bytes):
             text = text.decode()
@@ -114,17 +114,18 @@ def _read(resource: Mapping[str, Any] | str | bytes) -> tuple[dict[str, Any], st
         raise _invalid("the resource is not valid JSON", None, hint) from error
     if not isinstance(body, dict):
         raise _invalid("the resource is not a JSON object", None, "send one FHIR resource")
-    _check_size(len(text.encode(errors="surrogatepass")))
+    check_size(len(text.encode(errors="surrogatepass")))
     return body, text
 
 
 def _dumps(body: dict[str, Any]) -> str:
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    _check_size(len(text.encode()))
+    check_size(len(text.encode()))
     return text
 
 
-def _check_size(size_bytes: int) -> None:
+def check_size(size_bytes: int) -> None:
+    """SourceDataError `resource_too_large` for more than RESOURCE_BYTES_MAX."""
     if size_bytes > RESOURCE_BYTES_MAX:
         raise SourceDataError(
             f'the resource has "{size_bytes}" bytes, more than "{RESOURCE_BYTES_MAX}"',

@@ -1,0 +1,163 @@
+"""What a change comes to, given what every layer knows. Pure: asks nobody, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from researchflow_runners.errors import SourceDataError
+from researchflow_runners.speed.change import Change, Outcome
+from researchflow_runners.speed.entry import Draft
+from researchflow_runners.speed.known import Confirmed, Key, Known
+from researchflow_runners.speed.resource import (
+    check_id,
+    check_size,
+    check_type,
+    check_version,
+    parse_resource,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A well-formed change; `version` is None when it is to follow the newest known."""
+
+    key: Key
+    version: int | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What would be written and with what outcome; only `stored` needs writing.
+
+    `follows`: the version was made up here, so another one will do when it is taken.
+    """
+
+    draft: Draft
+    outcome: Outcome
+    newest_version: int
+    follows: bool
+
+
+def check(change: Change) -> Checked:
+    """The change, well-formed; SourceDataError as from `parse_resource`."""
+    version = None if change.version is None else check_version(change.version)
+    if change.resource is None:
+        key = (check_type(change.resource_type), check_id(change.resource_id))
+        return Checked(key, version, None)
+    parsed = parse_resource(
+        change.resource, resource_type=change.resource_type, resource_id=change.resource_id
+    )
+    key = (parsed.resource_type, parsed.resource_id)
+    return Checked(key, parsed.version if version is None else version, parsed.text)
+
+
+def decide(
+    checked: Checked,
+    *,
+    known: Known,
+    confirmed: Confirmed | None,
+    earlier: Sequence[Decision],
+    provenance: str,
+    ttl_s: float,
+) -> Decision:
+    """What becomes of one change; `earlier` are those of the same resource before it.
+
+    SourceDataError `resource_unknown` for a delete of what nobody knows.
+    """
+    newest_version = max(
+        known.newest_version,
+        confirmed.version if confirmed else 0,
+        *(one.draft.version for one in earlier),
+    )
+    draft = _draft(
+        checked,
+        version=checked.version or _following(checked, known, newest_version),
+        confirmed=confirmed,
+        provenance=provenance,
+        ttl_s=ttl_s,
+    )
+    outcome = _outcome(draft, known, earlier)
+    if checked.version is None and _is_deleted_already(checked, known, newest_version):
+        outcome = "covered"
+    return Decision(draft, outcome, newest_version, follows=checked.version is None)
+
+
+def _following(checked: Checked, known: Known, newest_version: int) -> int:
+    """The version of a change that brings none: a repeat of the newest keeps that one's."""
+    if checked.text is None and newest_version == 0:
+        raise SourceDataError(
+            f'"{"/".join(checked.key)}" is not known, so it cannot be deleted',
+            code="resource_unknown",
+            hint="check type and id, or pass the version that the source deleted",
+            field="id",
+        )
+    repeats = (
+        known.overlay_version == newest_version
+        and known.overlay_text == checked.text
+        and known.overlay_deleted == (checked.text is None)
+    )
+    return newest_version if repeats and newest_version else newest_version + 1
+
+
+def _draft(
+    checked: Checked, *, version: int, confirmed: Confirmed | None, provenance: str, ttl_s: float
+) -> Draft:
+    """The source's own state when it has reached the version, else the caller's."""
+    resource_type, resource_id = checked.key
+    at_source = (
+        confirmed is not None
+        and checked.version is not None
+        and confirmed.version >= version
+        and (confirmed.deleted or confirmed.text is not None)
+    )
+    if at_source and confirmed is not None:
+        if confirmed.text is not None:
+            check_size(len(confirmed.text.encode()))
+        return Draft(
+            resource_type=resource_type,
+            resource_id=resource_id,
+            version=confirmed.version,
+            text=None if confirmed.deleted else confirmed.text,
+            origin="source",
+            provenance=provenance,
+            ttl_s=None,
+        )
+    return Draft(
+        resource_type=resource_type,
+        resource_id=resource_id,
+        version=check_version(version),
+        text=checked.text,
+        origin="provisional",
+        provenance=provenance,
+        ttl_s=ttl_s,
+    )
+
+
+def _outcome(draft: Draft, known: Known, earlier: Sequence[Decision]) -> Outcome:
+    """Compares with what outranks the draft: a provisional entry never outranks the source."""
+    if draft.version <= known.ledger_version:
+        return "covered"
+    rivals = [(known.overlay_version, known.overlay_origin)]
+    rivals += [(one.draft.version, one.draft.origin) for one in earlier if one.outcome == "stored"]
+    versions = [
+        version for version, origin in rivals if draft.origin == "provisional" or origin == "source"
+    ]
+    if draft.version in versions:
+        return "duplicate"
+    return "stale" if any(draft.version < version for version in versions) else "stored"
+
+
+def _is_deleted_already(checked: Checked, known: Known, newest_version: int) -> bool:
+    return checked.text is None and known.ledger_deleted and known.ledger_version == newest_version
+
+
+def keys_to_confirm(checked: Sequence[Checked]) -> Mapping[Key, int]:
+    """The lowest version that each resource's changes bring; 0 where none brings one."""
+    wanted: dict[Key, int] = {}
+    for one in checked:
+        version = one.version or 0
+        held = wanted.get(one.key, 0)
+        wanted[one.key] = min(held, version) if held and version else max(held, version)
+    return wanted
