@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import generate_latest
@@ -33,6 +34,7 @@ class WorkedServer:
         self._started_at = datetime.now(UTC)
         self._rounds = 0
         self._statistics = RunnerStatistics()
+        self._writes: Counter[str] = Counter()
         self.metrics = Metrics(self._counted)
         self.work()
 
@@ -46,7 +48,7 @@ class WorkedServer:
         self._statistics.degraded.update(DEGRADATION_CODES)
         for hit in (True, False):
             self._statistics.existence(hit=hit)
-        self.metrics.writes.update(WRITE_OUTCOMES)
+        self._writes.update(WRITE_OUTCOMES)
         for error in ("", "column_unknown"):
             self.metrics.operations.observe(
                 "tools/call", "query_view", error, "tcp", "2025-11-25", 0.02
@@ -67,7 +69,7 @@ class WorkedServer:
 
     def _counted(self) -> list[Family]:
         cache = CacheStatistics(hits=self._rounds, misses=self._rounds)
-        return counter_families(self._statistics, cache, self.metrics.writes, views=VIEWS)
+        return counter_families(self._statistics, cache, self._writes, views=VIEWS)
 
     def _snapshot(self) -> Snapshot:
         now = datetime.now(UTC)

@@ -73,7 +73,7 @@ def missing(asked: Selector, exported: dict[str, list[dict[str, str]]]) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("name", "expression"), expressions().items())
+@pytest.mark.parametrize(("name", "expression"), expressions().items(), ids=expressions())
 def test_expression_asks_only_for_what_the_server_exports(
     name: str, expression: str, exported: dict[str, list[dict[str, str]]]
 ) -> None:
