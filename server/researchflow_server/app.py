@@ -54,7 +54,7 @@ class ResearchFlowServer(MCPServer[Any]):
             log_level=runtime.settings.log_level,
             cache_hints={"tools/list": CacheHint(ttl_ms=CATALOGUE_TTL_MS, scope="public")},
             subscriptions=False,
-            middleware=[LatencyMiddleware(runtime.metrics.observe_operation, names)],
+            middleware=[LatencyMiddleware(runtime.metrics.operations.observe, names)],
         )
         self._runtime = runtime
         self._specs = {spec.name: spec for spec in TOOLS}
@@ -86,5 +86,6 @@ def _listed(spec: ToolSpec[Any], view_names: tuple[str, ...]) -> Tool:
         parameters=compact_schema(spec.arguments, view_names),
         fn_metadata=FuncMetadata(arg_model=ArgModelBase),
         is_async=True,
+        context_kwarg=None,
         annotations=spec.annotations,
     )

@@ -29,13 +29,41 @@ from researchflow_runners.query.model import (
 )
 
 __all__ = [
-    "CACHE_RESOURCES", "DESCRIBE_VIEW", "GET_STATISTICS", "LIST_VIEWS", "QUERY_VIEW",
-    "REFRESH_VIEWS", "TOOL_NAMES", "AgeGroup", "Aggregate", "AllOf", "AnyOf",
-    "CacheResourcesInput", "CacheResourcesOutput", "Compare", "Degradation",
-    "DescribeViewInput", "DescribeViewOutput", "ErrorInfo", "Filter", "GetStatisticsInput", "GetStatisticsOutput",
-    "InQuery", "ListViewsInput", "Not", "Order", "Query", "QueryViewOutput", "RefreshViewsInput",
-    "RefreshViewsOutput", "Scalar", "SpeedContribution", "SubQuery", "Table", "ToolFailure",
-]  # fmt: skip
+    "CACHE_RESOURCES",
+    "DESCRIBE_VIEW",
+    "GET_STATISTICS",
+    "LIST_VIEWS",
+    "QUERY_VIEW",
+    "REFRESH_VIEWS",
+    "TOOL_NAMES",
+    "AgeGroup",
+    "Aggregate",
+    "AllOf",
+    "AnyOf",
+    "CacheResourcesInput",
+    "CacheResourcesOutput",
+    "Compare",
+    "Degradation",
+    "DescribeViewInput",
+    "DescribeViewOutput",
+    "ErrorInfo",
+    "Filter",
+    "GetStatisticsInput",
+    "GetStatisticsOutput",
+    "InQuery",
+    "ListViewsInput",
+    "Not",
+    "Order",
+    "Query",
+    "QueryViewOutput",
+    "RefreshViewsInput",
+    "RefreshViewsOutput",
+    "Scalar",
+    "SpeedContribution",
+    "SubQuery",
+    "Table",
+    "ToolFailure",
+]
 
 LIST_VIEWS = "list_views"
 DESCRIBE_VIEW = "describe_view"
@@ -52,7 +80,7 @@ TOOL_NAMES = (
     GET_STATISTICS,
 )
 
-CHANGES_MAX = 500
+CHANGES_MAX = 50
 REFRESH_WAIT_MAX_S = 45.0
 REFRESH_WAIT_DEFAULT_S = 40.0
 
@@ -158,7 +186,8 @@ class QueryViewOutput(_Output):
     """A dated answer.
 
     `truncated` says that more rows exist; `next_cursor` continues exactly after the last row
-    given. `staleness_s` is null when it could not be established.
+    given. `staleness_s` is null when it could not be established. `took_ms` is the runner's own
+    time, without the protocol's.
     """
 
     columns: list[str]
@@ -172,6 +201,7 @@ class QueryViewOutput(_Output):
     data_as_of: str | None = None
     route: str
     computed_at: str
+    took_ms: float
     age_s: float | None = None
     staleness_s: float | None = None
     pending: int | None = None
@@ -202,7 +232,8 @@ class CacheResourcesOutput(Table):
     """One row per change, in the order given, resources before deletes.
 
     `outcome`: stored, duplicate (this version is known), stale (a newer one is), covered (the
-    batch layer holds it), rejected (see `reason`); with dry_run, valid or rejected.
+    batch layer holds it), rejected (see `reason`); with dry_run, what it would be. `views` counts
+    the views in which the change shows.
     """
 
     dry_run: bool

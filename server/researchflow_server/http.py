@@ -1,4 +1,4 @@
-"""The tools over streamable HTTP and the metrics beside them, each on its port, in one event loop."""
+"""The tools over streamable HTTP and the metrics beside them, in one event loop."""
 
 from __future__ import annotations
 

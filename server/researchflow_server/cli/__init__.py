@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+import uvloop
+
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.cli.outcome import INTERRUPTED, exit_code, show_error
 from researchflow_server.cli.parser import Parser
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(given).parse_args(given)
     try:
-        return asyncio.run(arguments.run(arguments))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return int(runner.run(arguments.run(arguments)))
     except ResearchFlowError as error:
         show_error(error, as_json=getattr(arguments, "json", False))
         return exit_code(error)

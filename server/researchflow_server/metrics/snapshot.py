@@ -5,6 +5,7 @@ A background task reads it, so that neither a scrape nor a tool call waits for t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from researchflow_runners.store.database import Database
 #: Upper bounds of the refresh durations, seconds.
 REFRESH_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 SNAPSHOT_TIMEOUT_S = 10.0
+REDIS_TIMEOUT_S = 1.0
 
 
 def _sql(name: str) -> str:
@@ -41,6 +43,11 @@ class ViewState:
     pending: int | None
     oldest_pending_at: datetime | None
     dead_letters: int
+
+    def number(self, attribute: str) -> float:
+        """The attribute as a metric tells it: instants in seconds since 1970."""
+        value = getattr(self, attribute)
+        return float(value.timestamp() if isinstance(value, datetime) else value)
 
     def staleness_s(self, now: datetime) -> float | None:
         """Seconds since the oldest change that waits; 0 when none does, None when unknown."""
@@ -90,12 +97,22 @@ class Snapshot:
 
 async def take_snapshot(database: Database, redis: RedisClient) -> Snapshot:
     """A new look at both stores; a store that does not answer is down, not an error."""
-    redis_up = await redis.is_up()
+    redis_up = await _redis_up(redis)
     try:
         return await _look(database, redis_up)
     except StoreError:
         now = datetime.now(UTC)
         return Snapshot(taken_at=now, seen_at=now, warehouse_up=False, redis_up=redis_up)
+
+
+async def _redis_up(redis: RedisClient) -> bool:
+    """Whether Redis answers and is fit to hold changes."""
+    try:
+        async with asyncio.timeout(REDIS_TIMEOUT_S):
+            await redis.connection.check_server()
+    except (StoreError, TimeoutError):
+        return False
+    return True
 
 
 async def _look(database: Database, redis_up: bool) -> Snapshot:

@@ -1,32 +1,30 @@
-"""Cuts an answer to the bytes that a client takes, where a cursor can go on."""
+"""How much of an answer fits into the bytes that a client takes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from researchflow_runners.errors import QueryError
 from researchflow_server.tools.result import dumped
 
-#: A cursor, and the words that say the answer was cut.
-CUT_BYTES = 1_200
+#: Room for the cursor and for the words that say the answer was cut.
+CUT_BYTES = 1_500
 
 
-def rows_that_fit(payload: dict[str, Any], *, bytes_max: int) -> int:
-    """How many of `payload["rows"]` stay within `bytes_max` of JSON; all of them when they fit.
+def rows_that_fit(rows: Sequence[Any], *, frame_bytes: int, bytes_max: int) -> int:
+    """How many of the rows fit beside a frame of that size; all of them when they do.
 
-    Raises QueryError `row_too_large` when not even the first does.
+    Looks at no more rows than fit. Raises QueryError `row_too_large` when the first does not.
     """
-    rows = payload["rows"]
-    frame_bytes = len(dumped({**payload, "rows": []}))
-    sizes = [len(dumped(row)) + 1 for row in rows]
-    if frame_bytes + sum(sizes) <= bytes_max:
-        return len(rows)
-    left = bytes_max - frame_bytes - CUT_BYTES
-    for count, size in enumerate(sizes):
-        left -= size
-        if left < 0:
-            return _at_least_one(count)
-    return _at_least_one(len(rows) - 1)
+    used, kept = frame_bytes, 0
+    for count, row in enumerate(rows, start=1):
+        used += len(dumped(row)) + 1
+        if used <= bytes_max - CUT_BYTES:
+            kept = count
+        if used > bytes_max:
+            return _at_least_one(kept)
+    return len(rows)
 
 
 def _at_least_one(count: int) -> int:

@@ -15,14 +15,20 @@ from researchflow_server.tools.spec import Call, ToolSpec
 async def run(call: Call, _arguments: GetStatisticsInput) -> dict[str, Any]:
     """A new look at the stores, then the same numbers that a scrape would give now."""
     snapshot = await call.runtime.fresh_snapshot()
-    counters = call.runtime.metrics.counters()
+    families = call.runtime.metrics.families()
     return {
         "at": snapshot.taken_at,
         "runner": call.runtime.hybrid.get_statistics(),
         "views": _views(snapshot),
         "counters": {
             "columns": ["metric", "labels", "value"],
-            "rows": [[sample.name, sample.labels, sample.value] for sample in counters],
+            "rows": [
+                [f"{family.name}_total", dict(zip(family.labels, values, strict=True)), number]
+                for family in families
+                if family.kind == "counter"
+                for values, number in family.samples
+                if number
+            ],
         },
         "overlay": {
             "columns": ["resource_type", "origin", "entries"],

@@ -7,42 +7,26 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
-from researchflow_runners.errors import StoreError
 from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import Query
 from researchflow_server import contract
 from researchflow_server.tools.budget import rows_that_fit
+from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
-
-#: Rows may change between the answer that was too large and the one that fits.
-FIT_ATTEMPTS_MAX = 4
 
 
 async def run(call: Call, arguments: Query) -> dict[str, Any]:
-    """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut.
-
-    A cut answer is asked again with as many rows as fit, so that the runner itself makes the
-    cursor, and rows and date are of one snapshot.
-    """
-    asked = arguments
-    for _attempt in range(FIT_ATTEMPTS_MAX):
-        answer = await call.runtime.hybrid.query(asked)
-        payload = answer_payload(answer)
-        if asked.limit < arguments.limit:
-            payload["warnings"].append(
-                f"cut to {len(answer.rows)} rows to stay within {call.bytes_max} bytes; "
-                "go on with next_cursor, or ask for fewer columns"
-            )
-        kept = rows_that_fit(payload, bytes_max=call.bytes_max)
-        if kept == len(answer.rows):
-            return payload
-        asked = arguments.model_copy(update={"limit": kept})
-    raise StoreError(
-        "the rows changed faster than an answer that fits could be made",
-        code="answer_unstable",
-        hint="try again, or lower the limit",
-        field="limit",
-    )
+    """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut."""
+    answer = await call.runtime.hybrid.query(arguments)
+    frame_bytes = len(dumped({**answer_payload(answer), "rows": []}))
+    kept = rows_that_fit(answer.rows, frame_bytes=frame_bytes, bytes_max=call.bytes_max)
+    payload = answer_payload(answer.cut(kept))
+    if kept < answer.row_count:
+        payload["warnings"].append(
+            f"cut to {kept} rows to stay within {call.bytes_max} bytes; go on with next_cursor, "
+            "or ask for fewer columns"
+        )
+    return payload
 
 
 def answer_payload(answer: Answer) -> dict[str, Any]:
@@ -58,7 +42,9 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
         )
     return {
         "columns": [column.name for column in answer.columns],
-        "types": [f"{column.type}[]" if column.list else column.type for column in answer.columns],
+        "types": [
+            f"{column.type}[]" if column.is_list else column.type for column in answer.columns
+        ],
         "rows": [list(row) for row in answer.rows],
         "row_count": answer.row_count,
         "truncated": answer.truncated,
@@ -68,6 +54,7 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
         "data_as_of": answer.data_as_of,
         "route": answer.route,
         "computed_at": answer.computed_at,
+        "took_ms": round(answer.timings.total_ms, 2),
         "age_s": answer.age_s,
         "staleness_s": answer.staleness_s,
         "pending": answer.pending,

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 FILTER_KINDS = ("Compare", "InQuery", "AnyOf", "AllOf", "Not")
+TOLD_BY_FIELDS = frozenset({"Aggregate", "AllOf", "AnyOf", "Compare", "Order", "SubQuery"})
 _FILTER_REFS = [{"$ref": f"#/$defs/{kind}"} for kind in FILTER_KINDS]
 _FILTER = {"$ref": "#/$defs/Filter"}
 _DROPPED_DEFAULTS: tuple[Any, ...] = (None, [])
@@ -24,12 +25,19 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
     schema.pop("description", None)
     compacted: dict[str, Any] = _compact(schema)
     if definitions:
-        compacted["$defs"] = {name: _compact(part) for name, part in definitions.items()}
+        compacted["$defs"] = {name: _compact(_terse(part)) for name, part in definitions.items()}
+    compacted.setdefault("properties", {})
+    _limit_views(compacted, view_names)
     if "Compare" in definitions:
         compacted["$defs"]["Filter"] = {"anyOf": _FILTER_REFS}
-    _limit_views(compacted, view_names)
-    compacted.setdefault("properties", {})
     return compacted
+
+
+def _terse(definition: dict[str, Any]) -> dict[str, Any]:
+    """A definition whose fields explain it: only some say what their names do not."""
+    if definition.get("title") in TOLD_BY_FIELDS:
+        return {key: value for key, value in definition.items() if key != "description"}
+    return definition
 
 
 def _compact(node: Any) -> Any:
@@ -66,8 +74,12 @@ def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _limit_views(schema: dict[str, Any], view_names: Sequence[str]) -> None:
+    """Enumerates the views, once: the names are many."""
     owners = [schema, *schema.get("$defs", {}).values()]
-    for owner in owners:
-        view = owner.get("properties", {}).get("view")
-        if view is not None:
-            view["enum"] = list(view_names)
+    views = [owner["properties"]["view"] for owner in owners if "view" in owner["properties"]]
+    for view in views:
+        view.pop("type")
+        view.pop("description", None)
+        view.update({"enum": list(view_names)} if len(views) == 1 else {"$ref": "#/$defs/View"})
+    if len(views) > 1:
+        schema["$defs"]["View"] = {"enum": list(view_names)}

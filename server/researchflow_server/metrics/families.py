@@ -1,0 +1,172 @@
+"""Every number we export, as data: the one list behind /metrics and the statistics tool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from researchflow_runners.hybrid.result import DEGRADATION_CODES
+from researchflow_runners.hybrid.statistics import RunnerStatistics
+from researchflow_runners.speed.change import Outcome
+from researchflow_runners.speed.redis_client import CacheStatistics
+from researchflow_server.metrics.snapshot import RefreshState, Snapshot
+
+HIT_OR_MISS = {True: "hit", False: "miss"}
+WRITE_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+ROUTES = ("materialized", "direct")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its samples are label values and a number."""
+
+    name: str
+    help: str
+    kind: Literal["counter", "gauge"]
+    labels: tuple[str, ...]
+    samples: tuple[tuple[tuple[str, ...], float], ...]
+
+
+def counter_families(
+    statistics: RunnerStatistics,
+    cache: CacheStatistics,
+    writes: Mapping[Outcome, int],
+    *,
+    views: Sequence[str],
+) -> list[Family]:
+    """What this process counted since it started; closed label sets begin at 0."""
+    answers = Counter({(view, route): 0 for view in views for route in ROUTES})
+    answers.update(statistics.answers)
+    overlay = Counter({(view, hit): 0 for view in views for hit in HIT_OR_MISS})
+    overlay.update(statistics.overlay_lookups)
+    degraded: Counter[str] = Counter(dict.fromkeys(DEGRADATION_CODES, 0))
+    degraded.update(statistics.degraded)
+    return [
+        _counter(
+            "researchflow_answers", "Answers by view and route.", ("view", "route"),
+            answers.items(),
+        ),
+        _counter(
+            "researchflow_answers_refused", "Queries answered with an error, by code.", ("code",),
+            ((_one(code), count) for code, count in statistics.refused.items()),
+        ),
+        _counter(
+            "researchflow_overlay_lookups",
+            "Merged answers by whether a change was waiting.", ("view", "outcome"),
+            (((view, HIT_OR_MISS[hit]), count) for (view, hit), count in overlay.items()),
+        ),
+        _counter(
+            "researchflow_resource_cache_requests", "Reads of single cached resources.",
+            ("outcome",), [(("hit",), cache.hits), (("miss",), cache.misses)],
+        ),
+        _counter(
+            "researchflow_view_existence_cache_requests",
+            "Looks at which views are published.", ("outcome",),
+            ((_one(word), statistics.existence_lookups[hit]) for hit, word in HIT_OR_MISS.items()),
+        ),
+        _counter(
+            "researchflow_degraded_answers", "Answers that were less than asked for.",
+            ("reason",), ((_one(reason), count) for reason, count in degraded.items()),
+        ),
+        _counter(
+            "researchflow_overlay_writes", "Changes handed in, by what became of them.",
+            ("outcome",), ((_one(word), writes.get(word, 0)) for word in WRITE_OUTCOMES),
+        ),
+    ]  # fmt: skip
+
+
+def state_families(snapshot: Snapshot) -> list[Family]:
+    """What the stores told at the last look; no ages without a warehouse that answers."""
+    up = [
+        _gauge("researchflow_warehouse_up", "Whether PostgreSQL answers.", (),
+               [((), snapshot.warehouse_up)]),
+        _gauge("researchflow_redis_up", "Whether Redis answers.", (), [((), snapshot.redis_up)]),
+    ]  # fmt: skip
+    if not snapshot.warehouse_up:
+        return up
+    return [*up, *_view_families(snapshot), *_overlay_families(snapshot), *_refresh(snapshot)]
+
+
+def _view_families(snapshot: Snapshot) -> list[Family]:
+    gauges: tuple[tuple[str, str, str], ...] = (
+        ("data_as_of_timestamp_seconds", "Source instant up to which the view is complete.",
+         "data_as_of"),
+        ("checked_timestamp_seconds", "Last look at the source for changes.", "checked_at"),
+        ("pending_resources", "Changes seen in the source and not in the view.", "pending"),
+        ("oldest_pending_timestamp_seconds", "Oldest of these changes; absent without one.",
+         "oldest_pending_at"),
+        ("dead_letters", "Resources whose rows could not be computed.", "dead_letters"),
+    )  # fmt: skip
+    return [
+        _gauge(
+            f"researchflow_view_{name}",
+            text,
+            ("view",),
+            (
+                (_one(state.view), state.number(attribute))
+                for state in snapshot.views
+                if getattr(state, attribute) is not None
+            ),
+        )
+        for name, text, attribute in gauges
+    ]
+
+
+def _overlay_families(snapshot: Snapshot) -> list[Family]:
+    samples = (
+        ((part.resource_type, part.origin), float(part.entries)) for part in snapshot.overlay
+    )
+    return [
+        _gauge("researchflow_overlay_entries", "Changes that wait and count.",
+               ("resource_type", "origin"), samples),
+    ]  # fmt: skip
+
+
+def _refresh(snapshot: Snapshot) -> list[Family]:
+    state = snapshot.refresh
+    if state is None:
+        return []
+    families = [
+        _counter("researchflow_refresh_runs", "Finished refreshes, counted in the warehouse.",
+                 ("outcome",), [(("published",), state.published), (("failed",), state.failed)]),
+        _counter("researchflow_refresh_changed_resources", "Resources that refreshes absorbed.",
+                 (), [((), state.changed)]),
+    ]  # fmt: skip
+    if state.last_success_at is not None:
+        families.append(_last_success(state))
+    return families
+
+
+def _last_success(state: RefreshState) -> Family:
+    assert state.last_success_at is not None
+    return _gauge(
+        "researchflow_refresh_last_success_timestamp_seconds",
+        "End of the last refresh that published.",
+        (),
+        [((), state.last_success_at.timestamp())],
+    )
+
+
+def _one(value: str) -> tuple[str, ...]:
+    return (value,)
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    samples: Iterable[tuple[tuple[str, ...], float]],
+) -> Family:
+    return Family(name, text, "counter", labels, tuple(samples))
+
+
+def _gauge(
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    samples: Iterable[tuple[tuple[str, ...], float]],
+) -> Family:
+    found = tuple((values, float(number)) for values, number in samples)
+    return Family(name, text, "gauge", labels, found)

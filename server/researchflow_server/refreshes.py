@@ -1,0 +1,132 @@
+"""Refreshes as handles: one call starts a refresh, any later one may ask how it went.
+
+A refresh outlives the call that started it. What is told comes from the warehouse, so it is the
+same for a refresh that another process runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.batch.result import Progress, RefreshResult
+from researchflow_runners.errors import QueryError, ResearchFlowError
+from researchflow_runners.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+START_POLL_S = 0.01
+
+_RUN = """
+SELECT r.run_id, CASE r.outcome WHEN 'unchanged' THEN 'published' ELSE r.outcome END AS status,
+       r.anchor, a.data_as_of, r.changed, r.error_code,
+       extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8
+           AS duration_s
+FROM researchflow.refresh_run r LEFT JOIN researchflow.anchor a ON a.anchor = r.anchor
+"""
+_BY_ID = f"{_RUN} WHERE r.run_id = $1"
+_NEWEST = f"{_RUN} ORDER BY r.run_id DESC LIMIT 1"
+
+Watcher = Callable[[Progress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRun:
+    """One refresh as the warehouse tells it."""
+
+    run_id: int
+    status: Literal["running", "published", "failed"]
+    anchor: int | None
+    data_as_of: datetime | None
+    changed: int | None
+    error_code: str | None
+    duration_s: float
+
+
+class Refreshes:
+    """The refreshes of one process: at most one runs, everybody who asks joins it."""
+
+    def __init__(self, warehouse: Database, refresher: Refresher) -> None:
+        self._warehouse = warehouse
+        self._refresher = refresher
+        self._task: asyncio.Task[RefreshResult] | None = None
+        self._watchers: list[Watcher] = []
+
+    async def start(self, *, wait_s: float, watcher: Watcher) -> RefreshRun:
+        """Starts a refresh, or joins the one this process runs, and waits at most that long.
+
+        Raises the error of a refresh that failed meanwhile; RefreshError `refresh_running` when
+        another process refreshes.
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._refresher.refresh(self._tell))
+            self._task.add_done_callback(_note_failure)
+        self._watchers.append(watcher)
+        try:
+            await asyncio.wait([self._task], timeout=wait_s)
+        finally:
+            self._watchers.remove(watcher)
+        if self._task.done():
+            self._task.result()
+        return await self._newest()
+
+    async def look(self, run_id: int, *, wait_s: float) -> RefreshRun:
+        """The run of that number, once it has ended or the time is over."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while True:
+            run = await self._find(_BY_ID, run_id)
+            if run is None:
+                raise QueryError(
+                    f'no refresh has the number "{run_id}"',
+                    code="unknown_run",
+                    field="run_id",
+                    hint="leave run_id out to start a refresh",
+                )
+            if run.status != "running" or asyncio.get_running_loop().time() >= deadline:
+                return run
+            await asyncio.sleep(POLL_S)
+
+    async def close(self) -> None:
+        """Ends a refresh that still runs; nothing of it is published."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _newest(self) -> RefreshRun:
+        """The newest run; of a refresh begun just now the row may not be there yet."""
+        while True:
+            run = await self._find(_NEWEST)
+            begun = run is not None and (run.status == "running" or self._is_idle())
+            if run is not None and begun:
+                return run
+            await asyncio.sleep(START_POLL_S)
+            if self._task is not None and self._task.done():
+                self._task.result()
+
+    def _is_idle(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def _find(self, statement: str, *args: int) -> RefreshRun | None:
+        async with self._warehouse.session() as session:
+            row = await session.fetchrow(statement, *args)
+        return RefreshRun(**dict(row)) if row else None
+
+    async def _tell(self, progress: Progress) -> None:
+        for watcher in tuple(self._watchers):
+            await watcher(progress)
+
+
+def _note_failure(task: asyncio.Task[RefreshResult]) -> None:
+    """Takes note of an error that no caller waits for any more."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None:
+        code = error.code if isinstance(error, ResearchFlowError) else type(error).__name__
+        logger.warning("refresh failed: %s", code)

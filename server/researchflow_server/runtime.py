@@ -1,0 +1,219 @@
+"""Everything the tools and commands stand on, opened once: stores, runners, metrics.
+
+A server also runs the background work: the projector, the look at the source for pending changes
+and the metric snapshots. Redis may be away at the start and later: answers go on, marked, and
+changes are refused until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from researchflow_runners.batch.anchors import expire_anchors
+from researchflow_runners.batch.pending import check_source
+from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.errors import ResearchFlowError, StoreError
+from researchflow_runners.hybrid.runner import HybridRunner
+from researchflow_runners.source.reader import HapiSource
+from researchflow_runners.source.tables import create_hapi_tables
+from researchflow_runners.speed.projector import Projector
+from researchflow_runners.speed.redis_client import RedisClient
+from researchflow_runners.speed.redis_connection import RedisConnection
+from researchflow_runners.speed.writer import ChangeWriter
+from researchflow_runners.store.database import Database
+from researchflow_runners.views import shipped_views
+from researchflow_server.embedded import embedded_services
+from researchflow_server.keyfile import cursor_key
+from researchflow_server.metrics.core import Metrics
+from researchflow_server.metrics.families import Family, counter_families
+from researchflow_server.metrics.snapshot import Snapshot, take_snapshot
+from researchflow_server.refreshes import Refreshes
+from researchflow_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: The server's own deadline for one statement lies below the shortest of its callers'.
+STATEMENT_TIMEOUT_S = 45.0
+EXPIRE_INTERVAL_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The connections."""
+
+    warehouse: Database
+    source: Database
+    redis: RedisClient
+
+
+class Runtime:
+    """The parts, wired; `open_runtime` makes and closes one."""
+
+    def __init__(
+        self, settings: Settings, stores: Stores, views: Mapping[str, CompiledView]
+    ) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.views = views
+        compiled = tuple(views.values())
+        self.source = HapiSource(stores.source)
+        self.projector = Projector(stores.warehouse, stores.redis, compiled)
+        self.refresher = Refresher(stores.warehouse, self.source, compiled)
+        self.writer = ChangeWriter(
+            database=stores.warehouse,
+            redis=stores.redis,
+            projector=self.projector,
+            source=self.source,
+            ttl_s=settings.provisional_ttl_h * 3600,
+        )
+        self.refreshes = Refreshes(stores.warehouse, self.refresher)
+        self.hybrid = HybridRunner(
+            stores.warehouse,
+            stores.redis,
+            source=self.source,
+            views=compiled,
+            use_speed_layer=settings.use_speed_layer,
+            cursor_key=cursor_key(settings.cursor_key_path),
+        )
+        self.metrics = Metrics(self._counted)
+        self._looking: asyncio.Task[Snapshot] | None = None
+
+    async def fresh_snapshot(self) -> Snapshot:
+        """A look at the stores that began no earlier than the one running now."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def check_source(self) -> None:
+        """Looks at the source for changes that the batch layer lacks."""
+        types = sorted({view.resource for view in self.views.values()})
+        await check_source(self.stores.warehouse, self.source, types)
+
+    async def expire_anchors(self) -> None:
+        """Gives up the history of anchors older than the retention."""
+        keep_for = timedelta(days=self.settings.retention_days)
+        await expire_anchors(self.stores.warehouse, keep_for=keep_for)
+
+    async def _look(self) -> Snapshot:
+        snapshot = await take_snapshot(self.stores.warehouse, self.stores.redis)
+        self.metrics.snapshot = snapshot
+        return snapshot
+
+    def _counted(self) -> list[Family]:
+        return counter_families(
+            self.hybrid.statistics,
+            self.stores.redis.statistics,
+            self.writer.outcomes,
+            views=tuple(self.views),
+        )
+
+    async def close(self) -> None:
+        """Ends what still runs."""
+        await self.refreshes.close()
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+
+
+def compiled_views() -> dict[str, CompiledView]:
+    """The shipped views by name, in the order in which they are listed."""
+    compiled = [compile_view(definition) for definition in shipped_views()]
+    return {view.name: view for view in compiled}
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, *, background: bool) -> AsyncIterator[Runtime]:
+    """The runtime of these settings, its embedded services started when no URL is given.
+
+    StoreError when PostgreSQL cannot be reached, or when Redis answers and is unfit.
+    """
+    async with AsyncExitStack() as stack:
+        stores = await _open_stores(settings, stack)
+        runtime = Runtime(settings, stores, compiled_views())
+        stack.push_async_callback(runtime.close)
+        if background:
+            await stack.enter_async_context(_background(runtime))
+        yield runtime
+
+
+async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
+    database_url, redis_url = settings.database_url, settings.redis_url
+    if database_url is None or redis_url is None:
+        embedded = await stack.enter_async_context(embedded_services(settings.embedded_path))
+        database_url = database_url or embedded.postgres_dsn
+        redis_url = redis_url or embedded.redis_url
+    warehouse = await _database(database_url, settings, stack)
+    await warehouse.install_schema()
+    if settings.database_url is None and settings.source_url is None:
+        await create_hapi_tables(warehouse)
+    source = warehouse
+    if settings.source_url not in (None, database_url):
+        assert settings.source_url is not None
+        source = await _database(settings.source_url, settings, stack)
+    redis = RedisClient(RedisConnection.open(redis_url))
+    stack.push_async_callback(redis.close)
+    await _check_redis(redis)
+    return Stores(warehouse, source, redis)
+
+
+async def _database(url: str, settings: Settings, stack: AsyncExitStack) -> Database:
+    database = await Database.connect(
+        url, pool_size_max=settings.pool_max, statement_timeout_s=STATEMENT_TIMEOUT_S
+    )
+    stack.push_async_callback(database.close)
+    return database
+
+
+async def _check_redis(redis: RedisClient) -> None:
+    try:
+        await redis.connection.check_server()
+    except StoreError as error:
+        if error.code != "redis_unavailable":
+            raise
+        logger.warning("starting without redis: changes are refused until it answers")
+
+
+@asynccontextmanager
+async def _background(runtime: Runtime) -> AsyncIterator[None]:
+    """The work that goes on beside the calls."""
+    stop = asyncio.Event()
+    settings = runtime.settings
+    repeated = (
+        (runtime.fresh_snapshot, settings.snapshot_s),
+        (runtime.check_source, settings.pending_check_s),
+        (runtime.expire_anchors, EXPIRE_INTERVAL_S),
+    )
+    work = [asyncio.create_task(runtime.projector.run(stop))]
+    work += [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait(work, timeout=STATEMENT_TIMEOUT_S)
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+
+
+async def _repeat(
+    step: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event
+) -> None:
+    """Takes the step now and then, until `stop`; an outage is said once and waited out."""
+    failing: str | None = None
+    while not stop.is_set():
+        try:
+            await step()
+            failing = None
+        except ResearchFlowError as error:
+            if error.code != failing:
+                logger.warning("background work waits: %s", error.code)
+            failing = error.code
+        try:
+            await asyncio.wait_for(stop.wait(), interval_s)
+        except TimeoutError:
+            continue

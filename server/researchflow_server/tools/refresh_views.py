@@ -1,0 +1,50 @@
+"""Brings the views up to the source."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mcp_types import ToolAnnotations
+
+from researchflow_runners.batch.result import Progress
+from researchflow_server import contract
+from researchflow_server.contract import RefreshViewsInput
+from researchflow_server.refreshes import RefreshRun
+from researchflow_server.tools.spec import Call, ToolSpec
+
+
+async def run(call: Call, arguments: RefreshViewsInput) -> dict[str, Any]:
+    """How the refresh went, or that it still runs."""
+    refreshes = call.runtime.refreshes
+    if arguments.run_id is not None:
+        found = await refreshes.look(arguments.run_id, wait_s=arguments.wait_s)
+    else:
+
+        async def tell(progress: Progress) -> None:
+            about = f"{progress.phase} {progress.view}" if progress.view else progress.phase
+            await call.progress(progress.done, progress.total, about)
+
+        found = await refreshes.start(wait_s=arguments.wait_s, watcher=tell)
+    await call.runtime.fresh_snapshot()
+    return _payload(found)
+
+
+def _payload(found: RefreshRun) -> dict[str, Any]:
+    warnings = []
+    if found.status == "running":
+        warnings.append(f"still running: ask again with run_id {found.run_id}")
+    return {**asdict(found), "duration_s": round(found.duration_s, 3), "warnings": warnings}
+
+
+REFRESH_VIEWS = ToolSpec(
+    name=contract.REFRESH_VIEWS,
+    title="Refresh views",
+    description="Compares the source with the views and publishes a new anchor. Long refreshes "
+    "answer status running; ask again with the run_id.",
+    arguments=RefreshViewsInput,
+    annotations=ToolAnnotations(
+        read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    ),
+    run=run,
+)
