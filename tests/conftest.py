@@ -19,6 +19,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from researchflow_runners.source.tables import create_hapi_tables
+from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services, embedded_services
 
 TEMPLATE = "hapi_template"
@@ -50,9 +51,7 @@ def own_directory() -> Iterator[Path]:
 async def own_services(own_directory: Path) -> AsyncIterator[Services]:
     """Services for this test alone, to kill and to start again; with HAPI's tables."""
     async with embedded_services(own_directory, volatile=True) as started:
-        connection = await asyncpg.connect(started.postgres_dsn)
-        await create_hapi_tables(connection)
-        await connection.close()
+        await _with_hapi_tables(started.postgres_dsn)
         yield started
 
 
@@ -113,9 +112,13 @@ async def _make_template(services: Services) -> None:
     connection = await asyncpg.connect(services.postgres_dsn)
     await connection.execute(f"CREATE DATABASE {TEMPLATE}")
     await connection.close()
-    connection = await asyncpg.connect(services.postgres.dsn_of(TEMPLATE))
-    await create_hapi_tables(connection)
-    await connection.close()
+    await _with_hapi_tables(services.postgres.dsn_of(TEMPLATE))
+
+
+async def _with_hapi_tables(dsn: str) -> None:
+    database = await Database.connect(dsn)
+    await create_hapi_tables(database)
+    await database.close()
 
 
 @asynccontextmanager

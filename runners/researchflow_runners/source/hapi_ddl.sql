@@ -66,6 +66,7 @@ CREATE TABLE hfj_res_ver (
     CONSTRAINT idx_resver_id_ver UNIQUE (res_id, res_ver),
     CONSTRAINT fk_resource_history_resource FOREIGN KEY (res_id) REFERENCES hfj_resource (res_id)
 );
+ALTER TABLE hfj_res_ver ALTER res_text_vc SET STATISTICS 0;  -- long, and never compared
 CREATE INDEX idx_resver_date ON hfj_res_ver (res_updated, res_id);
 CREATE INDEX idx_resver_id_date ON hfj_res_ver (res_id, res_updated);
 CREATE INDEX idx_resver_id_src_uri ON hfj_res_ver (source_uri, res_id, partition_id);

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-import asyncpg
+from researchflow_runners.errors import SourceDataError
+from researchflow_runners.store.database import Database
 
 #: The comment on hfj_resource by which tables of our making are known.
 MARKER = "researchflow development source"
@@ -14,20 +15,30 @@ _STATE = """
 SELECT to_regclass('hfj_resource') IS NOT NULL AS present,
        coalesce(obj_description(to_regclass('hfj_resource'), 'pg_class') = $1, false) AS ours
 """
-#: One maker at a time; `CREATE TABLE IF NOT EXISTS` of two sessions may still collide.
+#: One maker at a time: two sessions that find no tables would both make them.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('researchflow hapi tables', 0))"
 
 
-async def create_hapi_tables(connection: asyncpg.Connection) -> bool:
+async def create_hapi_tables(database: Database) -> bool:
     """Makes HAPI's tables when the database has none; whether it made them."""
-    async with connection.transaction():
-        await connection.execute(_LOCK)
-        if (await connection.fetchrow(_STATE, MARKER))["present"]:
+    async with database.transaction() as session:
+        await session.execute(_LOCK)
+        state = await session.fetchrow(_STATE, MARKER)
+        if state is None or state["present"]:
             return False
-        await connection.execute(HAPI_DDL)
+        await session.execute(HAPI_DDL)
         return True
 
 
-async def are_ours(connection: asyncpg.Connection) -> bool:
-    """Whether the database's HAPI tables were made by us."""
-    return bool((await connection.fetchrow(_STATE, MARKER))["ours"])
+async def refuse_foreign_tables(database: Database) -> None:
+    """Returns when HAPI's tables are of our making; else SourceDataError `source_is_foreign`."""
+    async with database.session() as session:
+        state = await session.fetchrow(_STATE, MARKER)
+    if state is None or not state["ours"]:
+        raise SourceDataError(
+            'the tables "hfj_resource" and "hfj_res_ver" were not made by researchflow',
+            code="source_is_foreign",
+            hint="they may belong to a FHIR server that would not notice the change; load "
+            "through its REST interface, or confirm that this is a development database",
+            field="development",
+        )
