@@ -71,7 +71,7 @@ def param(value: Any, pg_type: str) -> Sql:
 
 
 def compose(template: str, *args: Sql, **named: Sql) -> Sql:
-    """`template` with its `{}` and `{name}` replaced by fragments; `{{` is a brace."""
+    """`template` with its `{}`, `{0}` and `{name}` replaced by fragments; `{{` is a brace."""
     parts: list[str | Param] = []
     position = 0
     for text, field, _spec, _conversion in Formatter().parse(template):
@@ -83,7 +83,7 @@ def compose(template: str, *args: Sql, **named: Sql) -> Sql:
             fragment = args[position]
             position += 1
         else:
-            fragment = named[field]
+            fragment = args[int(field)] if field.isdigit() else named[field]
         parts.extend(fragment.parts)
     return Sql(tuple(parts))
 

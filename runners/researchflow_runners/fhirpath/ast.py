@@ -116,3 +116,20 @@ Node: TypeAlias = (
     | Binary
     | TypeTest
 )
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly under this one, left to right."""
+    match node:
+        case Member(target, _):
+            return () if target is None else (target,)
+        case Call(target, _, arguments):
+            return arguments if target is None else (target, *arguments)
+        case Index(target, index):
+            return (target, index)
+        case Sign(_, operand) | TypeTest(_, operand, _):
+            return (operand,)
+        case Binary(_, left, right):
+            return (left, right)
+        case _:
+            return ()

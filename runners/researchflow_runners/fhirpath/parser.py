@@ -17,10 +17,14 @@ from researchflow_runners.fhirpath.ast import (
     Special,
     This,
     TypeTest,
+    children,
 )
 from researchflow_runners.fhirpath.lexer import Token, tokenize
 
-NESTING_MAX = 100
+#: Parentheses and arguments inside each other.
+NESTING_MAX = 60
+#: Nodes from the root of a tree to its deepest leaf; what reads trees recurses over it.
+DEPTH_MAX = 150
 
 #: Binary operators by how tightly they bind; all are left-associative.
 BINDING = {
@@ -52,7 +56,26 @@ def parse(text: str) -> Node:
     parser = _Parser(tokenize(text))
     tree = parser.expression(0)
     parser.expect_end()
+    _check_depth(tree)
     return tree
+
+
+def _check_depth(tree: Node) -> None:
+    level: list[Node] = [tree]
+    for _depth in range(DEPTH_MAX):
+        level = [child for node in level for child in children(node)]
+        if not level:
+            return
+    raise _too_deep(tree.span)
+
+
+def _too_deep(span: Span) -> FhirPathError:
+    return FhirPathError(
+        "the expression nests too deep",
+        code="expression_too_deep",
+        hint="Split the expression over several columns or selects.",
+        span=span,
+    )
 
 
 class _Parser:
@@ -102,12 +125,7 @@ class _Parser:
         """An expression whose operators bind tighter than `binding_min`."""
         self._depth += 1
         if self._depth > NESTING_MAX:
-            raise FhirPathError(
-                f"the expression nests deeper than {NESTING_MAX} levels",
-                code="expression_too_deep",
-                hint="Split the expression over several columns or selects.",
-                span=self._next.span,
-            )
+            raise _too_deep(self._next.span)
         left = self._signed()
         while (operator := self._operator()) and BINDING[operator] > binding_min:
             self._take()
@@ -137,12 +155,14 @@ class _Parser:
         return name, end
 
     def _signed(self) -> Node:
-        if self._at("+", "-"):
-            sign = self._take()
-            # A sign binds looser than `.` and `[]` and tighter than every binary operator.
-            operand = self._signed()
-            return Sign(sign.text, operand, span=Span(sign.span.start, operand.span.end))
-        return self._postfix(self._term())
+        signs = []
+        while self._at("+", "-"):
+            signs.append(self._take())
+        # A sign binds looser than `.` and `[]` and tighter than every binary operator.
+        operand = self._postfix(self._term())
+        for sign in reversed(signs):
+            operand = Sign(sign.text, operand, span=Span(sign.span.start, operand.span.end))
+        return operand
 
     def _postfix(self, target: Node) -> Node:
         while True:

