@@ -43,7 +43,6 @@ def test_use_speed_layer_reads_the_usual_words(text: str, expected: bool) -> Non
         ("RESEARCHFLOW_DATABASE_URL", "mysql://somewhere"),
         ("RESEARCHFLOW_REDIS_URL", "localhost:6379"),
         ("RESEARCHFLOW_RESULT_BYTES_MAX", "1000000"),
-        ("RESEARCHFLOW_QUERY_TIMEOUT_S", "45"),
         ("RESEARCHFLOW_PENDING_CHECK_S", "nan"),
     ],
 )

@@ -14,7 +14,6 @@
 | RESEARCHFLOW_SNAPSHOT_S | seconds between metric snapshots | 5 |
 | RESEARCHFLOW_PROVISIONAL_TTL_H | hours a change known only from its writer counts | 24 |
 | RESEARCHFLOW_RETENTION_DAYS | days an earlier anchor stays readable | 30 |
-| RESEARCHFLOW_QUERY_TIMEOUT_S | longest query, below 45 | 40 |
 | RESEARCHFLOW_RESULT_BYTES_MAX | largest tool result, at most 24000 | 24000 |
 | RESEARCHFLOW_POOL_MAX | PostgreSQL connections, from 4 | 10 |
 | RESEARCHFLOW_LOG_LEVEL | DEBUG, INFO, WARNING or ERROR, on stderr | WARNING |
@@ -33,7 +32,6 @@ from researchflow_runners.errors import ResearchFlowError
 
 PORT_MAX = 65_535
 RESULT_BYTES_MAX = 24_000
-QUERY_TIMEOUT_MAX_S = 45.0
 
 
 class SettingsError(ResearchFlowError):
@@ -71,7 +69,6 @@ class Settings(BaseModel):
     snapshot_s: float = Field(default=5.0, ge=0.1, le=300)
     provisional_ttl_h: float = Field(default=24.0, gt=0, le=24 * 365)
     retention_days: float = Field(default=30.0, gt=0, le=3_650)
-    query_timeout_s: float = Field(default=40.0, gt=0, lt=QUERY_TIMEOUT_MAX_S)
     result_bytes_max: int = Field(default=RESULT_BYTES_MAX, ge=2_000, le=RESULT_BYTES_MAX)
     pool_max: int = Field(default=10, ge=4, le=100)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"

@@ -1,0 +1,130 @@
+"""`researchflow query`: asks a view, without a server."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+import orjson
+
+from researchflow_runners.hybrid.result import Answer
+from researchflow_runners.query.model import LIMIT_DEFAULT, Query
+from researchflow_server.cli.console import console, show_json, table
+from researchflow_server.cli.outcome import OK, UsageError
+from researchflow_server.cli.parser import with_example
+from researchflow_server.runtime import open_runtime
+from researchflow_server.settings import read_settings
+from researchflow_server.tools.arguments import parse_arguments
+from researchflow_server.tools.query_view import answer_payload
+
+
+def register(parser: ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("view", metavar="VIEW")
+    parser.add_argument("--columns", metavar="A,B", help="columns of the answer")
+    parser.add_argument("--where", metavar="JSON", help="filter, as the query_view tool takes it")
+    parser.add_argument("--group-by", metavar="A,B")
+    parser.add_argument(
+        "--aggregate", action="append", default=[], metavar="FN[:COLUMN]", help="such as count"
+    )
+    parser.add_argument("--order-by", metavar="A,B:desc")
+    parser.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
+    parser.add_argument("--cursor", help="next_cursor of the page before")
+    parser.add_argument("--freshness", choices=("live", "anchored"))
+    parser.add_argument("--as-of", metavar="ANCHOR|INSTANT")
+    parser.add_argument("--max-staleness-s", type=float, metavar="SECONDS")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    with_example(
+        parser,
+        "researchflow query patient_simple --group-by gender --aggregate count",
+        """researchflow query observation_labs --where '{"column": "code", "op": "eq", \
+"value": "4548-4"}' --order-by issued:desc --limit 5 --json""",
+    )
+    parser.set_defaults(run=run)
+
+
+async def run(arguments: Namespace) -> int:
+    """Shows the answer and where it comes from."""
+    query = parse_arguments(Query, _asked(arguments), tool="query")
+    async with open_runtime(read_settings(), background=False) as runtime:
+        answer = await runtime.hybrid.query(query)
+    if arguments.json:
+        show_json(answer_payload(answer))
+    else:
+        _show(answer)
+    return OK
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    asked = {
+        "view": arguments.view,
+        "columns": _list(arguments.columns),
+        "where": _json(arguments.where),
+        "group_by": _list(arguments.group_by),
+        "aggregates": [_aggregate(text) for text in arguments.aggregate],
+        "order_by": [_order(text) for text in _list(arguments.order_by) or []],
+        "limit": arguments.limit,
+        "cursor": arguments.cursor,
+        "freshness": arguments.freshness,
+        "as_of": arguments.as_of,
+        "max_staleness_s": arguments.max_staleness_s,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _list(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",")] if text else None
+
+
+def _json(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(
+            f'"--where" is not JSON: {error.msg} at character {error.pos}',
+            code="usage",
+            field="where",
+            hint="quote it for the shell: --where '{\"column\": …}'",
+        ) from error
+
+
+def _aggregate(text: str) -> dict[str, str]:
+    function, _colon, column = text.partition(":")
+    return {"fn": function, "column": column} if column else {"fn": function}
+
+
+def _order(text: str) -> dict[str, Any]:
+    column, _colon, direction = text.partition(":")
+    if direction not in ("", "asc", "desc"):
+        raise UsageError(
+            f'"{direction}" is not a direction',
+            code="usage",
+            field="order_by",
+            allowed=("asc", "desc"),
+            hint="write --order-by column or column:desc",
+        )
+    return {"column": column, "descending": direction == "desc"}
+
+
+def _show(answer: Answer) -> None:
+    out = console()
+    out.print(table([column.name for column in answer.columns], answer.rows))
+    out.print(provenance(answer_payload(answer)))
+    if answer.truncated:
+        out.print(f"more rows exist: --cursor {answer.next_cursor}", soft_wrap=True)
+
+
+def provenance(payload: dict[str, Any]) -> str:
+    """Where an answer comes from, in a line."""
+    speed = payload["speed"]
+    parts = [f"{payload['row_count']} rows", payload["freshness"], payload["route"]]
+    if payload["anchor"] is not None:
+        parts.append(f"anchor {payload['anchor']}")
+    parts.append(f"data as of {str(payload['data_as_of'])[:19]}")
+    stale = payload["staleness_s"]
+    parts.append("staleness unknown" if stale is None else f"stale {stale:.0f} s")
+    parts.append(f"{speed['entries']} changes waiting, {speed['rows_added']} rows from them")
+    parts += [f"degraded: {one['code']}" for one in payload["degradations"]]
+    return " · ".join(parts)

@@ -1,0 +1,54 @@
+"""`researchflow refresh`: brings the views up to the source."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+from researchflow_runners.batch.result import Progress, RefreshResult
+from researchflow_server.cli.console import progress_bar, show_json, show_text
+from researchflow_server.cli.outcome import OK
+from researchflow_server.cli.parser import with_example
+from researchflow_server.runtime import open_runtime
+from researchflow_server.settings import read_settings
+
+
+def register(parser: ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    with_example(parser, "researchflow refresh", "researchflow refresh --json    for a scheduler")
+    parser.set_defaults(run=run)
+
+
+async def run(arguments: Namespace) -> int:
+    """Publishes a new anchor; the views keep their old one when it fails."""
+    async with open_runtime(read_settings(), background=False) as runtime:
+        with progress_bar(quiet=arguments.json) as bar:
+            task = bar.add_task("comparing", total=None)
+
+            async def show(progress: Progress) -> None:
+                words = f"{progress.phase} {progress.view or ''}".strip()
+                bar.update(task, completed=progress.done, total=progress.total, description=words)
+
+            result = await runtime.refresher.refresh(show)
+    if arguments.json:
+        show_json(asdict(result))
+    else:
+        show_text(summary(result))
+    return OK
+
+
+def summary(result: RefreshResult) -> str:
+    """The result in words."""
+    built = [view.name for view in result.views if view.built]
+    lines = [
+        f"anchor {result.anchor}: {result.changed:,} changed resources in "
+        f"{result.duration_s:.2f} s, complete up to {result.data_as_of:%Y-%m-%d %H:%M:%S} UTC"
+    ]
+    if built:
+        lines.append(f"built: {', '.join(built)}")
+    if result.dead_letters:
+        lines.append(
+            f"{result.dead_letters:,} resources could not be computed: see researchflow.dead_letter"
+        )
+    return "\n".join(lines)

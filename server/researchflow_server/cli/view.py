@@ -1,0 +1,153 @@
+"""`researchflow view`: compile, run or validate a ViewDefinition."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.naming import nearest
+from researchflow_runners.query.model import LIMIT_DEFAULT
+from researchflow_runners.sql import fixed
+from researchflow_runners.views import shipped_views
+from researchflow_server.cli.console import console, show_json, show_text, table
+from researchflow_server.cli.outcome import OK, UsageError
+from researchflow_server.cli.parser import with_example
+from researchflow_server.cli.query import provenance
+from researchflow_server.runtime import open_runtime
+from researchflow_server.settings import read_settings
+from researchflow_server.tools.query_view import answer_payload
+
+SHOWN_SOURCE = fixed("resources")
+FILE_BYTES_MAX = 1_048_576
+
+
+def register(parser: ArgumentParser) -> None:
+    """Adds the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    compiled = _action(
+        actions.add_parser("compile", help="print the SQL made from it"),
+        compile_action,
+        "researchflow view compile patient_simple",
+    )
+    compiled.add_argument("--stage", choices=("sql", "columns"), default="sql")
+    ran = _action(
+        actions.add_parser("run", help="compute it from the source now"),
+        run_action,
+        "researchflow view run ./my_view.json --limit 5",
+    )
+    ran.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
+    _action(
+        actions.add_parser("validate", help="say whether it can be compiled"),
+        validate_action,
+        "researchflow view validate ./my_view.json && deploy",
+    )
+
+
+def _action(
+    parser: ArgumentParser, run: Callable[[Namespace], Any], example: str
+) -> ArgumentParser:
+    parser.add_argument("view", metavar="VIEW", help="a shipped view's name or a JSON file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    with_example(parser, example)
+    parser.set_defaults(run=run)
+    return parser
+
+
+async def compile_action(arguments: Namespace) -> int:
+    """Prints a stage of the compiler."""
+    view = compile_view(definition_of(arguments.view))
+    if arguments.stage == "columns":
+        _show_columns(view, as_json=arguments.json)
+        return OK
+    text, values = view.select(SHOWN_SOURCE).render()
+    if arguments.json:
+        show_json({"view": view.name, "digest": view.digest, "sql": text, "parameters": values})
+        return OK
+    show_text(f"-- {view.name}, digest {view.digest}; resources(res_id, id, text, meta)")
+    show_text(text)
+    for number, value in enumerate(values, start=1):
+        show_text(f"-- ${number} = {value!r}")
+    return OK
+
+
+async def run_action(arguments: Namespace) -> int:
+    """Computes the view; a definition that differs from the published one is run directly."""
+    definition = definition_of(arguments.view)
+    async with open_runtime(read_settings(), background=False) as runtime:
+        answer = await runtime.hybrid.execute(definition, max_resources=arguments.limit)
+    if arguments.json:
+        show_json(answer_payload(answer))
+        return OK
+    out = console()
+    out.print(table([column.name for column in answer.columns], answer.rows))
+    out.print(provenance(answer_payload(answer)))
+    return OK
+
+
+async def validate_action(arguments: Namespace) -> int:
+    """Raises the compiler's error when the definition cannot be honoured."""
+    view = compile_view(definition_of(arguments.view))
+    if arguments.json:
+        show_json({"valid": True, "view": view.name, "digest": view.digest})
+    else:
+        show_text(f'"{view.name}" is valid: {len(view.columns)} columns of {view.resource}')
+    return OK
+
+
+def definition_of(name: str) -> dict[str, Any]:
+    """The ViewDefinition of that shipped name or file."""
+    shipped = {definition["name"]: definition for definition in shipped_views()}
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(
+            f'"{name}" is neither a shipped view nor a file',
+            code="usage",
+            field="view",
+            allowed=tuple(shipped),
+            did_you_mean=nearest(name, shipped),
+            hint="give a JSON file, or one of the shipped views",
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise _unreadable(path, f"it is larger than {FILE_BYTES_MAX} bytes")
+        definition = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise _unreadable(path, f"{error.msg} at line {error.lineno}") from error
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "it cannot be read") from error
+    if not isinstance(definition, dict):
+        raise _unreadable(path, "it is not a JSON object")
+    return definition
+
+
+def _unreadable(path: Path, reason: str) -> ViewDefinitionError:
+    return ViewDefinitionError(
+        f'"{path}" is not a ViewDefinition: {reason}',
+        code="invalid_json",
+        field="view",
+        hint="give a file with one ViewDefinition in JSON",
+    )
+
+
+def _show_columns(view: CompiledView, *, as_json: bool) -> None:
+    names = ["column", "type", "postgresql", "list", "system"]
+    rows = [
+        [column.name, column.fhir_type, column.pg_type, column.collection, column.system]
+        for column in view.columns
+    ]
+    if as_json:
+        show_json({"columns": names, "rows": rows})
+    else:
+        console().print(table(names, rows))
