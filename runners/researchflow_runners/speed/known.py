@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot
+from researchflow_runners.source.layout import HapiLayout
+from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot, probe
 from researchflow_runners.speed.entry import Origin
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
 
 Key = tuple[str, str]
 
+#: A server that is upgraded while we run gains columns, seldom.
+PROBE_INTERVAL_S = 60.0
+
 _KNOWN = """
 SELECT k.res_type, k.id, coalesce(l.res_ver, 0) AS ledger_version,
        coalesce(l.deleted, false) AS ledger_deleted, e.version, e.origin, e.deleted, e.resource,
        ARRAY(SELECT d.view_name FROM researchflow.dead_letter AS d
              WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id
-             ORDER BY 1) AS failed_views
+             ORDER BY 1) AS failed_views,
+       ARRAY(SELECT c.view_name FROM researchflow.view_catalogue AS c
+             WHERE c.resource_type = k.res_type ORDER BY 1) AS views
 FROM unnest($1::text[], $2::text[]) AS k (res_type, id)
 LEFT JOIN LATERAL (
     SELECT res_ver, deleted FROM researchflow.ledger
@@ -26,10 +33,6 @@ LEFT JOIN LATERAL (
     SELECT version, origin, deleted, resource FROM researchflow.overlay_entry
     WHERE res_type = k.res_type AND id = k.id AND now() < valid_until
     ORDER BY version DESC, origin DESC LIMIT 1) AS e ON true
-"""
-_VIEWS = """
-SELECT resource_type, array_agg(view_name ORDER BY view_name) AS views
-FROM researchflow.view_catalogue WHERE resource_type = ANY($1::text[]) GROUP BY 1
 """
 #: The text as the server would give it; jsonb keeps the digits of decimals.
 _CONTENT = """
@@ -40,7 +43,10 @@ FROM {current} AS c
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The newest of one resource in each layer; a version is 0 where there is none."""
+    """The newest of one resource in each layer; a version is 0 where there is none.
+
+    `views` are the materialised views of its type, `failed_views` those that lack its rows.
+    """
 
     ledger_version: int
     ledger_deleted: bool
@@ -48,6 +54,7 @@ class Known:
     overlay_origin: Origin | None
     overlay_deleted: bool
     overlay_text: str | None
+    views: tuple[str, ...]
     failed_views: tuple[str, ...]
 
     @property
@@ -77,48 +84,75 @@ async def known_of(session: Session, keys: Iterable[Key]) -> dict[Key, Known]:
             overlay_origin=row["origin"],
             overlay_deleted=bool(row["deleted"]),
             overlay_text=row["resource"],
+            views=tuple(row["views"]),
             failed_views=tuple(row["failed_views"]),
         )
         for row in rows
     }
 
 
-async def views_of(session: Session, resource_types: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The names of the materialised views of each type that has some."""
-    rows = await session.fetch(_VIEWS, sorted(set(resource_types)))
-    return {row["resource_type"]: tuple(row["views"]) for row in rows}
+class SourceStates:
+    """The source's newest states, asked with few round trips: its layout is probed seldom."""
 
+    def __init__(self, source: HapiSource) -> None:
+        self._source = source
+        self._layout: HapiLayout | None = None
+        self._probe_at = 0.0
 
-async def confirm(source: HapiSource, wanted: Mapping[Key, int]) -> dict[Key, Confirmed]:
-    """The source's state of each resource it knows, with the text where it has that version.
+    async def confirm(self, wanted: Mapping[Key, int]) -> dict[Key, Confirmed]:
+        """The state of each resource that the source knows, with the text where it is confirmed.
 
-    `wanted` gives the version to confirm, 0 where any would do and no text is needed.
-    """
-    found: dict[Key, Confirmed] = {}
-    async with source.snapshot() as snapshot:
-        for resource_type in sorted({key[0] for key in wanted}):
-            ids = [key[1] for key in wanted if key[0] == resource_type]
-            heads = await snapshot.heads(resource_type, ids)
-            asked = [
-                head
-                for head in heads.values()
-                if not head.deleted and head.version >= wanted[resource_type, head.id] > 0
-            ]
-            texts = await _texts(snapshot, resource_type, asked) if asked else {}
-            for head in heads.values():
-                found[resource_type, head.id] = Confirmed(
-                    head.version, head.deleted, texts.get(head.id)
+        `wanted` gives the version to confirm, 0 where none is and the newest number is enough.
+        """
+        heads = await self._heads(wanted)
+        asked = [
+            key
+            for key, head in heads.items()
+            if not head.deleted and head.version >= wanted[key] > 0
+        ]
+        found = {key: Confirmed(head.version, head.deleted) for key, head in heads.items()}
+        return {**found, **(await self._contents(asked) if asked else {})}
+
+    async def _heads(self, wanted: Mapping[Key, int]) -> dict[Key, Head]:
+        heads: dict[Key, Head] = {}
+        async with self._source.database.session() as session:
+            snapshot = SourceSnapshot(session, await self._probed(session))
+            for resource_type, ids in _by_type(wanted).items():
+                found = await snapshot.heads(resource_type, ids)
+                heads |= {(resource_type, head.id): head for head in found.values()}
+        return heads
+
+    async def _contents(self, asked: Iterable[Key]) -> dict[Key, Confirmed]:
+        """Version and text of what is not deleted, from one snapshot."""
+        contents: dict[Key, Confirmed] = {}
+        async with self._source.snapshot() as snapshot:
+            for resource_type, ids in _by_type(asked).items():
+                heads = await snapshot.heads(resource_type, ids)
+                only = compose(
+                    "(SELECT res_id FROM unnest({}) AS k (res_id))",
+                    param([head.res_id for head in heads.values()], "bigint[]"),
                 )
-    return found
+                current = await snapshot.current(resource_type, with_meta=True, only=only)
+                rows = await snapshot.session.fetch(compose(_CONTENT, current=current))
+                texts = {row["id"]: row["text"] for row in rows}
+                contents |= {
+                    (resource_type, head.id): Confirmed(
+                        head.version, head.deleted, texts.get(head.id)
+                    )
+                    for head in heads.values()
+                }
+        return contents
+
+    async def _probed(self, session: Session) -> HapiLayout:
+        now = time.monotonic()
+        if self._layout is None or now >= self._probe_at:
+            self._layout = await probe(session, zone=self._source.zone)
+            self._probe_at = now + PROBE_INTERVAL_S
+        return self._layout
 
 
-async def _texts(
-    snapshot: SourceSnapshot, resource_type: str, heads: Sequence[Head]
-) -> dict[str, str]:
-    only = compose(
-        "(SELECT res_id FROM unnest({}) AS k (res_id))",
-        param([head.res_id for head in heads], "bigint[]"),
-    )
-    current = await snapshot.current(resource_type, with_meta=True, only=only)
-    rows = await snapshot.session.fetch(compose(_CONTENT, current=current))
-    return {row["id"]: row["text"] for row in rows}
+def _by_type(keys: Iterable[Key]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = {}
+    for resource_type, resource_id in keys:
+        ids.setdefault(resource_type, []).append(resource_id)
+    return ids

@@ -21,6 +21,16 @@ SET res_ver = excluded.res_ver, reason = excluded.reason, seen_at = clock_timest
 """
 
 
+async def insert_views(
+    session: Session, targets: Sequence[tuple[CompiledView, str]], entry_ids: Sequence[int]
+) -> int:
+    """Fills several (view, overlay table) with the rows of the entries; gives the dead letters."""
+    statements = [_statement(view, table, list(entry_ids)) for view, table in targets]
+    if not statements or await _try_insert(session, statements) is None:
+        return 0
+    return sum([await insert_rows(session, view, table, entry_ids) for view, table in targets])
+
+
 async def insert_rows(
     session: Session, view: CompiledView, overlay_table: str, entry_ids: Sequence[int]
 ) -> int:
@@ -33,7 +43,7 @@ async def insert_rows(
     dead = 0
     while pending:
         ids = pending.pop()
-        error = await _try_insert(session, _statement(view, overlay_table, ids))
+        error = await _try_insert(session, [_statement(view, overlay_table, ids)])
         if error is None:
             continue
         if len(ids) == 1:
@@ -45,11 +55,12 @@ async def insert_rows(
     return dead
 
 
-async def _try_insert(session: Session, statement: Sql) -> StatementError | None:
-    """The error when the data do not fit, None when the rows are in."""
+async def _try_insert(session: Session, statements: Sequence[Sql]) -> StatementError | None:
+    """The error when the data do not fit (then nothing is in), None when the rows are in."""
     try:
         async with session.savepoint():
-            await session.execute(statement)
+            for statement in statements:
+                await session.execute(statement)
     except StatementError as error:
         if error.sqlstate[:2] in DATA_CLASSES:
             return error

@@ -7,7 +7,7 @@ At one version the source wins, and what the ledger covers is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +20,9 @@ _KNOWN = """
 SELECT k.id, now() AS now, l.res_id, coalesce(l.res_ver, 0) AS ledger_version,
        s.entry_id AS source_entry, coalesce(s.version, 0) AS source_version,
        p.entry_id AS provisional_entry, coalesce(p.version, 0) AS provisional_version,
-       coalesce(p.valid_until <= now(), false) AS provisional_expired
+       coalesce(p.valid_until <= now(), false) AS provisional_expired,
+       EXISTS (SELECT FROM researchflow.dead_letter AS d
+               WHERE d.layer = 'speed' AND d.res_type = $1 AND d.id = k.id) AS dead
 FROM unnest($2::text[]) AS k (id)
 LEFT JOIN LATERAL (
     SELECT res_id, res_ver FROM researchflow.ledger
@@ -83,6 +85,7 @@ class Known:
     source_version: int
     provisional_entry: int | None
     provisional_version: int
+    dead: bool
     now: datetime
 
 
@@ -116,9 +119,11 @@ async def merge(session: Session, resource_type: str, entries: Sequence[Entry]) 
         await session.execute(_DELETE, dropped)
     kept = [entry for each in plans for entry in each.kept]
     entry_ids = await _insert(session, resource_type, kept, known) if kept else ()
-    if dropped or kept:
+    if dropped or any(entry.origin == "source" or _waits(known, entry) for entry in kept):
         await session.execute(_ALTERNATE, resource_type, ids)
-        await session.execute(_REVIVE, resource_type, ids)
+    revived = [entry.resource_id for entry in kept if known[entry.resource_id].dead]
+    if revived:
+        await session.execute(_REVIVE, resource_type, revived)
     covered = {
         entry.resource_id: known[entry.resource_id].ledger_version
         for each in plans
@@ -215,8 +220,14 @@ def _known(row: asyncpg.Record) -> Known:
         source_version=row["source_version"],
         provisional_entry=row["provisional_entry"],
         provisional_version=0 if row["provisional_expired"] else row["provisional_version"],
+        dead=row["dead"],
         now=row["now"],
     )
+
+
+def _waits(known: Mapping[str, Known], entry: Entry) -> bool:
+    """Whether a source entry has to wait below this one."""
+    return known[entry.resource_id].source_entry is not None
 
 
 def _best(entries: Sequence[Entry], origin: Origin, *, above: int) -> Entry | None:

@@ -9,7 +9,7 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Changes, Position
 from researchflow_runners.speed.entry import Entry
-from researchflow_runners.speed.overlay import insert_rows
+from researchflow_runners.speed.overlay import insert_views
 from researchflow_runners.speed.overlay_entry import (
     covered_versions,
     expire,
@@ -18,12 +18,13 @@ from researchflow_runners.speed.overlay_entry import (
 )
 from researchflow_runners.speed.redis_client import ENTRIES_MAX
 from researchflow_runners.store.database import Database, Session
-from researchflow_runners.store.locks import lock_overlay_shared
+from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
 from researchflow_runners.store.published import published_views
 
 _POSITIONS = "SELECT res_type, epoch, stream_id FROM researchflow.projection"
 _LOCK = """
-SELECT epoch, stream_id FROM researchflow.projection WHERE res_type = $1 FOR UPDATE
+SELECT epoch, stream_id, pg_advisory_xact_lock_shared($2) FROM researchflow.projection
+WHERE res_type = $1 FOR UPDATE
 """
 _BEGIN = """
 INSERT INTO researchflow.projection (res_type, epoch, stream_id) VALUES ($1, '', $2)
@@ -72,7 +73,6 @@ class Projection:
         covered: dict[str, int] = {}
         async with self._database.transaction() as session:
             applied = await self._locked(session)
-            await lock_overlay_shared(session)
             changes = await self._log.after(self._type, applied)
             if changes.continues:
                 done = await self._follow(session, changes, covered)
@@ -89,7 +89,6 @@ class Projection:
         """Drops expired entries, and from Redis what the batch layer covers; gives how many."""
         async with self._database.transaction() as session:
             await self._locked(session)
-            await lock_overlay_shared(session)
             await expire(session, self._type)
         forgotten = 0
         async for ids in self._log.cached_ids(self._type):
@@ -99,11 +98,11 @@ class Projection:
         return forgotten
 
     async def _locked(self, session: Session) -> Position:
-        """The applied position, held until the transaction ends: one projector at a time."""
-        row = await session.fetchrow(_LOCK, self._type)
+        """The applied position; until the transaction ends nobody else projects or publishes."""
+        row = await session.fetchrow(_LOCK, self._type, OVERLAY_LOCK_KEY)
         if row is None:
             await session.execute(_BEGIN, self._type, START)
-            row = await session.fetchrow(_LOCK, self._type)
+            row = await session.fetchrow(_LOCK, self._type, OVERLAY_LOCK_KEY)
         assert row is not None
         return Position(row["epoch"], row["stream_id"])
 
@@ -142,12 +141,12 @@ class Projection:
         covered.update(merged.covered)
         if not merged.entry_ids:
             return 0
-        dead = 0
-        for published in (await published_views(session)).values():
-            if published.resource_type == self._type:
-                view = self._view(published.name, published.digest)
-                dead += await insert_rows(session, view, published.overlay_table, merged.entry_ids)
-        return dead
+        targets = [
+            (self._view(published.name, published.digest), published.overlay_table)
+            for published in (await published_views(session)).values()
+            if published.resource_type == self._type
+        ]
+        return await insert_views(session, targets, merged.entry_ids)
 
     def _view(self, name: str, digest: str) -> CompiledView:
         view = self._views.get(name)

@@ -6,30 +6,23 @@ what became of the changes is unknown: repeat them, nothing is applied twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from researchflow_runners.errors import QueryError, SourceDataError, StoreError
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.change import Change, ChangeOutcome, Outcome
 from researchflow_runners.speed.decision import Checked, Decision, check, decide, keys_to_confirm
 from researchflow_runners.speed.entry import PROVISIONAL_TTL_S, WriteResult
-from researchflow_runners.speed.known import Key, Known, confirm, known_of, views_of
+from researchflow_runners.speed.known import Confirmed, Key, Known, SourceStates, known_of
 from researchflow_runners.speed.projector import Projector
 from researchflow_runners.speed.redis_client import VERSION_ATTEMPTS_MAX, RedisClient
 from researchflow_runners.store.database import Database
 
 CHANGES_PER_CALL_MAX = 1_000
 PROVENANCE_LENGTH_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What PostgreSQL tells of the resources of one call."""
-
-    known: dict[Key, Known]
-    views: dict[str, tuple[str, ...]]
 
 
 class ChangeWriter:
@@ -48,7 +41,7 @@ class ChangeWriter:
         self._database = database
         self._redis = redis
         self._projector = projector
-        self._source = source
+        self._source = SourceStates(source) if source else None
         self._ttl_s = ttl_s
         self._outcomes: Counter[Outcome] = Counter()
 
@@ -67,28 +60,36 @@ class ChangeWriter:
         """
         _check_call(changes, provenance)
         checked = [_checked(change) for change in changes]
-        keys = [one.key for one in checked if isinstance(one, Checked)]
-        facts = await self._look(keys)
-        decided = await self._decide(checked, facts, provenance)
+        good = [one for one in checked if isinstance(one, Checked)]
+        facts, confirmed = await asyncio.gather(
+            self._look({one.key for one in good}), self._confirm(good)
+        )
+        decided = self._decide(checked, facts, confirmed, provenance)
         if dry_run:
             return [_foreseen(one, facts) for one in decided]
         outcomes = await self._write(decided, facts)
         self._outcomes.update(one.outcome for one in outcomes)
         return outcomes
 
-    async def _look(self, keys: Sequence[Key]) -> _Facts:
+    async def _look(self, keys: Collection[Key]) -> dict[Key, Known]:
         if not keys:
-            return _Facts({}, {})
+            return {}
         async with self._database.session() as session:
-            known = await known_of(session, keys)
-            return _Facts(known, await views_of(session, (key[0] for key in keys)))
+            return await known_of(session, keys)
 
-    async def _decide(
-        self, checked: Sequence[Checked | ChangeOutcome], facts: _Facts, provenance: str
+    async def _confirm(self, checked: Sequence[Checked]) -> dict[Key, Confirmed]:
+        if self._source is None or not checked:
+            return {}
+        return await self._source.confirm(keys_to_confirm(checked))
+
+    def _decide(
+        self,
+        checked: Sequence[Checked | ChangeOutcome],
+        facts: Mapping[Key, Known],
+        confirmed: Mapping[Key, Confirmed],
+        provenance: str,
     ) -> list[Decision | ChangeOutcome]:
         """Each change's decision, made in order, or its rejection."""
-        wanted = keys_to_confirm([one for one in checked if isinstance(one, Checked)])
-        confirmed = await confirm(self._source, wanted) if self._source and wanted else {}
         earlier: dict[Key, list[Decision]] = {}
         decided: list[Decision | ChangeOutcome] = []
         for one in checked:
@@ -98,7 +99,7 @@ class ChangeWriter:
             try:
                 decision = decide(
                     one,
-                    known=facts.known[one.key],
+                    known=facts[one.key],
                     confirmed=confirmed.get(one.key),
                     earlier=earlier.get(one.key, ()),
                     provenance=provenance,
@@ -112,7 +113,7 @@ class ChangeWriter:
         return decided
 
     async def _write(
-        self, decided: Sequence[Decision | ChangeOutcome], facts: _Facts
+        self, decided: Sequence[Decision | ChangeOutcome], facts: Mapping[Key, Known]
     ) -> list[ChangeOutcome]:
         """Writes what is to be stored, projects it and tells what became of all."""
         stored = [one for one in decided if isinstance(one, Decision) and one.outcome == "stored"]
@@ -120,7 +121,7 @@ class ChangeWriter:
             return [_foreseen(one, facts) for one in decided]
         results = await self._settle(stored)
         await self._projector.drain({one.draft.resource_type for one in stored})
-        after = await self._look([_key(one) for one in stored])
+        after = await self._look({_key(one) for one in stored})
         answers = iter(
             [_acknowledged(one, result, after) for one, result in zip(stored, results, strict=True)]
         )
@@ -184,11 +185,12 @@ def _rejected(
     return ChangeOutcome("rejected", resource_type, resource_id, deleted, error=error)
 
 
-def _foreseen(decided: Decision | ChangeOutcome, facts: _Facts) -> ChangeOutcome:
+def _foreseen(decided: Decision | ChangeOutcome, facts: Mapping[Key, Known]) -> ChangeOutcome:
     """The outcome of a change that is not written."""
     if isinstance(decided, ChangeOutcome):
         return decided
     draft = decided.draft
+    known = facts[_key(decided)]
     return ChangeOutcome(
         outcome=decided.outcome,
         resource_type=draft.resource_type,
@@ -197,14 +199,16 @@ def _foreseen(decided: Decision | ChangeOutcome, facts: _Facts) -> ChangeOutcome
         version=draft.version,
         newest_version=max(decided.newest_version, draft.version),
         origin=draft.origin,
-        views=facts.views.get(draft.resource_type, ()),
-        failed_views=facts.known[_key(decided)].failed_views,
+        views=known.views,
+        failed_views=known.failed_views,
     )
 
 
-def _acknowledged(decision: Decision, result: WriteResult, after: _Facts) -> ChangeOutcome:
+def _acknowledged(
+    decision: Decision, result: WriteResult, after: Mapping[Key, Known]
+) -> ChangeOutcome:
     """The outcome of a written change, of which PostgreSQL must know by now."""
-    known = after.known[_key(decision)]
+    known = after[_key(decision)]
     if result.outcome != "stale" and known.newest_version < result.version:
         raise StoreError(
             "redis lost changes while they were on their way",

@@ -13,11 +13,6 @@ OVERLAY_LOCK_KEY = 0x5253_4632
 REFRESH_LOCK_KEY = 0x5253_4633
 
 
-async def lock_overlay_shared(session: Session) -> None:
-    """Holds publishing off until this transaction ends; other projectors go on."""
-    await session.execute("SELECT pg_advisory_xact_lock_shared($1)", OVERLAY_LOCK_KEY)
-
-
 async def lock_overlay_exclusive(session: Session) -> None:
     """Holds every projector off until this transaction ends."""
     await session.execute("SELECT pg_advisory_xact_lock($1)", OVERLAY_LOCK_KEY)
