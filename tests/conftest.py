@@ -126,7 +126,7 @@ async def _database(services: Services, *, template: str = TEMPLATE) -> AsyncIte
     name = f"test_{next(_numbers)}"
     connection = await asyncpg.connect(services.postgres_dsn)
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         yield services.postgres.dsn_of(name)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

@@ -57,7 +57,9 @@ async def template(services: Services) -> str:
 async def staffed(services: Services, template: str, redis_url: str) -> AsyncIterator[Clinic]:
     """A clinic of its own with the patients of `template`."""
     async with _administration(services) as connection:
-        await connection.execute(f"CREATE DATABASE staffed_copy TEMPLATE {template}")
+        await connection.execute(
+            f"CREATE DATABASE staffed_copy TEMPLATE {template} STRATEGY file_copy"
+        )
         async with open_clinic(services.postgres.dsn_of("staffed_copy"), redis_url) as clinic:
             yield clinic
         await connection.execute("DROP DATABASE staffed_copy WITH (FORCE)")
