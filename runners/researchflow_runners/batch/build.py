@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from researchflow_runners.batch.tables import stored_type
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import RefreshError, StatementError
-from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.sql import Sql, compose, ident, join, param
 from researchflow_runners.store.database import Session
 
 #: More failing resources than this mean that the view is wrong, not the data.
@@ -35,30 +35,40 @@ class Filled:
     """Rows written and resources left out."""
 
     rows: int
-    culprits: tuple[Culprit, ...]
+    culprits: tuple[Culprit, ...] = ()
 
     def without(self, more: tuple[Culprit, ...]) -> Filled:
         """The same, with resources left out before the view was asked."""
         return replace(self, culprits=self.culprits + more)
 
 
-async def fill(
+async def try_create(
     session: Session, target: Sql, view: CompiledView, *, resources: Sql, anchor: int
-) -> Filled:
-    """Inserts the view's rows over the relation `resources` into `target`, dated `anchor`."""
+) -> int | None:
+    """Creates `target` with the view's rows over the relation `resources`, dated `anchor`.
+
+    Gives the row count; None, and no table, when some resource does not let itself be computed.
+    """
     try:
         async with session.savepoint():
-            return Filled(await _insert(session, target, view, resources, anchor), ())
+            return await _create(session, target, view, resources, anchor)
     except StatementError as error:
-        if not is_data_error(error):
-            raise
+        if is_data_error(error):
+            return None
+        raise
+
+
+async def create_without_culprits(
+    session: Session, target: Sql, view: CompiledView, *, resources: Sql, anchor: int
+) -> Filled:
+    """The same without the resources that fail; those are named."""
     culprits = await find_culprits(session, view, resources)
     left = compose(
         "(SELECT * FROM {} AS r WHERE r.res_id <> ALL ({}) OFFSET 0)",
         resources,
         param([culprit.res_id for culprit in culprits], "bigint[]"),
     )
-    return Filled(await _insert(session, target, view, left, anchor), tuple(culprits))
+    return Filled(await _create(session, target, view, left, anchor), tuple(culprits))
 
 
 async def find_culprits(session: Session, view: CompiledView, resources: Sql) -> list[Culprit]:
@@ -108,36 +118,23 @@ async def _probe(
     return None
 
 
-async def _insert(
+async def _create(
     session: Session, target: Sql, view: CompiledView, resources: Sql, anchor: int
 ) -> int:
-    columns = [(ident(name), stored_type(kind)) for name, kind in view.physical_columns]
+    """CREATE TABLE AS, unlike INSERT, may read with parallel workers; it needs no WAL either."""
+    columns = (
+        compose("q.{name}::{kind} AS {name}", name=ident(name), kind=stored_type(kind))
+        for name, kind in view.physical_columns
+    )
     return await session.execute(
         compose(
-            "INSERT INTO {} ({}, _since) SELECT {}, {} FROM ({}) AS q",
+            "CREATE TABLE {} AS SELECT {}, {} AS _since FROM ({}) AS q",
             target,
-            join(", ", (name for name, _kind in columns)),
-            join(", ", (compose("q.{}", name) for name, _kind in columns)),
+            join(", ", columns),
             param(anchor, "bigint"),
             view.select(resources),
         )
     )
-
-
-async def create_rows_table(session: Session, name: str, view: CompiledView) -> Sql:
-    """An empty temporary table for the rows of changed resources."""
-    table = ident("pg_temp", name)
-    definitions = join(
-        ", ",
-        (
-            compose("{} {}", ident(column), stored_type(kind))
-            for column, kind in view.physical_columns
-        ),
-    )
-    await session.execute(
-        compose("CREATE TABLE {} ({}, {})", table, definitions, fixed("_since bigint"))
-    )
-    return table
 
 
 def _view_fails(view: CompiledView) -> RefreshError:

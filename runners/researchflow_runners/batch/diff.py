@@ -12,26 +12,21 @@ from dataclasses import dataclass
 from researchflow_runners.sql import Sql, compose, fixed, param
 from researchflow_runners.store.database import Session
 
-#: rf_changed.state: present (has rows to compute), deleted (a tombstone), gone (expunged).
-_CHANGED_TABLE = """
-CREATE TEMP TABLE rf_changed (
-    res_id bigint PRIMARY KEY, res_type text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL,
-    res_ver bigint NOT NULL, state text NOT NULL
-)
-"""
+#: state: present (has rows to compute), deleted (a tombstone), gone (expunged).
 _COMPARE = """
-INSERT INTO rf_changed
-SELECT coalesce(s.res_id, l.res_id), coalesce(s.res_type, l.res_type), coalesce(s.id, l.id),
-       coalesce(s.res_ver, l.res_ver),
+CREATE TEMP TABLE rf_changed AS
+SELECT coalesce(s.res_id, l.res_id) AS res_id,
+       coalesce(s.res_type, l.res_type) COLLATE "C" AS res_type,
+       coalesce(s.id, l.id) COLLATE "C" AS id, coalesce(s.res_ver, l.res_ver) AS res_ver,
        CASE WHEN s.res_id IS NULL THEN 'gone' WHEN s.deleted THEN 'deleted' ELSE 'present' END
+           AS state,
+       l.res_id IS NOT NULL AS known
 FROM (SELECT res_id, res_type, id, res_ver, deleted FROM {keys} AS k) AS s
 FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types})) AS l
      ON l.res_id = s.res_id
-WHERE s.res_id IS NULL OR l.res_id IS NULL
-   OR (s.res_ver, s.deleted, s.id, s.res_type)
-      IS DISTINCT FROM (l.res_ver, l.deleted, l.id, l.res_type)
+WHERE s.res_id IS NULL OR l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
+   OR s.id <> l.id OR s.res_type <> l.res_type
 """
-_COUNT_KEYS = "SELECT k.res_type, count(*) FROM {} AS k WHERE k.res_type = ANY ({}) GROUP BY 1"
 _UNREADABLE = """
 SELECT k.res_id FROM {keys} AS k
 WHERE k.res_type = {type} AND NOT k.deleted
@@ -58,18 +53,9 @@ class Diff:
 
 async def find_changes(session: Session, keys: Sql, types: Sequence[str]) -> Diff:
     """Fills rf_changed; `keys` is a relation of the source's keys of these types."""
-    await session.execute(_CHANGED_TABLE)
     await session.execute(compose(_COMPARE, keys=keys, types=param(list(types), "text[]")))
     await session.execute("ANALYZE rf_changed")
     return Diff({row[0]: row[1] for row in await session.fetch(_COUNTS)})
-
-
-async def count_keys(session: Session, keys: Sql, types: Sequence[str]) -> dict[str, int]:
-    """How many resources of these types the source has, deleted ones too."""
-    if not types:
-        return {}
-    rows = await session.fetch(compose(_COUNT_KEYS, keys, param(list(types), "text[]")))
-    return {row[0]: row[1] for row in rows}
 
 
 async def find_unreadable(

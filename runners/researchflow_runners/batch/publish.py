@@ -75,7 +75,7 @@ async def publish(
             published.name: await _move_rows(session, published, computed.rows.get(view.name), plan)
             for view, published in plan.kept
         }
-        await publish_ledger(session, plan.types, computed.expected)
+        await publish_ledger(session, plan, computed.diff)
         dropped = await absorb_entries(session, plan.types)
         for view in plan.built:
             await _publish_built(session, view, plan.anchor)

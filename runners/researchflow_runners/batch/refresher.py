@@ -29,7 +29,7 @@ TIMEOUT_S = 6 * 3600.0
 #: Memory of the refresher's one session; statistics are a first sample, autovacuum deepens them.
 _SETTINGS = """
 SET work_mem = '64MB'; SET maintenance_work_mem = '256MB'; SET temp_buffers = '64MB';
-SET default_statistics_target = 30
+SET default_statistics_target = 10
 """
 
 

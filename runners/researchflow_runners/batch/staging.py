@@ -59,8 +59,11 @@ class Staging(Protocol):
     async def keys(self, types: Sequence[str]) -> Sql:
         """Relation of KEY_COLUMNS: every resource of the types, deleted ones too."""
 
-    async def whole(self, resource_type: str) -> Sql:
-        """Relation of ROW_COLUMNS: every current resource of the type."""
+    async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
+        """Relation of ROW_COLUMNS: every current resource of the type.
+
+        Strict is faster; it gives an empty text where the source's newest version has none.
+        """
 
     async def part(self, resource_type: str) -> Sql:
         """Temporary table of ROW_COLUMNS: the changed resources that are present."""
@@ -103,14 +106,22 @@ class LocalStaging:
         """A query over hfj_resource."""
         return self.source.keys(types)
 
-    async def whole(self, resource_type: str) -> Sql:
+    async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A query over hfj_resource and hfj_res_ver."""
-        return await _current(self.source, self.origin, resource_type)
+        return await self.source.current(
+            resource_type,
+            with_meta=resource_type in self.origin.meta_types,
+            is_strict=is_strict,
+        )
 
     async def part(self, resource_type: str) -> Sql:
         """A copy, so that no view's filter is tried on resources that did not change."""
-        table = await _create_rows(self.session, "part", resource_type)
-        relation = await _current(self.source, self.origin, resource_type, _present(resource_type))
+        table = await _create_rows(self.session, f"part_{resource_type}")
+        relation = await self.source.current(
+            resource_type,
+            with_meta=resource_type in self.origin.meta_types,
+            only=_present(resource_type),
+        )
         await self.session.execute(
             compose("INSERT INTO {} SELECT {} FROM {} AS s", table, _names(ROW_COLUMNS), relation)
         )
@@ -136,23 +147,30 @@ class RemoteStaging:
         await self.session.execute("ANALYZE rf_keys")
         return ident("pg_temp", "rf_keys")
 
-    async def whole(self, resource_type: str) -> Sql:
+    async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A temporary table, copied once."""
-        if resource_type not in self._whole:
-            table = await _create_rows(self.session, "whole", resource_type)
-            relation = await _current(self.source, self.origin, resource_type)
-            await self._copy(relation, f"rf_whole_{resource_type}", ROW_COLUMNS)
-            self._whole[resource_type] = table
-        return self._whole[resource_type]
+        key = f"{'strict' if is_strict else 'whole'}_{resource_type}"
+        if key not in self._whole:
+            table = await _create_rows(self.session, key)
+            relation = await self.source.current(
+                resource_type,
+                with_meta=resource_type in self.origin.meta_types,
+                is_strict=is_strict,
+            )
+            await self._copy(relation, f"rf_{key}", ROW_COLUMNS)
+            self._whole[key] = table
+        return self._whole[key]
 
     async def part(self, resource_type: str) -> Sql:
         """The keys travel as an argument: the source does not know the warehouse's tables."""
-        table = await _create_rows(self.session, "part", resource_type)
+        table = await _create_rows(self.session, f"part_{resource_type}")
         found = await self.session.fetchval(
-            compose("SELECT array_agg(res_id) FROM ({}) AS k", _present(resource_type))
+            compose("SELECT array_agg(res_id) FROM {} AS k", _present(resource_type))
         )
-        wanted = compose("SELECT unnest({})", param(found or [], "bigint[]"))
-        relation = await _current(self.source, self.origin, resource_type, wanted)
+        wanted = compose("(SELECT unnest({}) AS res_id)", param(found or [], "bigint[]"))
+        relation = await self.source.current(
+            resource_type, with_meta=resource_type in self.origin.meta_types, only=wanted
+        )
         await self._copy(relation, f"rf_part_{resource_type}", ROW_COLUMNS)
         return table
 
@@ -174,26 +192,18 @@ async def _snapshot(session: Session) -> str:
     return str(await session.fetchval("SELECT pg_current_snapshot()::text"))
 
 
-async def _current(
-    source: SourceSnapshot, origin: Origin, resource_type: str, only: Sql | None = None
-) -> Sql:
-    """The type's current resources, with meta only where a view reads it."""
-    with_meta = resource_type in origin.meta_types
-    return await source.current(resource_type, with_meta=with_meta, only=only)
-
-
-async def _create_rows(session: Session, part: str, resource_type: str) -> Sql:
+async def _create_rows(session: Session, part: str) -> Sql:
     """An empty temporary table for resources of a type."""
-    table = ident("pg_temp", f"rf_{part}_{resource_type}")
+    table = ident("pg_temp", f"rf_{part}")
     columns = 'res_id bigint, id text COLLATE "C", text text, meta jsonb'
     await session.execute(compose("CREATE TABLE {} ({})", table, fixed(columns)))
     return table
 
 
 def _present(resource_type: str) -> Sql:
-    """A query of the changed keys of a type that have rows to compute."""
+    """The changed keys of a type that have rows to compute, as a relation of res_id."""
     return compose(
-        "SELECT res_id FROM pg_temp.rf_changed WHERE res_type = {} AND state = 'present'",
+        "(SELECT res_id FROM pg_temp.rf_changed WHERE res_type = {} AND state = 'present')",
         param(resource_type, "text"),
     )
 

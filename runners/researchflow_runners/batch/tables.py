@@ -59,19 +59,12 @@ def publication(view: CompiledView, since_anchor: int) -> PublishedView:
     )
 
 
-async def create_base(session: Session, view: CompiledView) -> None:
-    """The empty base and history tables; indexes follow the rows."""
-    tables = tables_of(view)
-    for table, extra in (
-        (tables.base, "_since bigint NOT NULL"),
-        (tables.history, "_since bigint NOT NULL, _until bigint NOT NULL"),
-    ):
-        await session.execute(
-            compose(
-                "CREATE TABLE {} ({}, {})", ident(SCHEMA, table), _definitions(view), fixed(extra)
-            )
-        )
-    await session.execute(compose("CREATE INDEX ON {} (_until)", ident(SCHEMA, tables.history)))
+async def create_history(session: Session, view: CompiledView) -> None:
+    """The empty history table."""
+    table = ident(SCHEMA, tables_of(view).history)
+    extra = fixed("_since bigint NOT NULL, _until bigint NOT NULL")
+    await session.execute(compose("CREATE TABLE {} ({}, {})", table, _definitions(view), extra))
+    await session.execute(compose("CREATE INDEX ON {} (_until)", table))
 
 
 async def create_overlay(session: Session, view: CompiledView) -> None:
@@ -88,24 +81,34 @@ async def create_overlay(session: Session, view: CompiledView) -> None:
     await _index(session, table, ["_entry", *filter_columns(view.columns)])
 
 
-async def index_base(session: Session, view: CompiledView) -> None:
-    """The indexes and statistics of a filled base table."""
+async def finish_base(session: Session, view: CompiledView) -> None:
+    """The indexes of a filled base table (made after the rows they cost half), and statistics.
+
+    Only of the indexed columns: planning right at once needs no more, autovacuum adds the rest.
+    """
     table = tables_of(view).base
-    await _index(session, table, ["_res_id", *filter_columns(view.columns)])
-    await session.execute(compose("ANALYZE {}", ident(SCHEMA, table)))
+    columns = ["_res_id", *filter_columns(view.columns)]
+    await _index(session, table, columns)
+    names = join(", ", (ident(column) for column in columns))
+    await session.execute(compose("ANALYZE {} ({})", ident(SCHEMA, table), names))
 
 
 def filter_columns(columns: tuple[Column, ...]) -> list[str]:
-    """The stored columns worth an index: the id, references to patients, codes, the first date."""
-    found = ["_id"]
-    found += [column.name for column in columns if column.name == "patient_id"]
-    found += [
-        column.name
-        for column in columns
-        if column.system and column.pg_type == "text" and not column.collection
-    ]
+    """The stored columns worth an index: the id, the patient, codes, the first date.
+
+    A status or category has a system too, but too few values for an index to help.
+    """
+    names = [column.name for column in columns if _is_key(column)]
     dates = [column.name + LOW_SUFFIX for column in columns if column.has_range]
-    return found + dates[:1]
+    return ["_id", *names, *dates[:1]]
+
+
+def _is_key(column: Column) -> bool:
+    """Whether the column is a patient's key or a clinical code."""
+    if column.collection or column.pg_type != "text":
+        return False
+    is_code = column.system is not None and (column.name == "code" or column.name[-5:] == "_code")
+    return column.name == "patient_id" or is_code
 
 
 async def publish_sql_views(session: Session, published: PublishedView) -> None:

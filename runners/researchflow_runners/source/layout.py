@@ -22,13 +22,12 @@ _KEYS = """(SELECT r.res_id, r.res_type::text COLLATE "C" AS res_type, {id} AS i
   FROM hfj_resource r{forced}
  WHERE r.res_type = ANY ({types}){only})"""
 
-_CURRENT = """SELECT r.res_id, {id} AS id, r.res_ver AS version, {text} AS text, {meta} AS meta
+#: The equality join misses heads whose history row was never written (HAPI 8.4 to 8.8); HAPI
+#: then serves the next lower version, and so does the second arm.
+_CURRENT = """(SELECT r.res_id, {id} AS id, r.res_ver AS version, {text} AS text, {meta} AS meta
   FROM hfj_resource r
   JOIN hfj_res_ver v ON v.res_id = r.res_id AND v.res_ver = r.res_ver{same_partition}{joins}
- WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only}"""
-#: The equality join misses heads whose history row was never written (HAPI 8.4 to 8.8); HAPI
-#: then serves the next lower version, and so does this arm.
-_FALLEN_BACK = """
+ WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only}
 UNION ALL
 SELECT r.res_id, {id}, r.res_ver, {text}, {meta}
   FROM hfj_resource r
@@ -38,13 +37,13 @@ SELECT r.res_id, {id}, r.res_ver, {text}, {meta}
         ORDER BY h.res_ver DESC LIMIT 1) v{joins}
  WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only}
    AND NOT EXISTS (SELECT FROM hfj_res_ver e
-                    WHERE e.res_id = r.res_id AND e.res_ver = r.res_ver{same_partition_exact})"""
-_WITHOUT_VERSION = """
-SELECT DISTINCT r.res_type::text FROM hfj_resource r
- WHERE r.res_type = ANY ({types}) AND r.res_deleted_at IS NULL
-   AND NOT EXISTS (SELECT FROM hfj_res_ver e
-                    WHERE e.res_id = r.res_id AND e.res_ver = r.res_ver{same_partition_exact}
-                      AND e.res_encoding <> 'DEL')"""
+                    WHERE e.res_id = r.res_id AND e.res_ver = r.res_ver{same_partition_exact}))"""
+#: Faster over a whole type, and louder: a head without content of its own is an empty text.
+_STRICT = """(SELECT r.res_id, {id} AS id, r.res_ver AS version, {text} AS text, {meta} AS meta
+  FROM hfj_resource r
+  LEFT JOIN hfj_res_ver v ON v.res_id = r.res_id AND v.res_ver = r.res_ver{same_partition}
+            AND v.res_type = {type} AND v.res_encoding <> 'DEL'{joins}
+ WHERE r.res_type = {type} AND r.res_deleted_at IS NULL{only})"""
 
 #: Tags of the tables win; a resource without any there keeps the ones in its own text.
 _META = """(coalesce(CASE WHEN NOT r.has_tags AND strpos({text}, '"meta"') > 0
@@ -114,19 +113,19 @@ class HapiLayout:
         *,
         with_meta: bool,
         only: Sql | None = None,
-        has_gaps: bool = True,
+        is_strict: bool = False,
     ) -> Sql:
         """The newest content of each resource of the type that is not deleted.
 
         Columns: res_id, id, version (as in `keys_relation`), text, meta. `only` is a relation
         with a column res_id that narrows it. A content that is not in the database is an empty
-        text, so that parsing it fails rather than yielding nulls. `has_gaps=False` may be said
-        of a type that `gaps_query` does not name; a whole type is then read faster.
+        text, so that parsing it fails rather than yielding nulls. `is_strict` reads
+        faster: a resource whose newest version has no content of its own is an empty text too,
+        instead of falling back to the version before.
         """
         text = self._text()
-        template = _CURRENT + _FALLEN_BACK if has_gaps else _CURRENT
         return compose(
-            f"({template})",
+            _STRICT if is_strict else _CURRENT,
             id=self._id(),
             text=text,
             meta=self._meta(text) if with_meta else fixed("NULL::jsonb"),
@@ -135,14 +134,6 @@ class HapiLayout:
             only=narrowed(only),
             same_partition=self._same_partition("v"),
             same_partition_before=self._same_partition("h"),
-            same_partition_exact=self._same_partition("e"),
-        )
-
-    def gaps_query(self, resource_types: Iterable[str]) -> Sql:
-        """Which of the types have a resource whose newest version has no content of its own."""
-        return compose(
-            _WITHOUT_VERSION,
-            types=param(sorted(set(resource_types)), "text[]"),
             same_partition_exact=self._same_partition("e"),
         )
 

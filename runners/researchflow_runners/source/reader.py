@@ -119,23 +119,18 @@ class SourceSnapshot:
         """See `HapiLayout.keys_relation`."""
         return self.layout.keys_relation(resource_types)
 
-    async def types_with_gaps(self, resource_types: Iterable[str]) -> frozenset[str]:
-        """See `HapiLayout.gaps_query`; usually empty."""
-        rows = await self.session.fetch(self.layout.gaps_query(resource_types))
-        return frozenset(row[0] for row in rows)
-
     async def current(
         self,
         resource_type: str,
         *,
         with_meta: bool,
         only: Sql | None = None,
-        has_gaps: bool = True,
+        is_strict: bool = False,
     ) -> Sql:
         """See `HapiLayout.current_relation`; what must be unpacked for it has been."""
         await stage_compressed(self.session, self.layout, resource_type, only)
         return self.layout.current_relation(
-            resource_type, with_meta=with_meta, only=only, has_gaps=has_gaps
+            resource_type, with_meta=with_meta, only=only, is_strict=is_strict
         )
 
     async def heads(self, resource_type: str, ids: Sequence[str]) -> dict[str, Head]:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS researchflow.ledger (
     res_ver  bigint NOT NULL,
     deleted  boolean NOT NULL
 );
-CREATE INDEX IF NOT EXISTS ledger_type_id ON researchflow.ledger (res_type, id);
+CREATE INDEX IF NOT EXISTS ledger_id ON researchflow.ledger (id, res_type);
 
 -- The published definition of each view and the physical tables that hold it.
 CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
