@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,35 @@ class PrometheusServer:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def api(self, path: str, **parameters: str) -> Any:
+    async def api(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer; a query that Prometheus refuses raises."""
-        asked = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(asked, timeout=REQUEST_TIMEOUT_S) as answer:
-            return json.load(answer)["data"]
+        return json.loads(await self._get(f"api/v1/{path}?{urllib.parse.urlencode(parameters)}"))[
+            "data"
+        ]
 
-    def series(self, expression: str) -> list[dict[str, Any]]:
+    async def series(self, expression: str) -> list[dict[str, Any]]:
         """What the expression gives now: each with its `metric` and `value`."""
-        found: list[dict[str, Any]] = self.api("query", query=expression)["result"]
+        found: list[dict[str, Any]] = (await self.api("query", query=expression))["result"]
         return found
 
-    def values(self, expression: str) -> list[float]:
+    async def values(self, expression: str) -> list[float]:
         """The value of every series that the expression gives now."""
-        return [float(series["value"][1]) for series in self.series(expression)]
+        return [float(series["value"][1]) for series in await self.series(expression)]
 
-    def is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=REQUEST_TIMEOUT_S):
-                return True
+            await self._get("-/ready")
         except (urllib.error.URLError, ConnectionError):
             return False
+        return True
+
+    async def _get(self, path: str) -> bytes:
+        def get() -> bytes:
+            with urllib.request.urlopen(f"{self._url}/{path}", timeout=REQUEST_TIMEOUT_S) as answer:
+                body: bytes = answer.read()
+                return body
+
+        return await asyncio.to_thread(get)
 
 
 @contextmanager
@@ -75,13 +83,14 @@ def prometheus_server(
         process.wait(STOP_TIMEOUT_S)
 
 
-def until(holds: Callable[[], bool], *, timeout_s: float) -> bool:
+async def until(holds: Callable[[], Awaitable[bool]], *, timeout_s: float) -> bool:
     """Whether the condition came true in time; asks again and again."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await holds():  # noqa: ASYNC110  another process sets no event
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        return False
     return True
 
 
@@ -91,7 +100,7 @@ def _hurried(configuration: Path, target_port: int) -> str:
     parsed["rule_files"] = [str(configuration.parent / glob) for glob in parsed["rule_files"]]
     (scrape,) = parsed["scrape_configs"]
     scrape["static_configs"] = [{"targets": [f"127.0.0.1:{target_port}"]}]
-    return yaml.safe_dump(parsed)
+    return str(yaml.safe_dump(parsed))
 
 
 def _free_port() -> int:

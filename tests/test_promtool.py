@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client import start_http_server
 
-from exported_metrics import IDLE_VIEW, STALE_VIEW, WorkedServer
 from prometheus_files import CONFIGURATION, RULE_TESTS, panel_expressions, rules
 from prometheus_server import PrometheusServer, prometheus_server, until
+from worked_server import WorkedServer, worked_server
 
 PROMTOOL = shutil.which("promtool")
 if PROMTOOL is None:
@@ -25,7 +25,7 @@ PROMETHEUS_TIMEOUT_S = 20
 
 def promtool(*arguments: str | Path, given: str | None = None) -> None:
     """Fails with promtool's own words when it does not exit 0."""
-    command = [PROMTOOL, *arguments]
+    command = [str(PROMTOOL), *arguments]
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S
     )
@@ -50,65 +50,75 @@ def test_every_panel_expression_parses(tmp_path: Path) -> None:
     promtool("check", "rules", path)
 
 
-def test_exported_metrics_follow_the_naming_conventions() -> None:
-    promtool("check", "metrics", given=WorkedServer().exposition())
+async def test_exported_metrics_follow_the_naming_conventions(
+    postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with worked_server(postgres_dsn, redis_url, tmp_path) as server:
+        promtool("check", "metrics", given=server.exposition())
 
 
-@pytest.fixture(scope="module")
-def worked_server() -> WorkedServer:
-    return WorkedServer()
-
-
-@pytest.fixture(scope="module")
-def prometheus(
-    worked_server: WorkedServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PrometheusServer]:
-    """A Prometheus with our rules that scrapes the registry."""
+@asynccontextmanager
+async def watched(port: int, directory: Path) -> AsyncIterator[PrometheusServer]:
+    """A Prometheus with our rules that scrapes the port."""
     program = shutil.which("prometheus")
     assert program is not None, "promtool without prometheus"
-    endpoint, thread = start_http_server(0, "127.0.0.1", worked_server.metrics.registry)
     with prometheus_server(
-        program,
-        CONFIGURATION,
-        target_port=endpoint.server_port,
-        directory=tmp_path_factory.mktemp("prometheus"),
-    ) as server:
-        assert until(server.is_ready, timeout_s=PROMETHEUS_TIMEOUT_S)
-        yield server
-    endpoint.shutdown()
-    endpoint.server_close()
-    thread.join(PROMETHEUS_TIMEOUT_S)
+        program, CONFIGURATION, target_port=port, directory=directory
+    ) as prometheus:
+        assert await until(prometheus.is_ready, timeout_s=PROMETHEUS_TIMEOUT_S)
+        yield prometheus
 
 
-def test_every_panel_shows_a_number_once_the_server_has_worked(
-    prometheus: PrometheusServer, worked_server: WorkedServer
-) -> None:
+async def fills_every_panel(prometheus: PrometheusServer, server: WorkedServer) -> None:
+    """Works until each panel's expression has given a number."""
     empty = panel_expressions()
 
-    def none_is_empty() -> bool:
-        worked_server.work()
+    async def none_is_empty() -> bool:
+        await server.work()
         for name, expression in list(empty.items()):
-            if any(math.isfinite(value) for value in prometheus.values(expression)):
+            if any(math.isfinite(value) for value in await prometheus.values(expression)):
                 del empty[name]
         return not empty
 
-    assert until(none_is_empty, timeout_s=PROMETHEUS_TIMEOUT_S), empty
+    assert await until(none_is_empty, timeout_s=PROMETHEUS_TIMEOUT_S), empty
 
 
-def test_a_running_prometheus_evaluates_every_rule(prometheus: PrometheusServer) -> None:
-    def states() -> dict[str, str]:
-        groups = prometheus.api("rules")["groups"]
-        return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+async def evaluates_every_rule(prometheus: PrometheusServer) -> None:
+    """Waits until each rule was evaluated without an error and no alert is near."""
+    healthy = dict.fromkeys((rule.get("alert") or rule["record"] for rule in rules()), "ok")
+    seen: dict[str, str] = {}
 
-    names = {rule.get("alert") or rule["record"] for rule in rules()}
-    healthy = dict.fromkeys(names, "ok")
-    assert until(lambda: states() == healthy, timeout_s=PROMETHEUS_TIMEOUT_S), states()
+    async def well() -> bool:
+        groups = (await prometheus.api("rules"))["groups"]
+        seen.update({rule["name"]: rule["health"] for group in groups for rule in group["rules"]})
+        return seen == healthy and await prometheus.series("ALERTS") == []
+
+    assert await until(well, timeout_s=PROMETHEUS_TIMEOUT_S), (
+        seen,
+        await prometheus.series("ALERTS"),
+    )
 
 
-def test_only_the_view_that_lacks_a_change_is_reported_stale(prometheus: PrometheusServer) -> None:
-    def reported() -> list[str]:
-        alerts = prometheus.series('ALERTS{alertname="ResearchFlowViewStale"}')
-        return [alert["metric"]["view"] for alert in alerts]
+async def finds_stale_views(prometheus: PrometheusServer, server: WorkedServer) -> None:
+    """Waits until the views that lack a change, and no others, are stale."""
+    expected = {view: view in server.views_of_patients() for view in server.runtime.views}
+    seen: dict[str, bool] = {}
 
-    assert until(lambda: reported() == [STALE_VIEW], timeout_s=PROMETHEUS_TIMEOUT_S), reported()
-    assert prometheus.values(f'view:researchflow_staleness:seconds{{view="{IDLE_VIEW}"}}') == [0]
+    async def as_expected() -> bool:
+        found = await prometheus.series("view:researchflow_staleness:seconds")
+        seen.update({one["metric"]["view"]: float(one["value"][1]) > 0 for one in found})
+        return seen == expected
+
+    assert await until(as_expected, timeout_s=PROMETHEUS_TIMEOUT_S), seen
+
+
+async def test_a_running_prometheus_fills_every_panel_and_tells_stale_views_from_idle_ones(
+    postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with (
+        worked_server(postgres_dsn, redis_url, tmp_path) as server,
+        watched(server.port, tmp_path) as prometheus,
+    ):
+        await fills_every_panel(prometheus, server)
+        await evaluates_every_rule(prometheus)
+        await finds_stale_views(prometheus, server)
