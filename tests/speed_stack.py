@@ -107,9 +107,14 @@ async def speed_stack(
         await database.close()
 
 
+def definition(name: str) -> dict[str, Any]:
+    """The shipped ViewDefinition of that name."""
+    return next(view for view in shipped_views() if view["name"] == name)
+
+
 def compiled(name: str) -> CompiledView:
     """The shipped view of that name."""
-    return compile_view(next(view for view in shipped_views() if view["name"] == name))
+    return compile_view(definition(name))
 
 
 def patient(patient_id: str, gender: str = "female", **more: Any) -> dict[str, Any]:
