@@ -15,7 +15,7 @@ import orjson
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.source.bundle import Identifiers, changes_of, is_exchange
 from researchflow_runners.source.resource import (
-    RESOURCE_BYTES_MAX,
+    INPUT_BYTES_MAX,
     BadResource,
     Change,
     change_of,
@@ -24,9 +24,9 @@ from researchflow_runners.source.resource import (
 )
 
 SUFFIXES = (".ndjson", ".jsonl", ".json", ".ndjson.gz", ".jsonl.gz", ".json.gz")
-DOCUMENT_BYTES_MAX = 512 * 1024 * 1024
 BATCH_CHANGES = 5_000
 BATCH_CHARS = 32 * 1024 * 1024
+PROGRESS_LINES = 256
 REJECTIONS_SHOWN_MAX = 100
 _BOM = b"\xef\xbb\xbf"
 
@@ -118,36 +118,39 @@ class ChangeReader:
             self.bytes_read = done
 
     def _changes_in(self, file: Path, done: int) -> Iterator[Change]:
+        may_be_document = ".json" in file.suffixes
         with _opened(file) as (raw, content):
-            first = content.readline(RESOURCE_BYTES_MAX + 1)
-            if ".json" in file.suffixes and not _is_json(first):
-                yield from self._changes_at(file, 1, first + content.read(DOCUMENT_BYTES_MAX))
+            line = _line(content)
+            if may_be_document and not _is_json(line):
+                document = line + content.read(INPUT_BYTES_MAX)
+                yield from self._changes_at(file, 1, document, is_document=True)
                 return
-            line, number = first, 1
+            number = 1
             while line:
-                yield from self._changes_at(file, number, line)
-                self.bytes_read = done + raw.tell()
-                line = content.readline(RESOURCE_BYTES_MAX + 1)
+                yield from self._changes_at(file, number, line, is_document=may_be_document)
+                line = _line(content)
                 number += 1
+                if number % PROGRESS_LINES == 0:
+                    self.bytes_read = done + raw.tell()
 
-    def _changes_at(self, file: Path, line: int, raw: bytes) -> Iterator[Change]:
+    def _changes_at(
+        self, file: Path, line: int, raw: bytes, *, is_document: bool
+    ) -> Iterable[Change]:
         """A resource's change, or those of a Bundle.
 
         On a line among others, a Bundle that has an id is a resource like the rest.
         """
         stripped = raw.removeprefix(_BOM).strip()
         if not stripped:
-            return
+            return ()
         try:
             resource = checked(parse_json(stripped))
-            keeps_id = "id" in resource and ".json" not in file.suffixes
-            if keeps_id or not is_exchange(resource):
-                yield change_of(resource, self._identifiers.identify(resource))
-                return
+            if is_exchange(resource) and (is_document or "id" not in resource):
+                return self._entries(file, line, resource)
+            return (change_of(resource, self._identifiers.identify(resource)),)
         except BadResource as error:
             self.rejections.add(Rejection(str(file), line, error.code))
-            return
-        yield from self._entries(file, line, resource)
+            return ()
 
     def _entries(self, file: Path, line: int, bundle: dict[str, Any]) -> Iterator[Change]:
         for entry, change in changes_of(bundle, self._identifiers):
@@ -166,6 +169,15 @@ def _opened(file: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
             return
         with gzip.GzipFile(fileobj=raw) as content:
             yield raw, content  # type: ignore[misc]
+
+
+def _line(content: IO[bytes]) -> bytes:
+    """The next line, empty at the end; of one that is too long, enough to be refused."""
+    line = content.readline(INPUT_BYTES_MAX + 1)
+    part = line
+    while len(part) > INPUT_BYTES_MAX and not part.endswith(b"\n"):
+        part = content.readline(INPUT_BYTES_MAX + 1)
+    return line
 
 
 def _is_json(line: bytes) -> bool:

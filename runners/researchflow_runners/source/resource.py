@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
-RESOURCE_BYTES_MAX = 100 * 1024 * 1024
+#: The most that PostgreSQL can hold as one jsonb.
+INPUT_BYTES_MAX = 256 * 1024 * 1024
 NUMBER_CHARS_MAX = 100
 EXPONENT_MAX = 308
 TAG_CHARS_MAX = 200
@@ -69,7 +70,7 @@ class Change(NamedTuple):
 
 def parse_json(raw: bytes) -> Any:
     """The value, its numbers written as in `raw`; BadResource when it cannot be kept exactly."""
-    if len(raw) > RESOURCE_BYTES_MAX:
+    if len(raw) > INPUT_BYTES_MAX:
         raise BadResource("too_large")
     try:
         value = orjson.loads(raw)
