@@ -32,7 +32,7 @@ from researchflow_server.embedded import embedded_services
 from researchflow_server.keyfile import cursor_key
 from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
-from researchflow_server.metrics.snapshot import Snapshot, take_snapshot
+from researchflow_server.metrics.snapshot import Snapshot, ViewState, take_snapshot
 from researchflow_server.refreshes import Refreshes
 from researchflow_server.settings import Settings
 
@@ -89,6 +89,17 @@ class Runtime:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         return await asyncio.shield(self._looking)
+
+    async def view_states(self) -> dict[str, ViewState]:
+        """Freshness by view; StoreError when the warehouse cannot tell."""
+        snapshot = await self.fresh_snapshot()
+        if not snapshot.warehouse_up:
+            raise StoreError(
+                "postgresql does not answer",
+                code="postgres_unavailable",
+                hint="try again in a moment; the server recovers by itself",
+            )
+        return {state.view: state for state in snapshot.views}
 
     async def check_source(self) -> None:
         """Looks at the source for changes that the batch layer lacks."""

@@ -6,6 +6,7 @@ The SDK drops unknown arguments silently, so the tools validate the raw argument
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import orjson
@@ -46,6 +47,7 @@ def _unquoted(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str,
     }
 
 
+@cache
 def _takes_no_text(model: type[BaseModel], name: str) -> bool:
     field = model.model_fields.get(name)
     return field is not None and str not in _leaves(field.annotation)

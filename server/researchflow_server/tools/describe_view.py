@@ -25,8 +25,7 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     views = call.runtime.views
     find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
     view = views[arguments.view]
-    snapshot = await call.runtime.fresh_snapshot()
-    state = next((state for state in snapshot.views if state.view == view.name), None)
+    state = (await call.runtime.view_states()).get(view.name)
     payload = {
         "view": view.name,
         "resource": view.resource,

@@ -29,7 +29,7 @@ async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
     views = call.runtime.views
     if arguments.resource is not None:
         _check_resource(arguments.resource, sorted({view.resource for view in views.values()}))
-    states = {state.view: state for state in (await call.runtime.fresh_snapshot()).views}
+    states = await call.runtime.view_states()
     rows = []
     for view in views.values():
         if arguments.resource not in (None, view.resource):

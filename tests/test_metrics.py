@@ -1,0 +1,190 @@
+"""/metrics and /healthz: closed labels, honest numbers, and the statistics tool says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from clinic import condition, patient
+from researchflow_server.embedded import Services
+from researchflow_server.metrics.endpoint import SNAPSHOT_AGE_MAX_S, readiness
+from researchflow_server.metrics.families import state_families
+from researchflow_server.metrics.snapshot import Snapshot
+from tool_server import ToolServer, module_stores, tool_server
+
+Labels = dict[str, str]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def tools(
+    services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ToolServer]:
+    """A server that has answered, refused, taken changes and refreshed."""
+    async with (
+        module_stores(services, number=8) as (dsn, redis_url),
+        tool_server(dsn, redis_url, tmp_path_factory.mktemp("home")) as server,
+    ):
+        await server.put(patient("ada"), condition("c1", "ada"))
+        await server.call("query_view", view="patient_simple")
+        await server.call("refresh_views")
+        await server.call("query_view", view="patient_simple")
+        await server.call("cache_resources", resources=[patient("bea"), {"resourceType": "No"}])
+        await server.call("query_view", view="patient_simple")
+        await server.error("query_view", view="nothing")
+        await server.put(patient("carl"))
+        await server.runtime.check_source()
+        yield server
+
+
+def scrape(tools: ToolServer) -> dict[str, list[tuple[Labels, float]]]:
+    """The samples of a scrape, by name."""
+    found: dict[str, list[tuple[Labels, float]]] = {}
+    text = generate_latest(tools.runtime.metrics.registry).decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def value(samples: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
+    (found,) = (number for given, number in samples[name] if labels.items() <= given.items())
+    return found
+
+
+async def test_statistics_and_scrape_tell_the_same_numbers(tools: ToolServer) -> None:
+    told = await tools.call("get_statistics")
+    samples = scrape(tools)
+    for name, labels, number in told["counters"]["rows"]:
+        assert value(samples, name, **labels) == number
+    columns = told["views"]["columns"]
+    for row in told["views"]["rows"]:
+        state = dict(zip(columns, row, strict=True))
+        as_of = datetime.fromisoformat(state["data_as_of"]).timestamp()
+        name = state["view"]
+        assert value(samples, "researchflow_view_data_as_of_timestamp_seconds", view=name) == as_of
+        assert value(samples, "researchflow_view_pending_resources", view=name) == state["pending"]
+        dead = value(samples, "researchflow_view_dead_letters", view=name)
+        assert dead == state["dead_letters"]
+    for resource_type, origin, entries in told["overlay"]["rows"]:
+        assert entries == value(
+            samples,
+            "researchflow_overlay_entries",
+            resource_type=resource_type,
+            origin=origin,
+        )
+    published = value(samples, "researchflow_refresh_runs_total", outcome="published")
+    assert published == told["refresh"]["published"] == 1
+    runner = told["runner"]
+    assert runner["total_queries"] == sum(
+        number for _labels, number in samples["researchflow_answers_total"]
+    )
+
+
+async def test_statistics_add_up(tools: ToolServer) -> None:
+    runner = (await tools.call("get_statistics"))["runner"]
+    routed = runner["materialized_queries"] + runner["postgres_queries"]
+    assert runner["total_queries"] == routed == 3
+    assert runner["materialized_percentage"] == pytest.approx(200 / 3)
+
+
+async def test_answers_writes_and_refusals_are_counted_by_outcome(tools: ToolServer) -> None:
+    samples = scrape(tools)
+    answers = "researchflow_answers_total"
+    assert value(samples, answers, view="patient_simple", route="direct") == 1
+    assert value(samples, answers, view="patient_simple", route="materialized") == 2
+    assert value(samples, "researchflow_answers_refused_total", code="unknown_view") == 1
+    assert value(samples, "researchflow_overlay_writes_total", outcome="stored") == 1
+    assert value(samples, "researchflow_overlay_writes_total", outcome="rejected") == 1
+    hits = value(
+        samples, "researchflow_overlay_lookups_total", view="patient_simple", outcome="hit"
+    )
+    assert hits == 1
+
+
+async def test_a_change_at_the_source_makes_its_views_stale_and_no_others(
+    tools: ToolServer,
+) -> None:
+    await tools.runtime.fresh_snapshot()
+    samples = scrape(tools)
+    pending = "researchflow_view_pending_resources"
+    oldest = "researchflow_view_oldest_pending_timestamp_seconds"
+    assert value(samples, pending, view="patient_simple") == 1
+    assert value(samples, pending, view="condition_simple") == 0
+    assert {labels["view"] for labels, _number in samples[oldest]} == {
+        "patient_simple",
+        "patient_demographics",
+    }
+
+
+async def test_latency_is_labelled_by_tool_and_error_code(tools: ToolServer) -> None:
+    count = "mcp_server_operation_duration_seconds_count"
+    await tools.error("zzz_tool")
+    samples = scrape(tools)
+    calls = {
+        (labels["gen_ai_tool_name"], labels["error_type"]): number
+        for labels, number in samples[count]
+        if labels["mcp_method_name"] == "tools/call"
+    }
+    assert calls[("query_view", "")] == 3
+    assert calls[("query_view", "unknown_view")] == 1
+    assert calls[("other", "unknown_tool")] == 1
+    assert {labels["network_transport"] for labels, _number in samples[count]} == {"pipe"}
+
+
+async def test_no_identifier_of_a_patient_is_exported(tools: ToolServer) -> None:
+    text = generate_latest(tools.runtime.metrics.registry).decode()
+    told = json.dumps(await tools.call("get_statistics"))
+    assert not [name for name in ("ada", "bea", "carl") if f'"{name}"' in text + told]
+
+
+async def test_refresh_durations_end_in_the_count_of_runs(tools: ToolServer) -> None:
+    await tools.runtime.fresh_snapshot()
+    samples = scrape(tools)
+    name = "researchflow_refresh_duration_seconds"
+    assert value(samples, f"{name}_bucket", le="+Inf") == value(samples, f"{name}_count") == 1
+    assert value(samples, f"{name}_sum") > 0
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    now = datetime.now(UTC)
+    return replace(Snapshot(now, now, warehouse_up=True, redis_up=True), **changes)
+
+
+@pytest.mark.parametrize(
+    ("look", "status", "problems"),
+    [
+        (None, 503, 1),
+        (snapshot(), 200, 0),
+        (snapshot(redis_up=False), 200, 1),
+        (snapshot(warehouse_up=False), 503, 1),
+        (snapshot(seen_at=datetime.now(UTC) - timedelta(seconds=2 * SNAPSHOT_AGE_MAX_S)), 503, 1),
+    ],
+)
+def test_readiness_is_honest(look: Snapshot | None, status: int, problems: int) -> None:
+    found, told = readiness(look)
+    assert (found, len(told)) == (status, problems)
+
+
+def test_without_a_warehouse_no_age_is_exported() -> None:
+    names = {family.name for family in state_families(snapshot(warehouse_up=False))}
+    assert names == {"researchflow_warehouse_up", "researchflow_redis_up"}
+
+
+async def test_a_scrape_reads_memory_only(
+    services: Services, tmp_path: Path, postgres_dsn: str, redis_url: str
+) -> None:
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as server:
+        await server.runtime.fresh_snapshot()
+        await server.runtime.stores.warehouse.close()
+        assert value(scrape(server), "researchflow_warehouse_up") == 1
+        await server.runtime.fresh_snapshot()
+        assert value(scrape(server), "researchflow_warehouse_up") == 0

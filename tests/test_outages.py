@@ -1,0 +1,117 @@
+"""PostgreSQL or Redis goes away under a server: one clear error, no loss, no restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from clinic import patient
+from prometheus_server import until
+from researchflow_runners.errors import StoreError
+from researchflow_server.embedded import Services
+from researchflow_server.runtime import open_runtime
+from researchflow_server.settings import Settings, read_settings
+from tool_server import ToolServer, tool_server
+
+RECOVERY_S = 20
+
+
+@pytest_asyncio.fixture
+async def tools(own_services: Services, tmp_path: Path) -> AsyncIterator[ToolServer]:
+    """A server over services of its own, one patient materialised and one inserted."""
+    stores = (own_services.postgres_dsn, own_services.redis_url)
+    async with tool_server(*stores, tmp_path, background=True, snapshot_s=0.2) as server:
+        await server.put(patient("ada"))
+        await server.call("refresh_views")
+        await server.call("cache_resources", resources=[patient("bea")])
+        yield server
+
+
+async def test_redis_gone_answers_go_on_marked_and_changes_are_refused(
+    tools: ToolServer, own_services: Services
+) -> None:
+    await own_services.redis.kill()
+    answer = await tools.call("query_view", view="patient_simple")
+    assert answer["row_count"] == 2
+    assert [one["code"] for one in answer["degradations"]] == ["redis_unavailable"]
+    error = await tools.error("cache_resources", resources=[patient("carl")])
+    assert (error["code"], error["retryable"]) == ("redis_unavailable", True)
+
+    await own_services.redis.start()
+
+    async def undegraded() -> bool:
+        again = await tools.call("query_view", view="patient_simple")
+        return again["degradations"] == []
+
+    assert await until(undegraded, timeout_s=RECOVERY_S)
+    await tools.call("cache_resources", resources=[patient("carl")])
+    after = await tools.call("query_view", view="patient_simple", columns=["id"])
+    assert [row[0] for row in after["rows"]] == ["ada", "bea", "carl"]
+
+
+async def test_postgres_gone_is_retryable_and_recovers_without_restart(
+    tools: ToolServer, own_services: Services
+) -> None:
+    await own_services.postgres.kill()
+    for tool, arguments in (
+        ("list_views", {}),
+        ("describe_view", {"view": "patient_simple"}),
+        ("query_view", {"view": "patient_simple"}),
+        ("cache_resources", {"resources": [patient("carl")]}),
+        ("refresh_views", {}),
+    ):
+        error = await tools.error(tool, **arguments)
+        assert (error["code"], error["retryable"]) == ("postgres_unavailable", True)
+    assert (await tools.call("get_statistics"))["warehouse_up"] is False
+
+    await own_services.postgres.start()
+
+    async def answers() -> bool:
+        result = await tools.result("query_view", view="patient_simple")
+        return not result.is_error
+
+    assert await until(answers, timeout_s=RECOVERY_S)
+    answer = await tools.call("query_view", view="patient_simple", columns=["id"])
+    assert [row[0] for row in answer["rows"]] == ["ada", "bea"]
+
+
+@pytest.fixture
+def settings(own_services: Services, tmp_path: Path) -> Settings:
+    return read_settings(
+        {},
+        home=tmp_path,
+        database_url=own_services.postgres_dsn,
+        redis_url=own_services.redis_url,
+    )
+
+
+async def test_a_server_starts_without_redis_and_takes_changes_when_it_comes(
+    own_services: Services, tmp_path: Path
+) -> None:
+    await own_services.redis.stop()
+    stores = (own_services.postgres_dsn, own_services.redis_url)
+    async with tool_server(*stores, tmp_path, background=True, snapshot_s=0.2) as server:
+        await server.put(patient("ada"))
+        await server.call("refresh_views")
+        degraded = await server.call("query_view", view="patient_simple")
+        assert [one["code"] for one in degraded["degradations"]] == ["redis_unavailable"]
+        await own_services.redis.start()
+
+        async def takes() -> bool:
+            result = await server.result("cache_resources", resources=[patient("bea")])
+            return not result.is_error
+
+        assert await until(takes, timeout_s=RECOVERY_S)
+
+
+async def test_a_server_without_postgres_does_not_start_and_says_why(
+    own_services: Services, settings: Settings
+) -> None:
+    await own_services.postgres.stop()
+    with pytest.raises(StoreError) as refused:
+        async with open_runtime(settings, background=False):
+            pass
+    assert refused.value.code == "postgres_unavailable"
