@@ -17,7 +17,8 @@ class Plan:
     """`anchor` is the one to publish; only the holder of the refresh lock may count on it.
 
     `kept` views exchange the rows of changed resources, `built` ones (new, or defined anew) are
-    computed whole, `retired` ones are published and no longer defined.
+    computed whole, `retired` ones are published and no longer defined. `new_types` are the types
+    that no published view reads, so that the ledger lacks them altogether.
     """
 
     anchor: int
@@ -25,17 +26,12 @@ class Plan:
     kept: tuple[tuple[CompiledView, PublishedView], ...]
     built: tuple[CompiledView, ...]
     retired: tuple[str, ...]
+    new_types: tuple[str, ...]
 
     @property
     def types(self) -> list[str]:
         """The resource types that the views read."""
         return sorted({view.resource for view in self.views})
-
-    @property
-    def new_types(self) -> list[str]:
-        """Types that no published view reads, so that the ledger lacks them altogether."""
-        known = {view.resource for view, _published in self.kept}
-        return sorted({view.resource for view in self.built} - known)
 
 
 async def make_plan(session: Session, views: Sequence[CompiledView]) -> Plan:
@@ -53,4 +49,10 @@ async def make_plan(session: Session, views: Sequence[CompiledView]) -> Plan:
         kept=tuple(kept),
         built=tuple(view for view in views if view.name not in same),
         retired=tuple(sorted(known.keys() - {view.name for view in views})),
+        new_types=tuple(
+            sorted(
+                {view.resource for view in views}
+                - {published.resource_type for published in known.values()}
+            )
+        ),
     )
