@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError
-from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.sql import compose, ident, join, param
 from researchflow_runners.store.database import Session
 
 #: SQLSTATE classes that mean the resource, not the statement: cardinality, data, limits.
 DATA_CLASSES = ("21", "22", "54")
+_IDS = object()
 
 _DEAD_LETTER = """
 INSERT INTO researchflow.dead_letter (view_name, res_type, id, res_ver, reason, layer)
@@ -21,12 +25,21 @@ SET res_ver = excluded.res_ver, reason = excluded.reason, seen_at = clock_timest
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A view and its overlay table, told apart by what their SQL depends on."""
+
+    digest: str
+    overlay_table: str
+    view: CompiledView = field(compare=False)
+
+
 async def insert_views(
     session: Session, targets: Sequence[tuple[CompiledView, str]], entry_ids: Sequence[int]
 ) -> int:
     """Fills several (view, overlay table) with the rows of the entries; gives the dead letters."""
-    statements = [_statement(view, table, list(entry_ids)) for view, table in targets]
-    if not statements or await _try_insert(session, statements) is None:
+    wanted = [_Target(view.digest, table, view) for view, table in targets]
+    if not wanted or await _try_insert(session, wanted, entry_ids) is None:
         return 0
     return sum([await insert_rows(session, view, table, entry_ids) for view, table in targets])
 
@@ -39,11 +52,12 @@ async def insert_rows(
     An entry whose rows cannot be computed is written to researchflow.dead_letter and has none:
     it still hides the batch layer's rows, because what they say is known to be outdated.
     """
+    target = _Target(view.digest, overlay_table, view)
     pending = [list(entry_ids)] if entry_ids else []
     dead = 0
     while pending:
         ids = pending.pop()
-        error = await _try_insert(session, [_statement(view, overlay_table, ids)])
+        error = await _try_insert(session, [target], ids)
         if error is None:
             continue
         if len(ids) == 1:
@@ -55,12 +69,16 @@ async def insert_rows(
     return dead
 
 
-async def _try_insert(session: Session, statements: Sequence[Sql]) -> StatementError | None:
+async def _try_insert(
+    session: Session, targets: Sequence[_Target], entry_ids: Sequence[int]
+) -> StatementError | None:
     """The error when the data do not fit (then nothing is in), None when the rows are in."""
     try:
         async with session.savepoint():
-            for statement in statements:
-                await session.execute(statement)
+            for target in targets:
+                text, values = _statement(target)
+                arguments = [entry_ids if value is _IDS else value for value in values]
+                await session.execute(text, *arguments)
     except StatementError as error:
         if error.sqlstate[:2] in DATA_CLASSES:
             return error
@@ -68,20 +86,25 @@ async def _try_insert(session: Session, statements: Sequence[Sql]) -> StatementE
     return None
 
 
-def _statement(view: CompiledView, overlay_table: str, entry_ids: list[int]) -> Sql:
-    """INSERT … SELECT; the entry's number stands in for res_id, so each row finds its entry."""
+@lru_cache(maxsize=256)
+def _statement(target: _Target) -> tuple[str, list[Any]]:
+    """INSERT … SELECT and its arguments, _IDS where the entries' numbers go.
+
+    An entry's number stands in for res_id, so each row finds its entry.
+    """
     source = compose(
         "(SELECT entry_id AS res_id, id, resource AS text, NULL::jsonb AS meta"
         " FROM researchflow.overlay_entry WHERE entry_id = ANY({ids}) AND NOT deleted)",
-        ids=param(entry_ids, "bigint[]"),
+        ids=param(_IDS, "bigint[]"),
     )
-    names = [name for name, _type in view.physical_columns]
-    return compose(
+    names = [name for name, _type in target.view.physical_columns]
+    statement = compose(
         "INSERT INTO {overlay} ({columns}, _entry)"
         " SELECT e.base_res_id, {computed}, e.entry_id FROM ({select}) AS v"
         " JOIN researchflow.overlay_entry AS e ON e.entry_id = v._res_id",
-        overlay=ident("researchflow", overlay_table),
+        overlay=ident("researchflow", target.overlay_table),
         columns=join(", ", (ident(name) for name in names)),
         computed=join(", ", (ident("v", name) for name in names if name != "_res_id")),
-        select=view.select(source),
+        select=target.view.select(source),
     )
+    return statement.render()

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from researchflow_runners.errors import SourceDataError
@@ -60,7 +61,7 @@ def parse_resource(
 
 def check_type(resource_type: object) -> str:
     """The name when it is a concrete R4 resource type."""
-    names = model().resource_names()
+    names = _resource_types()
     if isinstance(resource_type, str) and resource_type in names:
         return resource_type
     if not isinstance(resource_type, str) or not resource_type:
@@ -97,6 +98,11 @@ def check_version(version: object) -> int:
         hint="pass the server's integer version, or leave it out to follow the newest known",
         field="meta.versionId",
     )
+
+
+@cache
+def _resource_types() -> frozenset[str]:
+    return frozenset(model().resource_names())
 
 
 def _read(resource: Mapping[str, Any] | str | bytes) -> tuple[dict[str, Any], str | None]:
