@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -131,3 +132,8 @@ async def _database(services: Services, *, template: str = TEMPLATE) -> AsyncIte
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+hypothesis.settings.register_profile("quick", max_examples=60)
+hypothesis.settings.register_profile("long", max_examples=5_000)
+hypothesis.settings.load_profile("quick")

@@ -209,20 +209,7 @@ def test_compiled_columns_keep_type_description_and_system(name: str) -> None:
         assert not column.collection
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                name == "patient_demographics",
-                reason="the compiler counts an iteration over at most one node as fanning out",
-                strict=True,
-            ),
-        )
-        for name in VIEW_NAMES
-    ],
-)
+@pytest.mark.parametrize("name", VIEW_NAMES)
 def test_only_the_views_that_say_so_fan_out(name: str) -> None:
     assert compile_view(SHIPPED[name]).fans_out is (name in FANNING_OUT)
 

@@ -50,8 +50,7 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
     columns = [one.column for one in body.cells]
     _check_unique(columns)
     conditions = _conditions(parsed, scope)
-    fans_out = bool(body.joins)
-    before, after = _statement(body, scope, conditions, columns, fans_out=fans_out)
+    before, after = _statement(body, scope, conditions, columns)
     return CompiledView(
         name=parsed.name or UNNAMED,
         resource=parsed.resource,
@@ -60,7 +59,7 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
         columns=tuple(columns),
         before_source=before,
         after_source=after,
-        fans_out=fans_out,
+        fans_out=body.several,
         reads_meta="d.meta" in after.render()[0] or "d.meta" in before.render()[0],
     )
 
@@ -115,23 +114,19 @@ def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Sql]:
 
 
 def _statement(
-    body: Body,
-    scope: Scope,
-    conditions: Sequence[Sql],
-    columns: Sequence[Column],
-    *,
-    fans_out: bool,
+    body: Body, scope: Scope, conditions: Sequence[Sql], columns: Sequence[Column]
 ) -> tuple[Sql, Sql]:
     """The statement's text before and after its source."""
-    where = compose(" WHERE {}", join(" AND ", conditions)) if conditions else EMPTY
-    if fans_out:
+    if body.several:
         # Numbered within the resource, so that rows have a total order.
         rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"))
         head = _head([fixed(f"x.c{number}") for number in range(len(columns))], fixed("x._ord"))
+        where = compose(" WHERE {}", join(" AND ", conditions)) if conditions else EMPTY
         tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
     else:
+        body.conditions.extend(conditions)
         head = _head(body.selected(scope), fixed("1"))
-        tail = compose("{}{}", body.tail(), where)
+        tail = body.tail()
     return _with_periods(head, tail, columns)
 
 

@@ -93,7 +93,8 @@ class Expr(ABC):
         """All items as a jsonb array, empty when there are none."""
         path = self.path()
         if path is not None:
-            return call("jsonb_path_query_array", path.base.value(), path.parts)
+            found = call("jsonb_path_query_array", path.base.value(), path.parts)
+            return compose("coalesce({}, '[]')", found)
         return compose(
             "(SELECT coalesce(jsonb_agg(a.v ORDER BY a.n), '[]') FROM {} AS a(v, n))",
             numbered(self),
@@ -103,7 +104,8 @@ class Expr(ABC):
         """Whether there is an item; never NULL."""
         path = self.path()
         if path is not None and (self.many or path.keys is None):
-            return call("jsonb_path_exists", path.base.value(), path.parts)
+            found = call("jsonb_path_exists", path.base.value(), path.parts)
+            return compose("coalesce({}, false)", found)
         if self.many:
             return compose("EXISTS (SELECT FROM {} AS e(v))", self.rows())
         value = self.value() if self.form != "json" else self.present_json()

@@ -39,11 +39,15 @@ class Cell:
 
 @dataclass
 class Body:
-    """FROM items, conditions and cells of one SELECT."""
+    """FROM items, conditions and cells of one SELECT.
+
+    `several` says that one row of what stands before may become more than one.
+    """
 
     joins: list[Sql] = field(default_factory=list)
     conditions: list[Sql] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
+    several: bool = False
 
     def selected(self, scope: Scope) -> list[Sql]:
         """The SQL of each cell; adds a join for what the cells share."""
@@ -142,10 +146,12 @@ def _iterate(
     alias = scope.alias("f")
     if directive is None:
         found, types = repeated(select.repeat, scope, path)
+        body.several = True
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
         found, types = numbered(expr), expr.types
+        body.several = body.several or expr.many
     template = "CROSS JOIN LATERAL {} AS {}(v, n)"
     if select.forEachOrNull is not None:
         template = "LEFT JOIN LATERAL {} AS {}(v, n) ON true"
@@ -169,6 +175,7 @@ def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str
     sub = Body()
     plan_select(focused, scope, sub, path, nullable=None)
     expr = resolve_text(select.forEachOrNull or "", scope, field=f"{path}.forEachOrNull")
+    body.several = body.several or sub.several
     alias = scope.alias("u")
     subquery = sub.select(scope, fixed("true AS present"))
     body.joins.append(compose("LEFT JOIN LATERAL ({}) AS {} ON true", subquery, fixed(alias)))
@@ -189,6 +196,7 @@ def _plan_union(branches: Sequence[SelectDefinition], scope: Scope, body: Body, 
         if bodies:
             _check_same_columns(bodies[0], sub, f"{path}[{number}]")
         bodies.append(sub)
+    body.several = body.several or len(bodies) > 1 or bodies[0].several
     alias = scope.alias("u")
     union = join(" UNION ALL ", [sub.select(scope) for sub in bodies])
     body.joins.append(compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias)))

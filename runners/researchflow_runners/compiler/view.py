@@ -19,7 +19,7 @@ class CompiledView:
     """A ViewDefinition as SQL.
 
     `digest` changes whenever the definition or the SQL made from it changes. `fans_out` says that
-    a resource may have several rows, or none; `reads_meta` that the source's `meta` matters.
+    a resource may have more than one row; `reads_meta` that the source's `meta` matters.
     """
 
     name: str

@@ -1,0 +1,251 @@
+"""Hypothesis strategies for Patients and for ViewDefinitions that type-check over them."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from hypothesis import strategies as st
+
+USES = ["official", "usual", "old"]
+WORDS = ["A", "B", "Ab", "", "x y", "é"]
+DATES = ["1970", "1970-06", "1970-06-15", "1971-01-01"]
+MOMENTS = [*DATES, "1970-06-15T10:00:00Z", "1970-06-15T12:00:00+02:00", "1970-06-15T10:00:00.5Z"]
+SYSTEMS = ["phone", "email"]
+GENDERS = ["female", "male"]
+
+Json = dict[str, Any]
+
+
+def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    """An object in which every field may be absent."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def filled(items: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(items, min_size=1, max_size=3)
+
+
+words = st.sampled_from(WORDS[:3])
+periods = some(start=st.sampled_from(MOMENTS), end=st.sampled_from(MOMENTS))
+human_names = some(
+    use=st.sampled_from(USES), family=words, given=filled(words), period=periods
+).filter(bool)
+contact_points = some(system=st.sampled_from(SYSTEMS), value=words, rank=st.integers(1, 3)).filter(
+    bool
+)
+contacts = some(
+    gender=st.sampled_from(GENDERS), name=human_names, telecom=filled(contact_points)
+).filter(bool)
+references = st.sampled_from(
+    ["Patient/p0", "Patient/p1/_history/3", "Practitioner/x", "urn:uuid:1", "#c", "Patient/"]
+).map(lambda reference: {"reference": reference})
+
+
+@st.composite
+def patients(draw: st.DrawFn) -> Json:
+    """A Patient; the test gives it an id."""
+    resource = draw(
+        some(
+            active=st.booleans(),
+            gender=st.sampled_from(GENDERS),
+            birthDate=st.sampled_from(DATES),
+            name=filled(human_names),
+            telecom=filled(contact_points),
+            contact=filled(contacts),
+            generalPractitioner=filled(references),
+            link=filled(st.builds(dict, other=references)),
+        )
+    )
+    choice = draw(
+        st.sampled_from(
+            [
+                {},
+                {"deceasedBoolean": True},
+                {"deceasedBoolean": False},
+                {"deceasedDateTime": "1971"},
+            ]
+        )
+    )
+    birth = draw(st.sampled_from([{}, {"multipleBirthInteger": 2}, {"multipleBirthBoolean": True}]))
+    return {"resourceType": "Patient", **resource, **choice, **birth}
+
+
+#: Elements by the type of their focus: (list elements, strings, dates, booleans, integers).
+LISTS = {
+    "Patient": {"name": "HumanName", "telecom": "ContactPoint", "contact": "Contact"},
+    "Contact": {"telecom": "ContactPoint", "name": "HumanName"},
+    "HumanName": {"period": "Period"},
+    "ContactPoint": {},
+    "Period": {},
+}
+STRINGS = {
+    "Patient": ["gender", "id"],
+    "Contact": ["gender"],
+    "HumanName": ["use", "family", "given"],
+    "ContactPoint": ["system", "value"],
+    "Period": [],
+}
+TIMES = {
+    "Patient": ["birthDate", "deceased.ofType(dateTime)"],
+    "Contact": [],
+    "HumanName": ["period.start", "period.end"],
+    "ContactPoint": [],
+    "Period": ["start", "end"],
+}
+BOOLEANS = {"Patient": ["active", "deceased.ofType(boolean)"]}
+INTEGERS = {"Patient": ["multipleBirth.ofType(integer)"], "ContactPoint": ["rank"]}
+
+
+def quoted(word: str) -> str:
+    return "'" + word + "'"
+
+
+@st.composite
+def nodes(draw: st.DrawFn, focus: str, depth: int = 2) -> tuple[str, str]:
+    """A path to complex items and their type."""
+    name, kind = draw(st.sampled_from(sorted(LISTS[focus].items())))
+    path = name
+    if depth and draw(st.booleans()):
+        path += f".where({draw(conditions(kind, depth - 1))})"
+    path += draw(st.sampled_from(["", "", "", ".first()", "[0]", "[1]", ".last()"]))
+    if depth and LISTS[kind] and draw(st.booleans()):
+        rest, kind = draw(nodes(kind, depth - 1))
+        path += f".{rest}"
+    return path, kind
+
+
+@st.composite
+def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
+    """An expression of strings."""
+    choices = []
+    if STRINGS[focus]:
+        choices.append("element")
+    if depth and LISTS[focus]:
+        choices += ["below", "below"]
+    if not choices or (depth and draw(st.integers(0, 4)) == 0):
+        choices = ["constant"] if not depth else ["constant", "join", "iif"]
+    match draw(st.sampled_from(choices)):
+        case "element":
+            found = draw(st.sampled_from(STRINGS[focus]))
+        case "below":
+            path, kind = draw(nodes(focus, depth - 1))
+            if not STRINGS[kind]:
+                return quoted("A")
+            found = f"{path}.{draw(st.sampled_from(STRINGS[kind]))}"
+        case "join":
+            return f"({draw(strings(focus, depth - 1))}).join('-')"
+        case "iif":
+            criterion = draw(conditions(focus, depth - 1))
+            one, other = draw(strings(focus, 0)), draw(strings(focus, 0))
+            return f"iif({criterion}, ({one}).first(), ({other}).first())"
+        case _:
+            return quoted(draw(words))
+    return found + draw(st.sampled_from(["", "", ".first()", ".where($this = 'A')", "[0]"]))
+
+
+@st.composite
+def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
+    """A boolean expression of at most one item, empty now and then."""
+    kinds = ["equal", "exists"]
+    if TIMES[focus]:
+        kinds.append("time")
+    if INTEGERS.get(focus):
+        kinds.append("integer")
+    if BOOLEANS.get(focus):
+        kinds.append("boolean")
+    if depth:
+        kinds += ["and", "or", "not", "below", "implies", "xor"]
+    match draw(st.sampled_from(kinds)):
+        case "equal":
+            operator = draw(st.sampled_from(["=", "!="]))
+            return f"{draw(strings(focus, depth and 1))} {operator} {quoted(draw(words))}"
+        case "exists":
+            function = draw(st.sampled_from(["exists()", "empty()", "count() > 1"]))
+            return f"({draw(strings(focus, 0))}).{function}"
+        case "time":
+            operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
+            moment = draw(st.sampled_from(MOMENTS))
+            return f"{draw(st.sampled_from(TIMES[focus]))} {operator} @{moment}"
+        case "integer":
+            operator = draw(st.sampled_from(["=", "<", ">="]))
+            return f"{draw(st.sampled_from(INTEGERS[focus]))} {operator} 2"
+        case "boolean":
+            return draw(st.sampled_from(BOOLEANS[focus])) + draw(st.sampled_from(["", " = true"]))
+        case "not":
+            return f"({draw(conditions(focus, depth - 1))}).not()"
+        case "below" if LISTS[focus]:
+            path, kind = draw(nodes(focus, depth - 1))
+            if draw(st.booleans()):
+                return f"{path}.exists({draw(conditions(kind, depth - 1))})"
+            return f"{path}.exists()"
+        case "below":
+            return "true"
+        case operator:
+            left, right = draw(conditions(focus, depth - 1)), draw(conditions(focus, depth - 1))
+            return f"(({left}) {operator} ({right}))"
+
+
+@st.composite
+def columns(draw: st.DrawFn, focus: str, numbers: count[int]) -> Json:
+    name = f"c{next(numbers)}"
+    match draw(st.sampled_from(["string", "string", "boolean", "list", "index", "key"])):
+        case "string":
+            return {"name": name, "path": draw(strings(focus)), "type": "string"}
+        case "boolean":
+            return {"name": name, "path": draw(conditions(focus)), "type": "boolean"}
+        case "list":
+            path = draw(strings(focus))
+            return {"name": name, "path": path, "type": "string", "collection": True}
+        case "index":
+            return {"name": name, "path": "%rowIndex", "type": "integer"}
+        case _:
+            path = "%resource.generalPractitioner.getReferenceKey(Patient)"
+            return {"name": name, "path": path, "type": "string", "collection": True}
+
+
+@st.composite
+def selects(draw: st.DrawFn, focus: str, numbers: count[int], depth: int = 2) -> Json:
+    select: Json = {}
+    directive = draw(st.sampled_from([None, None, "forEach", "forEachOrNull", "forEachOrNull"]))
+    if directive and LISTS[focus]:
+        select[directive], focus = draw(nodes(focus))
+    found = draw(st.lists(columns(focus, numbers), min_size=0 if depth else 1, max_size=2))
+    if found:
+        select["column"] = found
+    if depth and draw(st.booleans()):
+        select["select"] = [draw(selects(focus, numbers, depth - 1))]
+    if depth and draw(st.integers(0, 3)) == 0:
+        select["unionAll"] = draw(unions(focus, numbers))
+    if not select.keys() & {"column", "select", "unionAll"}:
+        select["column"] = [draw(columns(focus, numbers))]
+    return select
+
+
+@st.composite
+def unions(draw: st.DrawFn, focus: str, numbers: count[int]) -> list[Json]:
+    """Branches of one string column, the second one iterating where it can."""
+    name = f"c{next(numbers)}"
+    branches: list[Json] = []
+    for _number in range(draw(st.integers(1, 3))):
+        branch: Json = {}
+        inner = focus
+        directive = draw(st.sampled_from([None, "forEach", "forEachOrNull"]))
+        if directive and LISTS[focus]:
+            branch[directive], inner = draw(nodes(focus, 1))
+        branch["column"] = [{"name": name, "path": draw(strings(inner)), "type": "string"}]
+        branches.append(branch)
+    return branches
+
+
+@st.composite
+def views(draw: st.DrawFn) -> Json:
+    """A ViewDefinition over Patient."""
+    numbers = count()
+    view: Json = {
+        "resource": "Patient",
+        "select": draw(st.lists(selects("Patient", numbers), min_size=1, max_size=2)),
+    }
+    if draw(st.booleans()):
+        view["where"] = [{"path": draw(conditions("Patient"))}]
+    return view
