@@ -99,7 +99,7 @@ async def open_clinic(
     redis_url: str,
     *,
     source_dsn: str | None = None,
-    views: Sequence[str] = VIEW_NAMES,
+    views: Sequence[CompiledView] | None = None,
 ) -> AsyncIterator[Clinic]:
     """A clinic without patients, nothing refreshed yet."""
     database = await Database.connect(postgres_dsn)
@@ -107,7 +107,7 @@ async def open_clinic(
     await database.install_schema()
     redis = await RedisClient.connect(redis_url)
     source = HapiSource(source_database)
-    chosen = compiled(*views)
+    chosen = tuple(views or compiled(*VIEW_NAMES))
     projector = Projector(database, redis, chosen)
     writer = ChangeWriter(database=database, redis=redis, projector=projector, source=source)
     runner = HybridRunner(database, redis, source=source, views=chosen, cursor_key=CURSOR_KEY)

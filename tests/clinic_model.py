@@ -1,0 +1,202 @@
+"""What a clinic must show, computed the slow and plain way from what happened to it.
+
+For each resource the model keeps the newest state of the FHIR server, the state that the last
+refresh took from it, and the waiting changes. The newest known version wins; at one version the
+FHIR server does. Rows are computed from the winners' JSON by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+Key = tuple[str, str]
+Row = tuple[Any, ...]
+Resource = dict[str, Any]
+
+VIEWS: tuple[dict[str, Any], ...] = (
+    {
+        "resourceType": "ViewDefinition",
+        "name": "people",
+        "status": "active",
+        "resource": "Patient",
+        "where": [{"path": "active.exists().not() or active"}],
+        "select": [
+            {
+                "column": [
+                    {"name": "id", "path": "getResourceKey()", "type": "string"},
+                    {"name": "gender", "path": "gender", "type": "code"},
+                    {"name": "birth_date", "path": "birthDate", "type": "date"},
+                ]
+            }
+        ],
+    },
+    {
+        "resourceType": "ViewDefinition",
+        "name": "given_names",
+        "status": "active",
+        "resource": "Patient",
+        "select": [
+            {"column": [{"name": "id", "path": "getResourceKey()", "type": "string"}]},
+            {
+                "forEach": "name.given",
+                "column": [{"name": "given", "path": "$this", "type": "string"}],
+            },
+        ],
+    },
+    {
+        "resourceType": "ViewDefinition",
+        "name": "codes",
+        "status": "active",
+        "resource": "Condition",
+        "select": [
+            {
+                "column": [
+                    {"name": "id", "path": "getResourceKey()", "type": "string"},
+                    {
+                        "name": "patient_id",
+                        "path": "subject.getReferenceKey(Patient)",
+                        "type": "string",
+                    },
+                ]
+            },
+            {
+                "forEachOrNull": "code.coding",
+                "column": [{"name": "code", "path": "code", "type": "code"}],
+            },
+        ],
+    },
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """A version of a resource; `resource` is None when that version deletes it.
+
+    `incarnation` differs when the resource was expunged and made again.
+    """
+
+    version: int
+    resource: Resource | None
+    incarnation: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting(State):
+    """A change that waits for a refresh; `base` is the batch layer's incarnation under it."""
+
+    base: int | None = None
+
+
+@dataclass
+class Model:
+    """`server` is the truth of the FHIR server, `batch` what the last refresh took."""
+
+    server: dict[Key, State] = field(default_factory=dict)
+    batch: dict[Key, State] = field(default_factory=dict)
+    confirmed: dict[Key, Waiting] = field(default_factory=dict)
+    provisional: dict[Key, Waiting] = field(default_factory=dict)
+    incarnations: Any = field(default_factory=lambda: count(1))
+
+    # What happens
+
+    def put(self, key: Key, resource: Resource) -> None:
+        """The FHIR server stores the resource; equal content makes no version."""
+        held = self.server.get(key)
+        if held is None:
+            self.server[key] = State(1, resource, next(self.incarnations))
+        elif held.resource != resource:
+            self.server[key] = replace(held, version=held.version + 1, resource=resource)
+
+    def delete(self, key: Key) -> None:
+        """The FHIR server deletes the resource, if it is there."""
+        held = self.server.get(key)
+        if held is not None and held.resource is not None:
+            self.server[key] = replace(held, version=held.version + 1, resource=None)
+
+    def expunge(self, key: Key) -> None:
+        """The FHIR server forgets the resource."""
+        self.server.pop(key, None)
+
+    def hear(self, key: Key) -> None:
+        """A hint arrived that the FHIR server confirms: its state of now is known."""
+        state = self.server[key]
+        if state.version <= self.batch_version(key):
+            return
+        if key in self.confirmed and state.version <= self.confirmed[key].version:
+            return
+        self.confirmed[key] = Waiting(state.version, state.resource, base=self._base(key))
+        if key in self.provisional and self.provisional[key].version <= state.version:
+            del self.provisional[key]
+
+    def insert(self, key: Key, version: int, resource: Resource | None) -> None:
+        """A writer's own change was acknowledged under this version."""
+        self.provisional[key] = Waiting(version, resource, base=self._base(key))
+
+    def expire(self, key: Key) -> None:
+        """The time of the writer's change has passed."""
+        self.provisional.pop(key, None)
+
+    def refresh(self, server: dict[Key, State], heard: dict[Key, Waiting]) -> None:
+        """The batch layer took this state of the server, which is newer than what was `heard`."""
+        self.batch = dict(server)
+        for layer in (self.confirmed, self.provisional):
+            for key, change in list(layer.items()):
+                held = self.batch.get(key)
+                incarnation = held.incarnation if held else None
+                if (
+                    change.version <= self.batch_version(key)
+                    or change.base not in (None, incarnation)
+                    or heard.get(key) is change
+                ):
+                    del layer[key]
+                else:
+                    layer[key] = replace(change, base=incarnation)
+
+    # What is known
+
+    def batch_version(self, key: Key) -> int:
+        """The version that the batch layer holds, 0 for none."""
+        return self.batch[key].version if key in self.batch else 0
+
+    def _base(self, key: Key) -> int | None:
+        return self.batch[key].incarnation if key in self.batch else None
+
+    def newest_version(self, key: Key) -> int:
+        """The newest version that anybody knows, 0 for none."""
+        layers = (self.server, self.batch, self.confirmed, self.provisional)
+        return max((layer[key].version for layer in layers if key in layer), default=0)
+
+    def live(self) -> dict[str, list[Row]]:
+        """The rows of each view over the newest known version of each resource."""
+        winners: dict[Key, State] = {}
+        for layer in (self.batch, self.confirmed, self.provisional):
+            for key, state in layer.items():
+                if key not in winners or state.version > winners[key].version:
+                    winners[key] = state
+        return rows_of(winners)
+
+    def anchored(self) -> dict[str, list[Row]]:
+        """The rows of each view over what the last refresh took."""
+        return rows_of(self.batch)
+
+
+def rows_of(states: dict[Key, State]) -> dict[str, list[Row]]:
+    """The rows of each view, by resource id and then in the resource's own order."""
+    rows: dict[str, list[Row]] = {"people": [], "given_names": [], "codes": []}
+    for (resource_type, name), state in sorted(states.items()):
+        resource = state.resource
+        if resource is None:
+            continue
+        if resource_type == "Patient":
+            if resource.get("active") is not False:
+                rows["people"].append((name, resource.get("gender"), resource.get("birthDate")))
+            for human_name in resource.get("name", []):
+                rows["given_names"] += [(name, given) for given in human_name.get("given", [])]
+        else:
+            patient = resource["subject"]["reference"].removeprefix("Patient/")
+            codings = resource.get("code", {}).get("coding", [])
+            codes = [coding.get("code") for coding in codings] or [None]
+            rows["codes"] += [(name, patient, code) for code in codes]
+    return rows

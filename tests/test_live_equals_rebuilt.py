@@ -1,0 +1,297 @@
+"""Promises 3 and 4 hold for any sequence of what can happen to a resource.
+
+Hypothesis makes the sequences; `clinic_model` says, by plain recomputation, what each view must
+show. After every step the merged rows are compared, and every anchor ever published is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import asyncpg
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from clinic import Clinic, open_clinic
+from clinic_model import VIEWS, Key, Model, Resource, Row
+from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.batch.result import Progress
+from researchflow_runners.compiler import compile_view
+from researchflow_runners.query.model import LIMIT_MAX, Query
+from researchflow_runners.speed.change import Change
+from researchflow_runners.speed.entry import TTL_MIN_S
+from researchflow_runners.speed.keys import entry_key
+from researchflow_server.embedded import Services
+
+COMPILED = tuple(compile_view(definition) for definition in VIEWS)
+_numbers = count(1)
+
+_EXPIRE = """
+UPDATE researchflow.overlay_entry
+SET valid_until = CASE origin WHEN 'provisional' THEN now() ELSE valid_until END,
+    valid_from = CASE origin WHEN 'source' THEN now() ELSE valid_from END
+WHERE res_type = $1 AND id = $2
+"""
+
+keys = st.sampled_from([("Patient", name) for name in "abc"] + [("Condition", "x")])
+
+
+@st.composite
+def resources(draw: st.DrawFn, key: Key) -> Resource:
+    """A small resource of the key, in one of few shapes."""
+    resource_type, name = key
+    bare: Resource = {"resourceType": resource_type, "id": name}
+    if resource_type == "Condition":
+        codes = draw(st.lists(st.sampled_from(["E11", "I10"]), max_size=2))
+        return {
+            **bare,
+            "subject": {"reference": f"Patient/{draw(st.sampled_from('ab'))}"},
+            "code": {"text": "t", "coding": [{"code": code} for code in codes]} if codes else
+            {"text": "t"},
+        }  # fmt: skip
+    given = draw(st.lists(st.sampled_from(["Ann", "Eve"]), min_size=1, max_size=2))
+    return {
+        **bare,
+        "gender": draw(st.sampled_from(["female", "male"])),
+        **draw(st.sampled_from([{}, {"active": False}, {"birthDate": "1970-01"}])),
+        **draw(st.sampled_from([{}, {"name": [{"given": given}]}])),
+    }
+
+
+keyed = keys.flatmap(lambda key: st.tuples(st.just(key), resources(key)))
+
+
+class World:
+    """The clinic and its model, changed together."""
+
+    def __init__(self, clinic: Clinic) -> None:
+        self.clinic = clinic
+        self.model = Model()
+        self.anchors: dict[int, dict[str, list[Row]]] = {}
+
+    async def put(self, key: Key, resource: Resource) -> None:
+        await self.clinic.put(resource)
+        self.model.put(key, resource)
+
+    async def delete(self, key: Key) -> None:
+        await self.clinic.delete("/".join(key))
+        self.model.delete(key)
+
+    async def expunge(self, key: Key) -> None:
+        await self.clinic.expunge("/".join(key))
+        self.model.expunge(key)
+
+    async def hint(self, key: Key, age: int, resource: Resource) -> None:
+        """A delivery of one of the last versions, with a content that may be any old one."""
+        version = max(1, self.model.server[key].version - age)
+        change = Change.put(resource, version=version)
+        if self.model.server[key].resource is None and age == 0:
+            change = Change.delete(*key, version=version)
+        await self.clinic.writer.apply([change, change][: 1 + age], provenance="hint")
+        self.model.hear(key)
+
+    async def insert(self, key: Key, resource: Resource | None) -> None:
+        """A writer's own change, without version; it may turn out to be none."""
+        change = Change.delete(*key) if resource is None else Change.put(resource)
+        (outcome,) = await self.clinic.writer.apply([change], provenance="agent")
+        if outcome.outcome == "stored":
+            assert outcome.version is not None
+            self.model.insert(key, outcome.version, resource)
+
+    async def insert_elapsed(self, key: Key, resource: Resource) -> None:
+        """A change that nobody projects before its time is over."""
+        redis = self.clinic.redis
+        version = self.model.newest_version(key) + 1
+        result = await redis.set_fhir_resource(*key, resource, version=version, ttl_s=TTL_MIN_S)
+        await self._wait_until(result.expires_at)
+        await self.clinic.projector.drain([key[0]])
+
+    async def expire(self, key: Key) -> None:
+        """The time of a provisional change passes, in both stores."""
+        async with self.clinic.database.transaction() as session:
+            await session.execute(_EXPIRE, *key)
+        command = ("HSET", entry_key(*key), "provisional.expires_at", "1")
+        await self.clinic.redis.connection.pipeline([command])
+        self.model.expire(key)
+
+    async def refresh(self, meanwhile: Callable[[], Awaitable[None]] | None) -> None:
+        """A refresh; `meanwhile` happens after its snapshot and before its commit."""
+        server = dict(self.model.server)
+        heard = dict(self.model.confirmed)
+        waiting = [meanwhile] if meanwhile else []
+
+        async def progress(_step: Progress) -> None:
+            if waiting:
+                await waiting.pop()()
+
+        refresher = Refresher(self.clinic.database, self.clinic.source, COMPILED)
+        result = await refresher.refresh(progress)
+        self.model.refresh(server, heard)
+        self.anchors[result.anchor] = self.model.anchored()
+
+    async def flush_redis(self) -> None:
+        await self.clinic.redis.connection.redis.flushall()
+
+    async def sweep(self) -> None:
+        await self.clinic.projector.drain()
+        await self.clinic.projector.forget_covered()
+
+    async def check(self) -> None:
+        """Promise 3, and promise 4 for every anchor so far."""
+        if not self.anchors:
+            return
+        assert await self._read({}) == self.model.live()
+        for anchor, rows in self.anchors.items():
+            assert await self._read({"as_of": anchor}) == rows
+
+    async def _read(self, asked: dict[str, Any]) -> dict[str, list[Row]]:
+        found = {}
+        for view in COMPILED:
+            query = Query.model_validate({"view": view.name, "limit": LIMIT_MAX, **asked})
+            found[view.name] = list((await self.clinic.runner.query(query)).rows)
+        return found
+
+    async def _wait_until(self, instant: Any) -> None:
+        for _look in range(1_000):
+            async with self.clinic.database.session() as session:
+                if await session.fetchval("SELECT clock_timestamp() > $1", instant):
+                    return
+        raise AssertionError("the database's clock stands still")
+
+
+@asynccontextmanager
+async def open_world(services: Services) -> AsyncIterator[World]:
+    name = f"world_{next(_numbers)}"
+    connection = await asyncpg.connect(services.postgres_dsn)
+    try:
+        await connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE hapi_template STRATEGY file_copy"
+        )
+        dsn = services.postgres.dsn_of(name)
+        async with open_clinic(dsn, services.redis_url, views=COMPILED) as clinic:
+            await clinic.redis.connection.redis.flushall()
+            world = World(clinic)
+            await world.refresh(None)
+            yield world
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+class LiveEqualsRebuilt(RuleBasedStateMachine):
+    """Everything that may happen, in any order."""
+
+    services: Services
+    portal: BlockingPortal
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened = self.portal.wrap_async_context_manager(open_world(self.services))
+        self.world = self._opened.__enter__()
+
+    def teardown(self) -> None:
+        self._opened.__exit__(None, None, None)
+
+    def known(self) -> list[Key]:
+        return sorted(self.world.model.server)
+
+    @rule(one=keyed)
+    def server_stores(self, one: tuple[Key, Resource]) -> None:
+        self.portal.call(self.world.put, *one)
+
+    @rule(one=keyed)
+    def server_stores_and_tells(self, one: tuple[Key, Resource]) -> None:
+        self.portal.call(self.world.put, *one)
+        self.portal.call(self.world.hint, one[0], 0, one[1])
+
+    @rule(key=keys)
+    def server_deletes(self, key: Key) -> None:
+        self.portal.call(self.world.delete, key)
+
+    @rule(key=keys)
+    def server_expunges(self, key: Key) -> None:
+        self.portal.call(self.world.expunge, key)
+
+    @precondition(known)
+    @rule(data=st.data(), age=st.integers(0, 2))
+    def hint_arrives(self, data: st.DataObject, age: int) -> None:
+        key = data.draw(st.sampled_from(self.known()))
+        self.portal.call(self.world.hint, key, age, data.draw(resources(key)))
+
+    @rule(one=keyed)
+    def agent_inserts(self, one: tuple[Key, Resource]) -> None:
+        self.portal.call(self.world.insert, *one)
+
+    @rule(key=keys)
+    def agent_deletes(self, key: Key) -> None:
+        self.portal.call(self.world.insert, key, None)
+
+    @rule(one=keyed)
+    def agent_insert_elapses(self, one: tuple[Key, Resource]) -> None:
+        if one[0] not in self.world.model.provisional:
+            self.portal.call(self.world.insert_elapsed, *one)
+
+    @precondition(lambda self: self.world.model.provisional)
+    @rule(data=st.data())
+    def agent_insert_expires(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.world.model.provisional)))
+        self.portal.call(self.world.expire, key)
+
+    @rule()
+    def refresh(self) -> None:
+        self.portal.call(self.world.refresh, None)
+
+    @rule(one=keyed, told=st.booleans())
+    def refresh_while_the_server_stores(self, one: tuple[Key, Resource], told: bool) -> None:
+        async def meanwhile() -> None:
+            await self.world.put(*one)
+            if told:
+                await self.world.hint(one[0], 0, one[1])
+
+        self.portal.call(self.world.refresh, meanwhile)
+
+    @rule(one=keyed)
+    def refresh_while_an_agent_inserts(self, one: tuple[Key, Resource]) -> None:
+        async def meanwhile() -> None:
+            await self.world.insert(*one)
+
+        self.portal.call(self.world.refresh, meanwhile)
+
+    @rule()
+    def redis_is_flushed(self) -> None:
+        self.portal.call(self.world.flush_redis)
+
+    @rule()
+    def projector_sweeps(self) -> None:
+        self.portal.call(self.world.sweep)
+
+    @invariant()
+    def live_rows_and_every_anchor_are_as_recomputed(self) -> None:
+        self.portal.call(self.world.check)
+
+
+SETTINGS = settings(
+    max_examples=20,
+    stateful_step_count=20,
+    deadline=None,
+    print_blob=True,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_live_equals_rebuilt_and_anchors_repeat(services: Services) -> None:
+    with start_blocking_portal() as portal:
+        machine = type("Machine", (LiveEqualsRebuilt,), {"services": services, "portal": portal})
+        run_state_machine_as_test(machine, settings=SETTINGS)
