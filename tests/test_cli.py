@@ -1,0 +1,224 @@
+"""The command line: exit codes tell the truth, errors name the thing, JSON is JSON."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clinic import condition, patient
+from researchflow_server.cli import COMMANDS, main
+from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command; gives its exit code, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.fixture
+def stores(
+    postgres_dsn: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An environment that points to real stores; gives an empty directory."""
+    monkeypatch.setenv("RESEARCHFLOW_DATABASE_URL", postgres_dsn)
+    monkeypatch.setenv("RESEARCHFLOW_REDIS_URL", redis_url)
+    monkeypatch.setenv("RESEARCHFLOW_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def ndjson(path: Path, *lines: dict[str, Any] | str) -> Path:
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
+    code, out, _err = run(command, "--help")
+    assert code == OK
+    assert f"researchflow {command}" in out.partition("example")[2] or command == "view"
+
+
+def test_every_view_action_has_help_with_an_example(run: Run) -> None:
+    for action in ("compile", "run", "validate"):
+        code, out, _err = run("view", action, "--help")
+        assert code == OK
+        assert f"researchflow view {action}" in out.partition("example")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["lod"], [], ["query"], ["query", "patient_simple", "--lim", "3"], ["view", "compile"]],
+)
+def test_wrong_usage_is_one_line_and_a_hint(run: Run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (USAGE, "")
+    first, second = err.splitlines()
+    assert first.startswith("error: ")
+    assert second.startswith("hint: ")
+
+
+def test_load_refresh_query_and_status_follow_one_another(run: Run, stores: Path) -> None:
+    file = ndjson(stores / "clinic.ndjson", patient("ada"), patient("bo", gender="male"))
+    code, out, err = run("load", file, "--json")
+    assert (code, json.loads(out)["created"], err) == (OK, 2, "")
+
+    code, out, _err = run("refresh", "--json")
+    assert (code, json.loads(out)["anchor"], json.loads(out)["changed"]) == (OK, 1, 2)
+
+    grouped = ("--group-by", "gender", "--aggregate", "count", "--order-by", "gender:desc")
+    code, out, _err = run("query", "patient_simple", *grouped, "--json")
+    assert (code, json.loads(out)["rows"]) == (OK, [["male", 1], ["female", 1]])
+
+    code, out, _err = run("status", "--json")
+    status = json.loads(out)
+    assert (code, status["warehouse_up"], status["redis_up"]) == (OK, True, True)
+    assert {view["pending"] for view in status["views"]} == {0}
+
+
+def test_people_get_tables(run: Run, stores: Path) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada"), condition("c", "ada")))
+    assert "anchor 1" in run("refresh")[1]
+    shown = run("query", "patient_simple")[1]
+    assert "ada" in shown
+    assert "materialized" in shown
+    assert "patient_simple" in run("status")[1]
+
+
+def test_bad_lines_are_named_and_the_rest_is_loaded(run: Run, stores: Path) -> None:
+    file = ndjson(stores / "mixed.ndjson", patient("ada"), "{broken", patient("bo"))
+    code, out, _err = run("load", file)
+    assert code == FAILED
+    assert "2 created" in out
+    assert "mixed.ndjson" in out
+    assert "2" in out.partition("mixed.ndjson")[2]
+
+
+def test_missing_file_fails(run: Run, stores: Path) -> None:
+    code, out, err = run("load", stores / "absent.ndjson")
+    assert (code, out) == (FAILED, "")
+    assert "absent.ndjson" in err
+
+
+def test_unknown_view_names_the_nearest(run: Run, stores: Path) -> None:
+    code, _out, err = run("query", "patient_simpel")
+    assert code == FAILED
+    assert 'did you mean "patient_simple"' in err
+
+
+def test_errors_are_json_where_json_is_asked(run: Run, stores: Path) -> None:
+    code, out, err = run("query", "nothing", "--json")
+    assert (code, out) == (FAILED, "")
+    assert json.loads(err)["error"]["code"] == "unknown_view"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--where", "{broken"], USAGE),
+        (["--order-by", "id:down"], USAGE),
+        (["--where", '{"colum": "id", "op": "eq"}'], FAILED),
+        (["--aggregate", "median:id"], FAILED),
+    ],
+)
+def test_wrong_questions_fail_before_anything_runs(
+    run: Run, stores: Path, arguments: list[str], code: int
+) -> None:
+    assert run("query", "patient_simple", *arguments)[0] == code
+
+
+def test_an_unreachable_database_has_its_own_exit_code(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCHFLOW_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    code, _out, err = run("status")
+    assert code == UNREACHABLE
+    assert "Traceback" not in err
+
+
+def test_a_wrong_setting_is_a_usage_error(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USE_SPEED_LAYER", "perhaps")
+    code, _out, err = run("status")
+    assert code == USAGE
+    assert "USE_SPEED_LAYER" in err
+
+
+def test_a_port_in_use_is_named_with_the_way_out(run: Run, stores: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out, err = run("serve", "--http", "--port", port, "--metrics-port", 0)
+    assert (code, out) == (PORT_UNAVAILABLE, "")
+    assert f'port "{port}" is in use' in err
+    assert "RESEARCHFLOW_HTTP_PORT" in err
+
+
+def test_shipped_views_compile_and_validate(run: Run) -> None:
+    code, out, _err = run("view", "compile", "patient_simple")
+    assert (code, "SELECT" in out) == (OK, True)
+    code, out, _err = run("view", "compile", "patient_simple", "--stage", "columns", "--json")
+    assert json.loads(out)["rows"][0][0] == "id"
+    assert run("view", "validate", "observation_labs")[0] == OK
+
+
+def test_a_view_of_ones_own_runs_from_the_source(run: Run, stores: Path) -> None:
+    definition = {
+        "resourceType": "ViewDefinition",
+        "name": "my_patients",
+        "status": "draft",
+        "resource": "Patient",
+        "select": [{"column": [{"name": "key", "path": "getResourceKey()"}]}],
+    }
+    file = stores / "my_patients.json"
+    file.write_text(json.dumps(definition))
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    code, out, _err = run("view", "run", file, "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["route"]) == (OK, [["ada"]], "direct")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"resourceType": "ViewDefinition"}'])
+def test_a_broken_view_file_is_refused(run: Run, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(text)
+    code, _out, err = run("view", "validate", file)
+    assert code == FAILED
+    assert err.startswith("error: ")
+
+
+def test_a_wrong_path_in_a_view_is_refused_with_its_place(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.json"
+    column = {"name": "x", "path": "gendre"}
+    file.write_text(
+        json.dumps(
+            {
+                "resourceType": "ViewDefinition",
+                "name": "wrong",
+                "status": "draft",
+                "resource": "Patient",
+                "select": [{"column": [column]}],
+            }
+        )
+    )
+    code, _out, err = run("view", "validate", file, "--json")
+    assert code == FAILED
+    assert json.loads(err)["error"]["span"] == [0, 6]
