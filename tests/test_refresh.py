@@ -112,7 +112,7 @@ async def test_changes_of_every_kind_reach_the_next_anchor(house: Warehouse) -> 
     assert len(await house.rows(at=1)) == 4
 
 
-async def test_deleted_resource_that_returns_is_found(together: Waretogether) -> None:
+async def test_deleted_resource_that_returns_is_found(together: Warehouse) -> None:
     await together.put(patient("a"))
     await together.refresh()
     await together.delete("Patient/a")
@@ -143,7 +143,7 @@ async def test_transaction_that_commits_late_is_found(house: Warehouse) -> None:
     assert updated_at < before.data_as_of < published.data_as_of
 
 
-async def test_unchanged_source_still_moves_the_date(together: Waretogether) -> None:
+async def test_unchanged_source_still_moves_the_date(together: Warehouse) -> None:
     await together.put(patient("a"))
     first = await together.refresh()
     second = await together.refresh()
@@ -255,7 +255,7 @@ async def test_resource_that_cannot_be_computed_is_a_dead_letter(house: Warehous
 
 
 async def test_dead_letter_is_forgiven_when_the_resource_heals_or_goes(
-    together: Waretogether,
+    together: Warehouse,
 ) -> None:
     await together.put(*(patient(name, name=[{"given": ["x", "y"]}]) for name in "abc"))
     await together.refresh()
@@ -305,7 +305,7 @@ async def test_new_view_of_a_known_type_is_built_from_the_same_instant(house: Wa
     assert [row[0] for row in await house.rows("people_names")] == ["a", "b"]
 
 
-async def test_view_no_longer_defined_is_retired_with_its_type(together: Waretogether) -> None:
+async def test_view_no_longer_defined_is_retired_with_its_type(together: Warehouse) -> None:
     await together.put(patient("a"), result("x", "a", 1))
     await together.refresh([PEOPLE, RESULTS])
     published = await together.refresh([RESULTS])
@@ -345,7 +345,7 @@ async def _seen(session: Session) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows]
 
 
-async def test_covered_overlay_entries_leave_with_the_refresh(together: Waretogether) -> None:
+async def test_covered_overlay_entries_leave_with_the_refresh(together: Warehouse) -> None:
     await together.put(patient("covered"), patient("ahead"))
     await together.refresh([PEOPLE])
     await together.put(patient("covered", gender="male"))
@@ -360,7 +360,7 @@ async def test_covered_overlay_entries_leave_with_the_refresh(together: Waretoge
     assert await together.live() == live == [("ahead", "other", None), ("covered", "male", None)]
 
 
-async def test_entry_of_an_expunged_resource_leaves(together: Waretogether) -> None:
+async def test_entry_of_an_expunged_resource_leaves(together: Warehouse) -> None:
     await together.put(patient("known"), patient("remade"))
     await together.refresh([PEOPLE])
     await together.put(patient("unknown"))
@@ -388,7 +388,7 @@ async def test_entry_that_arrives_while_computing_is_kept(house: Warehouse) -> N
     assert await house.live() == [("a", "female", None), ("late", "male", None)]
 
 
-async def test_new_view_shows_the_entries_that_are_waiting(together: Waretogether) -> None:
+async def test_new_view_shows_the_entries_that_are_waiting(together: Warehouse) -> None:
     await together.put(patient("a", name=[{"family": "Old"}]))
     await together.refresh([PEOPLE])
     changed = '{"resourceType":"Patient","id":"a","name":[{"family":"New"}]}'
@@ -398,7 +398,7 @@ async def test_new_view_shows_the_entries_that_are_waiting(together: Waretogethe
     assert await together.live("people_names") == [("a", "New", None)]
 
 
-async def test_source_entry_counts_again_when_its_cover_is_dropped(together: Waretogether) -> None:
+async def test_source_entry_counts_again_when_its_cover_is_dropped(together: Warehouse) -> None:
     await together.put(patient("a"))
     await together.refresh([PEOPLE])
     await together.put(patient("a", gender="male"))

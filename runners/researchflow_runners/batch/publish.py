@@ -33,6 +33,8 @@ from researchflow_runners.store.relations import SCHEMA
 
 #: How long publishing waits for a projector, or for a reader of a SQL view to be replaced.
 LOCK_TIMEOUT_S = 10
+#: A refresher that is stopped while it holds the overlay lock loses its connection, and the lock.
+IDLE_TIMEOUT_S = 60
 
 _ENTRIES = """
 SELECT coalesce(array_agg(entry_id ORDER BY entry_id), '{}'::bigint[])
@@ -69,7 +71,10 @@ async def publish(
     """Publishes the plan's anchor; gives what each view gained and lost, and how many overlay
     entries went."""
     async with session.transaction():
-        await session.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        await session.execute(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
+        )
         await lock_overlay_exclusive(session)
         moved = {
             published.name: await _move_rows(session, published, computed.rows.get(view.name), plan)

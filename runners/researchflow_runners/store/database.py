@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib import resources
 from typing import Any, Literal
 
@@ -65,10 +65,6 @@ class Session:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    async def execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        """Runs the statement once per row in one batch."""
-        await _run(self._connection.executemany(statement, rows))
-
     async def copy_out(
         self, statement: Statement, output: Callable[[bytes], Awaitable[None]]
     ) -> None:
@@ -119,21 +115,16 @@ class Session:
             with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True) as scope:
                 await self._quietly("ROLLBACK")
             if scope.cancelled_caught:
-                self._connection.terminate()
+                _cut(self._connection)
             raise
         await self.execute("COMMIT")
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection is gone."""
-        return bool(self._connection.is_closed())
 
     async def _quietly(self, text: str) -> None:
         """Cleans up while another error is on its way; a lost connection has nothing to undo."""
         try:
             await self._connection.execute(text)
         except DRIVER_ERRORS:
-            self._connection.terminate()
+            _cut(self._connection)
 
 
 class Database:
@@ -197,14 +188,14 @@ class Database:
     @asynccontextmanager
     async def dedicated(self, *, statement_timeout_s: float) -> AsyncIterator[Session]:
         """A connection outside the pool for session locks and temporary tables; closed after."""
-        options = _options(statement_timeout_s)
+        options = _options(statement_timeout_s, idle_timeout_s=statement_timeout_s)
         connection = await _connected(asyncpg.connect(self._dsn, **options))
         try:
             yield Session(connection)
         finally:
             with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
                 await _closed(connection)
-            connection.terminate()
+            _cut(connection)
 
     def snapshot(self) -> AbstractAsyncContextManager[Session]:
         """The transaction of a reader: REPEATABLE READ, READ ONLY."""
@@ -233,7 +224,7 @@ class Database:
             except DRIVER_ERRORS:
                 return
         if scope.cancelled_caught:
-            connection.terminate()
+            _cut(connection)
 
 
 INSTALLED_MARK = """
@@ -242,7 +233,9 @@ FROM pg_catalog.pg_namespace WHERE nspname = 'researchflow'
 """
 
 
-def _options(statement_timeout_s: float) -> dict[str, Any]:
+def _options(
+    statement_timeout_s: float, *, idle_timeout_s: float = IDLE_IN_TRANSACTION_S
+) -> dict[str, Any]:
     """Connection settings: deadlines on both sides, UTC, no JIT (it costs more than it gives)."""
     return {
         "timeout": CONNECT_TIMEOUT_S,
@@ -252,7 +245,7 @@ def _options(statement_timeout_s: float) -> dict[str, Any]:
             "jit": "off",
             "timezone": "UTC",
             "statement_timeout": str(round(statement_timeout_s * 1000)),
-            "idle_in_transaction_session_timeout": str(round(IDLE_IN_TRANSACTION_S * 1000)),
+            "idle_in_transaction_session_timeout": str(round(idle_timeout_s * 1000)),
         },
     }
 
@@ -302,6 +295,12 @@ async def _closed(connection: Any) -> None:
         await connection.close(timeout=CLEANUP_TIMEOUT_S)
     except DRIVER_ERRORS:
         return
+
+
+def _cut(connection: Any) -> None:
+    """Drops the connection at once; the pool may have taken a broken one back already."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _keep_session(_connection: Any) -> None:
