@@ -81,7 +81,6 @@ async def _fill(session: Any, view: str, rows: list[tuple[Any, ...]]) -> None:
         f"CREATE TABLE q.{view} (_res_id bigint, _id text, _ord integer, {declared}, _layer text)"
     )
     slots = ", ".join(f"${n}" for n in range(1, len(stored) + 5))
-    records = []
     for number, row in enumerate(rows):
         values: list[Any] = [number, row[0], 1]
         for column, value in zip(columns, row, strict=True):
@@ -89,8 +88,8 @@ async def _fill(session: Any, view: str, rows: list[tuple[Any, ...]]) -> None:
             if column.has_range:
                 period = parse_period(value) if value else None
                 values += [period.low, period.high] if period else [None, None]
-        records.append((*values, "speed" if row[0] in ("b", "5") else "batch"))
-    await session.execute_many(f"INSERT INTO q.{view} VALUES ({slots})", records)
+        values.append("speed" if row[0] in ("b", "5") else "batch")
+        await session.execute(f"INSERT INTO q.{view} VALUES ({slots})", *values)
 
 
 @pytest_asyncio.fixture(scope="module")
