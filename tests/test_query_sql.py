@@ -529,6 +529,10 @@ def test_filters_are_bounded_in_depth_and_number() -> None:
     for _level in range(FILTER_DEPTH_MAX):
         deep = {"not": deep}
     assert refusal({"where": deep}).code == "filter_too_large"
+    for _level in range(80):
+        deep = {"not": deep}
+    with pytest.raises(QueryError, match="too large"):
+        views_of(Query.model_validate({"view": "patients", "where": deep}))
     wide = {"any_of": [compared("id", "eq", "a")] * FILTER_NODES_MAX}
     assert refusal({"where": wide}).code == "filter_too_large"
 

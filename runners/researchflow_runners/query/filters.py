@@ -55,14 +55,7 @@ class FilterScope:
     def enter(self, depth: int, *, at: str) -> None:
         """Counts one node; QueryError `filter_too_large` beyond the bounds."""
         self.nodes += 1
-        if depth <= FILTER_DEPTH_MAX and self.nodes <= FILTER_NODES_MAX:
-            return
-        raise QueryError(
-            "the filter is too large",
-            code="filter_too_large",
-            hint=f"nest at most {FILTER_DEPTH_MAX} deep and use at most {FILTER_NODES_MAX} filters",
-            field=at,
-        )
+        _check_size(depth, self.nodes, at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +165,38 @@ def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:
 
 
 def views_of(query: Query) -> tuple[str, ...]:
-    """The names of all views the query reads, its own first, each once."""
+    """The names of all views the query reads, its own first, each once.
+
+    QueryError `filter_too_large`: ask this first, the walk needs no stack and so no bound.
+    """
     names = [query.view, *(_views_in(query.where) if query.where else ())]
     return tuple(dict.fromkeys(names))
 
 
 def _views_in(where: Filter) -> Iterator[str]:
-    pending: list[Filter] = [where]
+    pending: list[tuple[Filter, int]] = [(where, 1)]
+    nodes = 0
     while pending:
-        node = pending.pop()
-        if isinstance(node, AllOf):
-            pending.extend(node.all_of)
-        elif isinstance(node, AnyOf):
-            pending.extend(node.any_of)
+        node, depth = pending.pop(0)
+        nodes += 1
+        _check_size(depth, nodes, at="where")
+        if isinstance(node, AllOf | AnyOf):
+            parts = node.all_of if isinstance(node, AllOf) else node.any_of
+            pending.extend((part, depth + 1) for part in parts)
         elif isinstance(node, Not):
-            pending.append(node.not_)
+            pending.append((node.not_, depth + 1))
         elif isinstance(node, InQuery):
             yield node.query.view
             if node.query.where is not None:
-                pending.append(node.query.where)
+                pending.append((node.query.where, depth + 1))
+
+
+def _check_size(depth: int, nodes: int, *, at: str) -> None:
+    if depth <= FILTER_DEPTH_MAX and nodes <= FILTER_NODES_MAX:
+        return
+    raise QueryError(
+        "the filter is too large",
+        code="filter_too_large",
+        hint=f"nest at most {FILTER_DEPTH_MAX} deep and use at most {FILTER_NODES_MAX} filters",
+        field=at,
+    )
