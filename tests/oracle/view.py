@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from oracle.evaluate import Scope, evaluate
@@ -14,6 +15,9 @@ from oracle.parse import OracleError, parse
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
+#: A row whose values are not computed yet: a column of a row that another part of the select
+#: removes is never evaluated, so an error there is no error of the view.
+Pending = dict[str, Callable[[], Any]]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 ITERATIONS = ("forEach", "forEachOrNull", "repeat")
 
@@ -38,7 +42,8 @@ def rows(view: Json, resources: Iterable[Json]) -> list[Row]:
         item = Item(resource, view["resource"])
         scope = Scope(constants, 0, item)
         if all(as_boolean(evaluate(tree, [item], scope)) is True for tree in conditions):
-            found += product([part(one, Focus(item, scope)) for one in view["select"]])
+            pending = product([part(one, Focus(item, scope)) for one in view["select"]])
+            found += [{name: value() for name, value in row.items()} for row in pending]
     return found
 
 
@@ -84,12 +89,13 @@ def constant(definition: Json) -> tuple[str, Item]:
     return definition["name"], Item(definition[values[0]], type_name[0].lower() + type_name[1:])
 
 
-def part(select: Json, focus: Focus) -> list[Row]:
+def part(select: Json, focus: Focus) -> list[Pending]:
     """The rows of one select: for each focus node, columns x nested selects x union."""
-    found: list[Row] = []
+    found: list[Pending] = []
     reached = list(nodes(select, focus))
     for node in reached:
-        factors = [[{column["name"]: cell(column, node) for column in select.get("column", ())}]]
+        columns = select.get("column", ())
+        factors = [[{column["name"]: partial(cell, column, node) for column in columns}]]
         factors += [part(nested, node) for nested in select.get("select", ())]
         if select.get("unionAll"):
             factors.append([row for branch in select["unionAll"] for row in part(branch, node)])
@@ -97,10 +103,10 @@ def part(select: Json, focus: Focus) -> list[Row]:
     return [null_row(select)] if not reached and "forEachOrNull" in select else found
 
 
-def null_row(select: Json) -> Row:
+def null_row(select: Json) -> Pending:
     """Null in every column of the whole subtree, once; row indexes are 0."""
-    row = {
-        column["name"]: 0 if column["path"] == "%rowIndex" else None
+    row: Pending = {
+        column["name"]: partial(int) if column["path"] == "%rowIndex" else nothing
         for column in select.get("column", ())
     }
     for nested in [*select.get("select", ()), *select.get("unionAll", ())[:1]]:
@@ -108,7 +114,11 @@ def null_row(select: Json) -> Row:
     return row
 
 
-def product(factors: list[list[Row]]) -> list[Row]:
+def nothing() -> None:
+    """The value of a column on the null row."""
+
+
+def product(factors: list[list[Pending]]) -> list[Pending]:
     return [
         {name: value for row in chosen for name, value in row.items()}
         for chosen in itertools.product(*factors)
