@@ -40,7 +40,8 @@ async def publish_ledger(session: Session, plan: Plan, diff: Diff) -> None:
         await session.execute(_REMOVE_GONE)
         await session.execute(_UPDATE_KNOWN)
         await session.execute(_INSERT_UNKNOWN)
-        await session.execute(_REMOVE_UNUSED_TYPES, plan.types)
+        if plan.retired:
+            await session.execute(_REMOVE_UNUSED_TYPES, plan.types)
     if plan.new_types:
         await _check_coverage(session, {name: diff.by_type.get(name, 0) for name in plan.new_types})
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import anyio
 
+from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Database, Session
@@ -183,9 +184,15 @@ class RemoteStaging:
             async with send:
                 await self.remote.copy_out(statement, send.send)
 
-        async with anyio.create_task_group() as group, receive:
-            group.start_soon(produce)
-            await self.session.copy_in(table, columns=list(columns), source=receive)
+        try:
+            async with anyio.create_task_group() as group, receive:
+                group.start_soon(produce)
+                await self.session.copy_in(table, columns=list(columns), source=receive)
+        except BaseExceptionGroup as failures:
+            known = failures.subgroup(ResearchFlowError)
+            if known is None:
+                raise
+            raise known.exceptions[0] from failures
 
 
 async def _snapshot(session: Session) -> str:
