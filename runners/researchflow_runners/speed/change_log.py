@@ -130,9 +130,12 @@ class ChangeLog:
         answers = await self._connection.run_scripts(self._connection.forget, calls)
         return sum(int(answer) for answer in answers)
 
-    async def wait(self, positions: Mapping[str, str], timeout_s: float) -> bool:
-        """Whether an entry after one of the positions, by type, was logged within the time."""
-        names = list(positions)
+    async def wait(self, positions: Mapping[str, str], timeout_s: float) -> list[str]:
+        """The types, of those given with a stream id, that have an entry after it.
+
+        Returns as soon as there is one; empty when there is none within the time.
+        """
+        names = {changes_key(name): name for name in positions}
         with redis_errors():
             found = await self._connection.redis.execute_command(
                 "XREAD",
@@ -141,10 +144,10 @@ class ChangeLog:
                 "BLOCK",
                 max(1, round(timeout_s * 1000)),
                 "STREAMS",
-                *(changes_key(name) for name in names),
-                *(positions[name] for name in names),
+                *names,
+                *positions.values(),
             )
-        return bool(found)
+        return [names[key] for key, _entries in found or ()]
 
 
 def _order(stream_id: str) -> tuple[int, int]:

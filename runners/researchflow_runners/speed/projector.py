@@ -115,20 +115,20 @@ class Projector:
             async with self._database.session() as session:
                 applied = await positions(session)
                 anchor = await session.fetchval(_NEWEST_ANCHOR)
-            await self._await_change(stop, applied)
-            await self.drain()
+            changed = await self._changed(stop, applied)
+            # Without news every log is looked at: one that was emptied tells nothing by itself.
+            await self.drain(changed or None)
             await self._sweep_when_due(anchor)
 
-    async def _await_change(self, stop: asyncio.Event, applied: Mapping[str, Position]) -> None:
-        """Returns when something was logged, `stop` is set or WAIT_S have passed."""
+    async def _changed(self, stop: asyncio.Event, applied: Mapping[str, Position]) -> list[str]:
+        """The types with something new; none once `stop` is set or WAIT_S have passed."""
         begin = Position("", START)
         after = {name: applied.get(name, begin).stream_id for name in self._types}
         change = asyncio.create_task(self._log.wait(after, WAIT_S))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((change, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if change.done():
-                change.result()
+            return change.result() if change.done() else []
         finally:
             change.cancel()
             stopped.cancel()
