@@ -23,21 +23,17 @@ _KEYS = """(SELECT r.res_id, r.res_type::text COLLATE "C" AS res_type, {id} AS i
  WHERE r.res_type = ANY ({types}){only})"""
 
 #: The equality join misses heads whose history row was never written (HAPI 8.4 to 8.8); HAPI
-#: then serves the next lower version, and so does the second arm.
+#: then serves the next lower version, and so does `b`, which is looked for only then.
 _CURRENT = """(SELECT r.res_id, {id} AS id, r.res_ver AS version, {text} AS text, {meta} AS meta
   FROM hfj_resource r
-  JOIN hfj_res_ver v ON v.res_id = r.res_id AND v.res_ver = r.res_ver{same_partition}{joins}
- WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only}
-UNION ALL
-SELECT r.res_id, {id}, r.res_ver, {text}, {meta}
-  FROM hfj_resource r
- CROSS JOIN LATERAL (
+  LEFT JOIN hfj_res_ver e ON e.res_id = r.res_id AND e.res_ver = r.res_ver{partition_exact}
+            AND e.res_type = {type}
+  LEFT JOIN LATERAL (
        SELECT h.* FROM hfj_res_ver h
-        WHERE h.res_id = r.res_id AND h.res_ver < r.res_ver{same_partition_before}
-        ORDER BY h.res_ver DESC LIMIT 1) v{joins}
- WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only}
-   AND NOT EXISTS (SELECT FROM hfj_res_ver e
-                    WHERE e.res_id = r.res_id AND e.res_ver = r.res_ver{same_partition_exact}))"""
+        WHERE e.res_id IS NULL AND h.res_id = r.res_id AND h.res_ver < r.res_ver{partition_before}
+        ORDER BY h.res_ver DESC LIMIT 1) b ON e.res_id IS NULL
+ CROSS JOIN LATERAL (SELECT {version}) v{joins}
+ WHERE r.res_type = {type} AND r.res_deleted_at IS NULL AND v.res_encoding <> 'DEL'{only})"""
 #: Faster over a whole type, and louder: a head without content of its own is an empty text.
 _STRICT = """(SELECT r.res_id, {id} AS id, r.res_ver AS version, {text} AS text, {meta} AS meta
   FROM hfj_resource r
@@ -132,9 +128,10 @@ class HapiLayout:
             type=param(resource_type, "text"),
             joins=compose("{}{}", self._forced_join(), self._legacy_join()),
             only=narrowed(only),
+            version=self._version(),
             same_partition=self._same_partition("v"),
-            same_partition_before=self._same_partition("h"),
-            same_partition_exact=self._same_partition("e"),
+            partition_before=self._same_partition("h"),
+            partition_exact=self._same_partition("e"),
         )
 
     def candidates(self, ids: Sequence[str]) -> Sql:
@@ -179,6 +176,13 @@ class HapiLayout:
         if not self.is_partitioned:
             return EMPTY
         return fixed(f" AND {alias}.partition_id = r.partition_id")
+
+    def _version(self) -> Sql:
+        """The columns of the version to serve: the newest's, else those of the one before."""
+        names = ["res_id", "res_ver", "res_updated", "res_encoding"]
+        names += ["res_text_vc"] * self.has_text_vc + ["res_text"] * self.has_large_objects
+        names += ["source_uri"] * self.has_source_uri + ["request_id"] * self.has_request_id
+        return fixed(", ".join(f"coalesce(e.{name}, b.{name}) AS {name}" for name in names))
 
     def _text(self) -> Sql:
         places = ["v.res_text_vc"] * self.has_text_vc
