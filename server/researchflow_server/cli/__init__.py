@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -42,13 +43,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return int(runner.run(arguments.run(arguments)))
     except ResearchFlowError as error:
-        show_error(error, as_json=getattr(arguments, "json", False))
-        return exit_code(error)
+        return _failed(error, arguments)
+    except ExceptionGroup as group:
+        sole = _sole(group)
+        if sole is None:
+            raise
+        return _failed(sole, arguments)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _failed(error: ResearchFlowError, arguments: Namespace) -> int:
+    show_error(error, as_json=getattr(arguments, "json", False))
+    return exit_code(error)
+
+
+def _sole(group: BaseExceptionGroup[BaseException]) -> ResearchFlowError | None:
+    """The error of ours that the task groups of a client have wrapped, if it is the only one."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ResearchFlowError) else None
 
 
 def _parser(given: Sequence[str]) -> Parser:

@@ -1,0 +1,37 @@
+"""One measured figure."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measurement: what, how much, of how many runs, on which data, and the bound, if any."""
+
+    name: str
+    value: float
+    unit: str
+    runs: int
+    data: str
+    at_most: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure is within its bound."""
+        return self.at_most is None or self.value <= self.at_most
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that at least so many percent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
+
+
+def machine() -> str:
+    """The machine, in a line."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
