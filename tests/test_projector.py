@@ -18,6 +18,7 @@ from researchflow_runners.speed.change import Change
 from researchflow_runners.speed.keys import changes_key
 from researchflow_runners.speed.projector import Projector
 from researchflow_server.embedded import Services
+from researchflow_server.embedded.process import until
 from speed_stack import SpeedStack, compiled, patient, speed_stack
 
 WAIT_TIMEOUT_S = 20.0
@@ -56,9 +57,7 @@ async def running(projector: Projector) -> AsyncIterator[None]:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WAIT_TIMEOUT_S):
-        while not await holds():
-            pass
+    assert await until(holds, timeout_s=WAIT_TIMEOUT_S)
 
 
 async def genders(stack: SpeedStack) -> dict[str, str]:
