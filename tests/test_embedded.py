@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +17,7 @@ from researchflow_server.embedded import (
     PostgresServer,
     Services,
     embedded_services,
+    placement,
     running,
     services_in,
     stop_services,
@@ -135,3 +140,60 @@ async def test_each_test_gets_an_empty_hapi_database(postgres_dsn: str, source_d
     assert postgres_dsn != source_dsn
     assert await _value(postgres_dsn, "SELECT count(*) FROM hfj_resource") == 0
     assert await _value(source_dsn, "SELECT count(*) FROM hfj_res_ver") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another account run PostgreSQL")
+async def test_root_may_keep_its_directory_where_no_other_account_reaches(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "ROOT_HOME", own_directory / "open")
+    closed = own_directory / "closed"
+    closed.mkdir(mode=0o700)
+    async with embedded_services(closed / "data", volatile=True) as started:
+        assert await _value(started.postgres_dsn, "SELECT 1") == 1
+    assert (closed / "data" / "postgres").resolve().parent == own_directory / "open"
+    assert closed.stat().st_mode & 0o777 == 0o700
+    async with embedded_services(closed / "data", volatile=True) as started:
+        assert await _value(started.postgres_dsn, "SELECT 2") == 2
+
+
+def test_programs_out_of_reach_are_copied_once(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "ROOT_HOME", own_directory / "open")
+    programs = own_directory / "closed" / "pginstall"
+    (programs / "bin").mkdir(parents=True)
+    (programs / "bin" / "postgres").write_text("binary")
+    nobody = placement.Account("nobody", 65534, 65534)
+    assert placement.reachable_programs(programs, nobody) == programs
+    (own_directory / "closed").chmod(0o700)
+    copy = placement.reachable_programs(programs, nobody)
+    assert (copy / "bin" / "postgres").read_text() == "binary"
+    assert placement.is_reachable(copy / "bin", nobody)
+    assert placement.reachable_programs(programs, nobody) == copy
+
+
+async def test_socket_folder_of_somebody_else_is_refused(own_directory: Path) -> None:
+    (own_directory / "target").mkdir()
+    (own_directory / "redis-socket").symlink_to(own_directory / "target")
+    with pytest.raises(ServiceError) as caught:
+        await services_in(own_directory).redis.start()
+    assert caught.value.code == "directory_unusable"
+
+
+async def test_a_killed_user_does_not_keep_the_services(own_directory: Path) -> None:
+    program = (
+        "import asyncio, os, pathlib, sys\n"
+        "from researchflow_server.embedded import embedded_services\n"
+        "async def main():\n"
+        "    async with embedded_services(pathlib.Path(sys.argv[1]), volatile=True):\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program, str(own_directory)]
+    ended = await asyncio.to_thread(subprocess.run, command, check=False)
+    assert ended.returncode == -9
+    assert running(own_directory)
+    async with embedded_services(own_directory, volatile=True):
+        pass
+    assert not running(own_directory)
