@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
+import pytest
 import pytest_asyncio
 
+from researchflow_runners.errors import StatementError
 from researchflow_runners.sql import compose
 from researchflow_runners.store.published import published_view
 from researchflow_runners.store.relations import live_relation
 from warehouse import PEOPLE, Warehouse, open_warehouse, patient
 
+LOOKER = """
+CREATE ROLE looker;
+GRANT USAGE ON SCHEMA sqlonfhir, sqlonfhir_live TO looker;
+GRANT SELECT ON ALL TABLES IN SCHEMA sqlonfhir, sqlonfhir_live TO looker;
+SET LOCAL ROLE looker;
+"""
 MALE = '{"resourceType":"Patient","gender":"male"}'
 OTHER = '{"resourceType":"Patient","gender":"other"}'
 LONG_AGO = "2000-01-01"
@@ -74,3 +83,16 @@ async def test_sql_views_give_the_same_rows(house: Warehouse) -> None:
         await house.fetch("SELECT * FROM sqlonfhir_live.people ORDER BY id") == await house.live()
     )
     assert await house.fetch("SELECT * FROM sqlonfhir.people ORDER BY id") == await house.rows()
+
+
+async def test_role_without_other_rights_reads_the_sql_views(house: Warehouse) -> None:
+    await house.enter("a", 2, None)
+    with suppress(ZeroDivisionError):
+        async with house.database.transaction() as session:
+            await session.execute(LOOKER)
+            assert await session.fetchval("SELECT count(*) FROM sqlonfhir.people") == 2
+            assert await session.fetchval("SELECT count(*) FROM sqlonfhir_live.people") == 1
+            with pytest.raises(StatementError) as caught:
+                await session.fetchval("SELECT count(*) FROM researchflow.ledger")
+            assert caught.value.sqlstate == "42501"
+            raise ZeroDivisionError  # the role must not outlive the test

@@ -106,9 +106,11 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
 );
 
 -- A reader whose snapshot is older than a redefinition would find the new tables empty; the SQL
--- views ask this first, so that such a reader gets an error and never a wrong zero.
+-- views ask this first, so that such a reader gets an error and never a wrong zero. SECURITY
+-- DEFINER: who may read the SQL views need not be let into this schema.
 CREATE OR REPLACE FUNCTION researchflow.require_published(view_name text, digest text)
-RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $function$
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = researchflow, pg_temp AS $function$
 BEGIN
     PERFORM FROM researchflow.view_catalogue AS c
     WHERE c.view_name = require_published.view_name AND c.digest = require_published.digest;
