@@ -457,6 +457,17 @@ async def test_resources_of_a_program_are_loaded_together(database: Database) ->
         assert await session.fetchval("SELECT count(DISTINCT res_id) FROM hfj_resource") == 120
 
 
+@pytest.mark.parametrize("number", [3, 5_003])
+async def test_invalid_resource_among_those_of_a_program_stores_none(
+    database: Database, number: int
+) -> None:
+    made = [{**PATIENT, "id": f"p{n}"} for n in range(number)]
+    with pytest.raises(SourceDataError):
+        await load_resources(database, [*made, {"resourceType": "Patient"}])
+    async with HapiSource(database).snapshot() as snapshot:
+        assert await snapshot.counts() == {}
+
+
 async def test_shared_data_give_the_known_counts(database: Database, shared_dir: Path) -> None:
     data = shared_dir / "data"
     report = await load(database, [data / "synthea"])

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from anyio import to_thread
 
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.source.bulk import claim_empty, without_indexes
-from researchflow_runners.source.files import ChangeReader, Rejection, find_files
+from researchflow_runners.source.files import BATCH_CHANGES, ChangeReader, Rejection, find_files
 from researchflow_runners.source.resource import (
     BadResource,
     Change,
@@ -104,11 +105,28 @@ async def load(
 async def load_resources(
     database: Database, resources: Iterable[Mapping[str, Any]], *, development: bool = False
 ) -> Tally:
-    """Stores resources made by a program, all or none, with the semantics of `load`."""
+    """Stores resources made by a program, in one transaction; else as `load` does.
+
+    SourceDataError `invalid_resource` at the first that is none; then nothing is stored.
+    """
     await _open_for_writing(database, development=development)
-    changes = [_change(resource) for resource in resources]
-    async with database.transaction(statement_timeout_s=BATCH_TIMEOUT_S) as session:
-        return await Writer().apply(session, changes)
+    changes = map(_change, resources)
+    first = list(islice(changes, BATCH_CHANGES))
+    async with _transaction(database) as session:
+        if len(first) == BATCH_CHANGES and await claim_empty(session):
+            async with without_indexes(session):
+                return await _apply_all(session, first, changes)
+        return await _apply_all(session, first, changes)
+
+
+async def _apply_all(session: Session, first: list[Change], more: Iterator[Change]) -> Tally:
+    writer = Writer()
+    total = Tally()
+    batch = first
+    while batch:
+        total.add(await writer.apply(session, batch))
+        batch = list(islice(more, BATCH_CHANGES))
+    return total
 
 
 async def put_resource(database: Database, resource: Mapping[str, Any] | str | bytes) -> Tally:
