@@ -394,18 +394,31 @@ async def test_entry_of_an_expunged_resource_leaves(together: Warehouse) -> None
     assert await together.live() == [("remade", "other", None)]
 
 
+async def test_provisional_entry_leaves_with_the_resource_it_changed(together: Warehouse) -> None:
+    await together.put(patient("a"))
+    await together.refresh([PEOPLE])
+    text = '{"resourceType":"Patient","gender":"male"}'
+    await together.enter("a", 2, text, origin="provisional")
+    await together.enter("b", 1, text, origin="provisional")
+    await together.expunge("Patient/a")
+    await together.refresh([PEOPLE])
+    assert await together.fetch(ENTRIES) == [("b", 1)]
+    assert await together.live() == [("b", "male", None)]
+
+
 async def test_entry_that_arrives_while_computing_is_kept(house: Warehouse) -> None:
     text = '{"resourceType":"Patient","gender":"male"}'
 
     async def arrive(step: Progress) -> None:
         if step.phase == "compare":
-            await house.enter("late", 1, text)
+            await house.enter("late", 2, text)
 
-    await house.put(patient("a"))
     await house.refresh([PEOPLE])
+    await house.put(patient("late"))
     await house.refresh([PEOPLE], progress=arrive)
-    assert await house.fetch(ENTRIES) == [("late", 1)]
-    assert await house.live() == [("a", "female", None), ("late", "male", None)]
+    assert await house.fetch(ENTRIES) == [("late", 2)]
+    assert await house.rows() == [("late", "female", None)]
+    assert await house.live() == [("late", "male", None)]
 
 
 async def test_new_view_shows_the_entries_that_are_waiting(together: Warehouse) -> None:
