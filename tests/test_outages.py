@@ -11,7 +11,7 @@ import pytest_asyncio
 from clinic import patient
 from prometheus_server import until
 from researchflow_runners.errors import StoreError
-from researchflow_server.embedded import Services
+from researchflow_server.embedded import Services, running, services_in
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import Settings, read_settings
 from tool_server import ToolServer, tool_server
@@ -115,3 +115,18 @@ async def test_a_server_without_postgres_does_not_start_and_says_why(
         async with open_runtime(settings, background=False):
             pass
     assert refused.value.code == "postgres_unavailable"
+
+
+async def test_embedded_services_that_were_killed_are_started_again(own_directory: Path) -> None:
+    settings = read_settings({}, home=own_directory, snapshot_s=0.2)
+    embedded = services_in(settings.embedded_path)
+    async with open_runtime(settings, background=True) as runtime:
+        await embedded.postgres.kill()
+        await embedded.redis.kill()
+
+        async def both_answer() -> bool:
+            snapshot = await runtime.fresh_snapshot()
+            return snapshot.warehouse_up and snapshot.redis_up
+
+        assert await until(both_answer, timeout_s=RECOVERY_S)
+    assert not running(settings.embedded_path)

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from researchflow_runners.batch.anchors import expire_anchors
 from researchflow_runners.batch.pending import check_source
@@ -28,7 +30,7 @@ from researchflow_runners.speed.redis_connection import RedisConnection
 from researchflow_runners.speed.writer import ChangeWriter
 from researchflow_runners.store.database import Database
 from researchflow_runners.views import shipped_views
-from researchflow_server.embedded import embedded_services
+from researchflow_server.embedded import embedded_services, running
 from researchflow_server.keyfile import cursor_key
 from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
@@ -41,6 +43,7 @@ logger = logging.getLogger(__name__)
 #: The server's own deadline for one statement lies below the shortest of its callers'.
 STATEMENT_TIMEOUT_S = 45.0
 EXPIRE_INTERVAL_S = 3600.0
+REVIVE_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +155,31 @@ async def open_runtime(settings: Settings, *, background: bool) -> AsyncIterator
         yield runtime
 
 
+def uses_embedded(settings: Settings) -> bool:
+    """Whether PostgreSQL or Redis is one that we start ourselves."""
+    return settings.database_url is None or settings.redis_url is None
+
+
+async def _revive(directory: Path) -> None:
+    """Starts the embedded services again when one of them was killed."""
+    if not running(directory):
+        async with embedded_services(directory):
+            logger.warning("the embedded services were started again")
+
+
+async def _urls(settings: Settings, stack: AsyncExitStack) -> tuple[str, str]:
+    """PostgreSQL's and Redis', after starting the embedded ones that stand in for either."""
+    if settings.database_url is not None and settings.redis_url is not None:
+        return settings.database_url, settings.redis_url
+    embedded = await stack.enter_async_context(embedded_services(settings.embedded_path))
+    return (
+        settings.database_url or embedded.postgres_dsn,
+        settings.redis_url or embedded.redis_url,
+    )
+
+
 async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
-    database_url, redis_url = settings.database_url, settings.redis_url
-    if database_url is None or redis_url is None:
-        embedded = await stack.enter_async_context(embedded_services(settings.embedded_path))
-        database_url = database_url or embedded.postgres_dsn
-        redis_url = redis_url or embedded.redis_url
+    database_url, redis_url = await _urls(settings, stack)
     warehouse = await _database(database_url, settings, stack)
     await warehouse.install_schema()
     if settings.database_url is None and settings.source_url is None:
@@ -194,11 +216,13 @@ async def _background(runtime: Runtime) -> AsyncIterator[None]:
     """The work that goes on beside the calls."""
     stop = asyncio.Event()
     settings = runtime.settings
-    repeated = (
+    repeated = [
         (runtime.fresh_snapshot, settings.snapshot_s),
         (runtime.check_source, settings.pending_check_s),
         (runtime.expire_anchors, EXPIRE_INTERVAL_S),
-    )
+    ]
+    if uses_embedded(settings):
+        repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
     work = [asyncio.create_task(runtime.projector.run(stop))]
     work += [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
     try:

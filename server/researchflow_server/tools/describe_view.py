@@ -12,7 +12,7 @@ from researchflow_runners.query.columns import find_view
 from researchflow_runners.sql import fixed
 from researchflow_server import contract
 from researchflow_server.contract import DescribeViewInput
-from researchflow_server.tools.result import dumped, plain
+from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = ("column", "type", "list", "description", "system")
@@ -57,7 +57,7 @@ def _shown(view: CompiledView, show: str) -> dict[str, Any]:
 
 
 def _check_size(payload: dict[str, Any], bytes_max: int) -> None:
-    if len(dumped(plain(payload))) > bytes_max:
+    if len(dumped(payload)) > bytes_max:
         raise QueryError(
             f'what "show" asks of view "{payload["view"]}" is larger than a tool result may be',
             code="result_too_large",
