@@ -118,6 +118,8 @@ async def test_current_state_has_no_deleted_and_only_newest_versions(database: D
         await add_head(session, 2, 2, fhir_id="b", deleted=True)
         await add_version(session, 2, 1, res_text_vc='{"v":1}')
         await add_version(session, 2, 2, encoding="DEL")
+        await add_head(session, 3, 2, fhir_id="c", deleted=True)
+        await add_version(session, 3, 1, res_text_vc='{"v":1}')
     async with HapiSource(database).snapshot() as snapshot:
         assert await current(snapshot) == {"a": (2, '{"v":2}', None)}
         assert await snapshot.counts() == {"Patient": 1}
@@ -128,6 +130,7 @@ async def test_current_state_has_no_deleted_and_only_newest_versions(database: D
         assert [tuple(key) for key in keys] == [
             (1, "Patient", "a", 2, False, instant),
             (2, "Patient", "b", 2, True, instant),
+            (3, "Patient", "c", 2, True, instant),
         ]
 
 
@@ -137,16 +140,16 @@ async def test_head_without_history_row_falls_back_to_the_lower_version(
     async with database.transaction() as session:
         await add_head(session, 1, 5, fhir_id="a")
         await add_version(session, 1, 2, res_text_vc='{"v":2}')
-        await add_version(session, 1, 3, res_text_vc='{"v":3}')
+        await add_version(session, 1, 4, res_text_vc='{"v":4}')
         await add_head(session, 2, 1, fhir_id="b")
         await add_version(session, 2, 1, res_text_vc='{"v":1}')
     async with HapiSource(database).snapshot() as snapshot:
         found = await current(snapshot, with_meta=True)
         assert {name: row[:2] for name, row in found.items()} == {
-            "a": (5, '{"v":3}'),
+            "a": (5, '{"v":4}'),
             "b": (1, '{"v":1}'),
         }
-        assert found["a"][2]["versionId"] == "3"
+        assert found["a"][2]["versionId"] == "4"
         assert set(await current(snapshot, only=1)) == {"a"}
 
 
