@@ -394,16 +394,17 @@ async def test_entry_of_an_expunged_resource_leaves(together: Warehouse) -> None
     assert await together.live() == [("remade", "other", None)]
 
 
-async def test_provisional_entry_leaves_with_the_resource_it_changed(together: Warehouse) -> None:
+async def test_provisional_entry_leaves_with_the_incarnation_it_changed(together: Warehouse) -> None:
     await together.put(patient("a"))
     await together.refresh([PEOPLE])
     text = '{"resourceType":"Patient","gender":"male"}'
     await together.enter("a", 2, text, origin="provisional")
     await together.enter("b", 1, text, origin="provisional")
     await together.expunge("Patient/a")
+    await together.put(patient("a", gender="other"))
     await together.refresh([PEOPLE])
     assert await together.fetch(ENTRIES) == [("b", 1)]
-    assert await together.live() == [("b", "male", None)]
+    assert await together.live() == [("a", "other", None), ("b", "male", None)]
 
 
 async def test_entry_that_arrives_while_computing_is_kept(house: Warehouse) -> None:
