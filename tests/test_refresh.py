@@ -394,7 +394,9 @@ async def test_entry_of_an_expunged_resource_leaves(together: Warehouse) -> None
     assert await together.live() == [("remade", "other", None)]
 
 
-async def test_provisional_entry_leaves_with_the_incarnation_it_changed(together: Warehouse) -> None:
+async def test_provisional_entry_leaves_with_the_incarnation_it_changed(
+    together: Warehouse,
+) -> None:
     await together.put(patient("a"))
     await together.refresh([PEOPLE])
     text = '{"resourceType":"Patient","gender":"male"}'
