@@ -17,11 +17,17 @@ from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.change import Change
 from researchflow_runners.speed.keys import changes_key
 from researchflow_runners.speed.projector import Projector
+from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
 from researchflow_server.embedded import Services
 from researchflow_server.embedded.process import until
 from speed_stack import SpeedStack, compiled, patient, speed_stack
 
 WAIT_TIMEOUT_S = 20.0
+#: Waiting before anything is read or written, not at the first conflict.
+BLOCKED_READS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ '^\\s*SELECT'
+"""
 BATCH = {"p1": "female", "p2": "male"}
 
 
@@ -207,6 +213,35 @@ async def test_two_projectors_and_many_writers_apply_each_change_once(
     versions = "SELECT array_agg(version ORDER BY id) FROM researchflow.overlay_entry"
     newest = [max(n + 1 for n in range(40) if n % 7 == kind) for kind in range(7)]
     assert await stack.value(versions) == newest
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        pytest.param(
+            "SELECT FROM researchflow.projection WHERE res_type = 'Patient' FOR UPDATE",
+            id="another projector",
+        ),
+        pytest.param(f"SELECT pg_advisory_xact_lock({OVERLAY_LOCK_KEY})", id="a refresh"),
+    ],
+)
+async def test_projection_waits_for_another_projector_and_for_a_refresh(
+    stack: SpeedStack, lock: str
+) -> None:
+    await stack.projector.drain(["Patient"])
+    await put(stack, "p1", "other", 2)
+    async with stack.database.transaction() as session:
+        await session.execute(lock)
+        waiting = asyncio.create_task(stack.projector.drain(["Patient"]))
+
+        async def waits() -> bool:
+            return waiting.done() or await stack.value(BLOCKED_READS) > 0
+
+        await eventually(waits)
+        assert not waiting.done()
+        assert await genders(stack) == BATCH
+    assert await waiting == 1
+    assert (await genders(stack))["p1"] == "other"
 
 
 async def test_writes_during_refreshes_are_all_there(stack: SpeedStack) -> None:

@@ -92,11 +92,14 @@ async def test_source_wins_over_a_provisional_entry_of_the_same_version(
         "Patient", "p1", patient("p1", gender="female"), version=2, origin="source"
     )
     late = await client.set_fhir_resource("Patient", "p1", patient("p1"), version=2)
+    older = await client.set_fhir_resource("Patient", "p1", patient("p1"), version=1)
     assert (confirmed.outcome, confirmed.expires_at) == ("stored", None)
-    assert late.outcome == "duplicate"
+    assert (late.outcome, older.outcome) == ("duplicate", "stale")
     found = await client.get_fhir_resource("Patient", "p1")
     assert found is not None
     assert (found.origin, found.resource and found.resource["gender"]) == ("source", "female")
+    held, _now = await client.held("Patient", ["p1"])
+    assert [entry.origin for entry in held["p1"]] == ["source"]
 
 
 async def test_source_entry_is_seen_again_when_the_provisional_one_expires(

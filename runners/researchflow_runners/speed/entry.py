@@ -56,11 +56,6 @@ class Entry:
     stream_id: str
 
     @property
-    def rank(self) -> tuple[int, bool]:
-        """What decides which entry of a resource is newest: at one version the source wins."""
-        return (self.version, self.origin == "source")
-
-    @property
     def resource(self) -> dict[str, Any] | None:
         """The resource with its id and version filled in; None for a tombstone."""
         if self.text is None:
@@ -113,9 +108,9 @@ def entries_of(resource_type: str, resource_id: str, fields: Mapping[str, str]) 
 
 
 def newest(entries: list[Entry], now: datetime) -> Entry | None:
-    """The entry that counts at `now`, or None."""
+    """The entry that counts at `now`, or None; upsert.lua keeps no two of one version."""
     counting = [one for one in entries if one.expires_at is None or now < one.expires_at]
-    return max(counting, key=lambda one: one.rank, default=None)
+    return max(counting, key=lambda one: one.version, default=None)
 
 
 def _entry(
