@@ -13,6 +13,7 @@ from researchflow_server.cli.console import console, progress_bar
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.contract import RefreshViewsOutput
+from researchflow_server.demo.agents import Agents
 from researchflow_server.demo.client import Asker, Watch
 from researchflow_server.demo.show import Screen
 from researchflow_server.demo.stage import (
@@ -71,7 +72,8 @@ async def _tell(settings: Settings, runtime: Runtime, screen: Screen) -> None:
     ):
         screen.say(f"the server runs as a process of its own at {server.url}")
         asker = Asker(client, server.metrics_url)
-        await Story(asker, screen, runtime.stores.source).tell(_refresh_with_bar)
+        agents = Agents(server.url, settings.home / "extract")
+        await Story(asker, agents, screen, runtime.stores.source).tell(_refresh_with_bar)
 
 
 async def _refresh_with_bar(

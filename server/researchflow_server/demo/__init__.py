@@ -3,6 +3,7 @@
     stage.py     embedded services in a fresh directory, filled and materialised; the server
     question.py  the cohort that is asked for, and a patient who will join it
     client.py    the MCP client: calls, and checks of what they answer
+    agents.py    the two agents' commands, as processes
     story.py     the steps, in order
     show.py      answers as small tables
 

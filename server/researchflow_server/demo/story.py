@@ -14,6 +14,7 @@ from researchflow_server.contract import (
     QueryViewOutput,
     RefreshViewsOutput,
 )
+from researchflow_server.demo.agents import Agents
 from researchflow_server.demo.client import Asker, Watch, check
 from researchflow_server.demo.question import TITLE, Joiner, ask_cohort, find_joiner
 from researchflow_server.demo.show import Screen
@@ -35,8 +36,9 @@ Refresh = Callable[
 class Story:
     """One run; `source` is the FHIR server's database, which only the FHIR server would write."""
 
-    def __init__(self, asker: Asker, screen: Screen, source: Database) -> None:
+    def __init__(self, asker: Asker, agents: Agents, screen: Screen, source: Database) -> None:
         self._asker = asker
+        self._agents = agents
         self._screen = screen
         self._source = source
 
@@ -54,6 +56,7 @@ class Story:
         await delete_resource(self._source, "Patient", leaver)
         await self.refresh(refresh, live, changes=len(joiner.resources) + 1)
         await self.read_earlier(first)
+        await self.ask_agents()
         await self.show_numbers(before)
 
     async def list_tools(self) -> None:
@@ -123,6 +126,23 @@ class Story:
         answer = await ask_cohort(self._asker, as_of=first.anchor)
         self._screen.answers({"at first": first, "at the earlier anchor": answer})
         check(answer.rows == first.rows, "the earlier anchor gives the first answer")
+
+    async def ask_agents(self) -> None:
+        """Two agents in processes of their own; what they tell is asked again, and counted."""
+        self._screen.step("Two agents use the same tools: a cohort with attrition, its records")
+        cohort = await self._agents.phenotype()
+        steps = [[step["label"], step["count"], step["removed"]] for step in cohort["attrition"]]
+        self._screen.table(["criterion", "patients", "removed"], steps)
+        call = cohort["call"]
+        check(call["tool"] == contract.QUERY_VIEW, "the cohort was counted by a tool")
+        again = await self._asker.query(**{**call["arguments"], "as_of": cohort["anchor"]})
+        check(again.rows == [[cohort["count"]]], "its call, repeated, gives its count")
+        extract = await self._agents.extraction(as_of=cohort["anchor"])
+        files = [[file["file"], file["row_count"], file["size_bytes"]] for file in extract["files"]]
+        self._screen.table(["file", "rows", "bytes"], files)
+        check(extract["patients"] == cohort["count"], "the extract holds the cohort")
+        for name, rows, _size in files:
+            check(self._agents.records_in(name) == rows, f"{name} holds the rows it tells of")
 
     async def show_numbers(self, before: dict[str, float]) -> None:
         """Statistics and metrics: the same numbers."""

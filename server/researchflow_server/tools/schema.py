@@ -67,9 +67,8 @@ def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
     left = [part for part in alternatives if part != {"type": "null"}]
     if len(left) == 1:
         return {**left[0], **rest}
-    if all(set(part) == {"type"} for part in left):
-        types = [part["type"] for part in left]
-        return {"type": [t for t in types if not (t == "integer" and "number" in types)], **rest}
+    if {"type": "number"} in left:
+        left = [part for part in left if part != {"type": "integer"}]
     return {"anyOf": left, **rest}
 
 
