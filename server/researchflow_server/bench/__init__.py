@@ -1,5 +1,9 @@
 """Measurements that print their conditions beside the figure.
 
+ward.py       the loaded hospital that they share
 figure.py     one measured figure and the bound it is held to
+build.py      loading, the first build and a refresh
+merge.py      what the speed layer adds to a query
+visible.py    how soon an inserted change is seen over MCP
 overhead.py   what a tool call costs over HTTP beyond the runner's own time
 """

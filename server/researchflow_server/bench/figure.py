@@ -19,11 +19,20 @@ class Figure:
     runs: int
     data: str
     at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether the figure is within its bound."""
-        return self.at_most is None or self.value <= self.at_most
+        """Whether the figure is within its bounds."""
+        below = self.at_most is None or self.value <= self.at_most
+        return below and (self.at_least is None or self.value >= self.at_least)
+
+    @property
+    def bound(self) -> str:
+        """The bound in words, `–` when there is none."""
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}"
+        return "–" if self.at_least is None else f"≥ {self.at_least:,g}"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -9,14 +9,8 @@ from rich.progress import Progress
 
 from researchflow_server import contract
 from researchflow_server.bench.figure import Figure, percentile
-from researchflow_server.demo.stage import (
-    demo_settings,
-    fill,
-    fresh_home,
-    materialise,
-    server_process,
-)
-from researchflow_server.runtime import open_runtime
+from researchflow_server.bench.ward import Ward
+from researchflow_server.demo.stage import server_process
 
 WARM_UP_CALLS = 50
 CALLS = 500
@@ -28,16 +22,12 @@ QUESTION = {
 }
 
 
-async def tool_overhead(bar: Progress) -> list[Figure]:
+async def tool_overhead(ward: Ward, bar: Progress) -> list[Figure]:
     """p50 and p99 of one caller's calls to a server process, in milliseconds."""
-    with fresh_home(keep=False) as home:
-        settings = demo_settings(home)
-        async with open_runtime(settings, background=False) as runtime:
-            resources = await fill(runtime.stores.source, None, bar)
-            await materialise(runtime, bar)
-            async with server_process(settings) as server, Client(server.url) as client:
-                overheads_ms = await _measure(client, bar)
-    data = f"{resources:,} resources, 10 rows an answer"
+    await ward.runtime.refresher.refresh()
+    async with server_process(ward.runtime.settings) as server, Client(server.url) as client:
+        overheads_ms = await _measure(client, bar)
+    data = f"{ward.data}, 10 rows an answer"
     return [
         Figure(
             "tool call over HTTP minus the runner's time, p50",

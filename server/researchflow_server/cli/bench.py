@@ -6,13 +6,23 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from researchflow_runners.naming import nearest
+from researchflow_server.bench.build import build_and_refresh
 from researchflow_server.bench.figure import Figure, machine
+from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
+from researchflow_server.bench.visible import insert_to_visible
+from researchflow_server.bench.ward import ward
 from researchflow_server.cli.console import console, progress_bar, show_json, table
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
 
-BENCHMARKS = {"overhead": tool_overhead}
+#: In this order; all share one loaded hospital. The last ones leave changes waiting.
+BENCHMARKS = {
+    "build": build_and_refresh,
+    "overhead": tool_overhead,
+    "visible": insert_to_visible,
+    "merge": merge_cost,
+}
 
 
 def register(parser: ArgumentParser) -> None:
@@ -36,9 +46,11 @@ async def run(arguments: Namespace) -> int:
             hint=f"name some of {', '.join(BENCHMARKS)}",
         )
     figures: list[Figure] = []
+    wanted = [name for name in BENCHMARKS if name in (arguments.names or BENCHMARKS)]
     with progress_bar(quiet=arguments.json) as bar:
-        for name in arguments.names or BENCHMARKS:
-            figures += await BENCHMARKS[name](bar)
+        async with ward(bar) as loaded:
+            for name in wanted:
+                figures += await BENCHMARKS[name](loaded, bar)
     if arguments.json:
         show_json({"machine": machine(), "figures": [asdict(figure) for figure in figures]})
     else:
@@ -51,9 +63,9 @@ def _show(figures: list[Figure]) -> None:
     rows = [
         [
             figure.name,
-            f"{figure.value:.2f}",
+            f"{figure.value:,.2f}",
             figure.unit,
-            "–" if figure.at_most is None else f"≤ {figure.at_most:g}",
+            figure.bound,
             figure.runs,
             figure.data,
         ]
