@@ -121,7 +121,7 @@ async def _probe(
 async def _create(
     session: Session, target: Sql, view: CompiledView, resources: Sql, anchor: int
 ) -> int:
-    """CREATE TABLE AS, unlike INSERT, may read with parallel workers; it needs no WAL either."""
+    """CREATE TABLE AS: undone, it gives its space back, and its rows need no WAL of their own."""
     columns = (
         compose("q.{name}::{kind} AS {name}", name=ident(name), kind=stored_type(kind))
         for name, kind in view.physical_columns

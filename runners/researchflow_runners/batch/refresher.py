@@ -26,11 +26,10 @@ from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.store.database import CLEANUP_TIMEOUT_S, Database, Session
 
 TIMEOUT_S = 6 * 3600.0
-#: For the refresher's one session. Changed keys are few and scattered: random reads cost little
-#: where they are cached or on flash. Statistics are a first sample, autovacuum deepens them.
+#: Memory of the refresher's one session; statistics are a first sample, autovacuum deepens them.
 _SETTINGS = """
 SET work_mem = '64MB'; SET maintenance_work_mem = '256MB'; SET temp_buffers = '64MB';
-SET default_statistics_target = 10; SET random_page_cost = 1.1
+SET default_statistics_target = 10
 """
 
 

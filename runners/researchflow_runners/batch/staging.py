@@ -31,6 +31,8 @@ CREATE TEMP TABLE rf_keys (
     deleted boolean, updated_at timestamptz
 )
 """
+#: Changed keys are few and scattered: by index, or every refresh reads every head again.
+_READ_BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 #: Asked before the snapshot is opened. A replica shows what it has replayed, not what is.
 _INSTANT = """
 SELECT CASE WHEN pg_is_in_recovery() THEN least(now(), pg_last_xact_replay_timestamp())
@@ -117,6 +119,7 @@ class LocalStaging:
 
     async def part(self, resource_type: str) -> Sql:
         """A copy, so that no view's filter is tried on resources that did not change."""
+        await self.session.execute(_READ_BY_INDEX)
         table = await _create_rows(self.session, f"part_{resource_type}")
         relation = await self.source.current(
             resource_type,
@@ -164,6 +167,7 @@ class RemoteStaging:
 
     async def part(self, resource_type: str) -> Sql:
         """The keys travel as an argument: the source does not know the warehouse's tables."""
+        await self.remote.execute(_READ_BY_INDEX)
         table = await _create_rows(self.session, f"part_{resource_type}")
         found = await self.session.fetchval(
             compose("SELECT array_agg(res_id) FROM {} AS k", _present(resource_type))

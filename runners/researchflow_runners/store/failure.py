@@ -12,7 +12,13 @@ import asyncpg
 from researchflow_runners.errors import ResearchFlowError, StatementError, StoreError
 
 #: Everything the driver raises: server errors, client errors, sockets and deadlines.
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of COPY
+    OSError,
+    TimeoutError,
+)
 
 _UNAVAILABLE_CLASSES = ("08",)
 _UNAVAILABLE_STATES = {
