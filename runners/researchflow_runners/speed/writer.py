@@ -61,15 +61,25 @@ class ChangeWriter:
         _check_call(changes, provenance)
         checked = [_checked(change) for change in changes]
         good = [one for one in checked if isinstance(one, Checked)]
-        facts, confirmed = await asyncio.gather(
-            self._look({one.key for one in good}), self._confirm(good)
-        )
+        facts, confirmed = await self._ask(good)
         decided = self._decide(checked, facts, confirmed, provenance)
         if dry_run:
             return [_foreseen(one, facts) for one in decided]
         outcomes = await self._write(decided, facts)
         self._outcomes.update(one.outcome for one in outcomes)
         return outcomes
+
+    async def _ask(
+        self, checked: Sequence[Checked]
+    ) -> tuple[dict[Key, Known], dict[Key, Confirmed]]:
+        """What PostgreSQL and the source know, asked at once; neither outlives a failure."""
+        confirming = asyncio.create_task(self._confirm(checked))
+        try:
+            facts = await self._look({one.key for one in checked})
+            return facts, await confirming
+        finally:
+            confirming.cancel()
+            await asyncio.gather(confirming, return_exceptions=True)
 
     async def _look(self, keys: Collection[Key]) -> dict[Key, Known]:
         if not keys:
