@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -69,8 +69,11 @@ CONDITIONS: list[tuple[Any, ...]] = [
 ]
 
 
-def relations(view: str) -> Sql:
-    return fixed(f"(SELECT * FROM q.{view})")
+def relations(view: str, columns: Collection[str]) -> Sql:
+    """Only what the statement said it reads, so that it cannot read more."""
+    kept = [column for column in CATALOGUE[view] if column.name in columns]
+    names = ["_id", "_ord", "_layer", *(name for column in kept for name, _ in column.physical)]
+    return fixed(f"(SELECT {', '.join(names)} FROM q.{view})")
 
 
 async def _fill(session: Any, view: str, rows: list[tuple[Any, ...]]) -> None:
@@ -420,7 +423,7 @@ async def test_groups_by_date_and_age_keep_periods_apart(database: Database) -> 
 
 async def test_count_of_a_relation_uses_the_same_filter(database: Database) -> None:
     query = Query.model_validate({"view": "patients", "where": compared("gender", "eq", "male")})
-    counted = build_count(query, CATALOGUE, relations("patients"), relations)
+    counted = build_count(query, CATALOGUE, fixed("q.patients"), relations)
     async with database.snapshot() as session:
         assert await session.fetchval(counted) == 2
 

@@ -18,7 +18,8 @@ class Facts:
 
     `catalogue_state` differs whenever a view was created, dropped, redefined or refreshed.
     `checked_at`, `pending` and `oldest_pending_at` are the last look at the source; `checked`
-    tells whether every resource type involved was looked at. `own_entries` counts the waiting
+    tells whether every resource type involved was looked at. `entries` counts the waiting changes
+    of those types, `waiting_types` are the types that have some. `own_entries` counts the waiting
     changes of the asked view's own type.
     """
 
@@ -31,6 +32,7 @@ class Facts:
     pending: int
     oldest_pending_at: datetime | None
     entries: int
+    waiting_types: frozenset[str]
     own_entries: int
     provisional: int
     missing_live: int
@@ -77,6 +79,7 @@ async def read_facts(
         pending=row["pending"] or 0,
         oldest_pending_at=row["oldest_pending_at"],
         entries=row["entries"],
+        waiting_types=frozenset(row["types"]),
         own_entries=row["own_entries"],
         provisional=row["provisional"],
         missing_live=row["missing_live"],

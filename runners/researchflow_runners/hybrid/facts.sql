@@ -18,6 +18,7 @@ SELECT
     checked.pending,
     checked.oldest_pending_at,
     overlay.entries,
+    overlay.types,
     overlay.own_entries,
     overlay.provisional,
     -- A newer version that waits in the overlay makes up for a dead letter of the batch layer.
@@ -32,6 +33,7 @@ SELECT
      FROM researchflow.dead_letter AS d
      WHERE d.view_name = ANY ($1) AND d.layer = 'batch') AS missing_batch
 FROM (SELECT count(*) AS entries,
+             coalesce(array_agg(DISTINCT res_type), '{}') AS types,
              count(*) FILTER (WHERE res_type = $3) AS own_entries,
              count(*) FILTER (WHERE origin = 'provisional') AS provisional
       FROM counting) AS overlay,

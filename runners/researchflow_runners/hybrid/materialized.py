@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from researchflow_runners.errors import FreshnessError, QueryError
 from researchflow_runners.hybrid.choice import Choice, asked_freshness, check_staleness, choose
@@ -135,8 +136,8 @@ async def _rows(
 ) -> tuple[Read, SpeedContribution]:
     catalogue = {name: view.columns for name, view in published.items()}
 
-    def relations(name: str) -> Sql:
-        return choice.relation(published[name])
+    def relations(name: str, columns: Collection[str]) -> Sql:
+        return choice.relation(_narrowed(published[name], columns))
 
     is_live = choice.freshness == "live"
     instant = facts.computed_at if is_live else choice.data_as_of
@@ -159,6 +160,12 @@ async def _rows(
         read=read,
     )
     return read, speed
+
+
+def _narrowed(view: PublishedView, columns: Collection[str]) -> PublishedView:
+    """The view with no more than these columns."""
+    kept = tuple(column for column in view.columns if column.name in columns)
+    return replace(view, columns=kept)
 
 
 def _dated(

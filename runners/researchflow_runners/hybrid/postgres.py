@@ -61,7 +61,7 @@ class PostgresRunner:
                 snapshot.session,
                 asked,
                 catalogue={name: views[name].columns for name in names},
-                relations=relations.__getitem__,
+                relations=lambda name, _columns: relations[name],
                 anchor=None,
                 on=now.date(),
             )

@@ -6,7 +6,7 @@ holds a missing value, so `not_in` keeps every row whose own value is present an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -34,8 +34,10 @@ from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
 
 FILTER_NODES_MAX = 200
 
-#: The rows of a view, as something that may stand in FROM before an alias.
-Relations: TypeAlias = Callable[[str], Sql]
+#: The rows of a view with at least the named columns, as something that may stand in FROM before
+#: an alias. PostgreSQL computes every column of a UNION's arms, read or not; naming those that
+#: are read spares it the others.
+Relations: TypeAlias = Callable[[str, Collection[str]], Sql]
 
 
 @dataclass(slots=True)
@@ -60,15 +62,27 @@ class FilterScope:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A view as it stands in FROM: its name, columns and alias."""
+    """A view as it stands in FROM: its name, columns and alias, and the columns read so far."""
 
     view: str
     columns: Sequence[Column]
     alias: Sql
+    read: set[str] = field(default_factory=set)
 
     def column(self, name: str, *, at: str) -> Column:
-        """The column, or QueryError `unknown_column`."""
-        return find_column(name, self.columns, view=self.view, field=at)
+        """The column, from now on one that is read, or QueryError `unknown_column`."""
+        found = find_column(name, self.columns, view=self.view, field=at)
+        self.read.add(name)
+        return found
+
+    def every_column(self) -> Sequence[Column]:
+        """All columns, from now on read."""
+        self.read.update(column.name for column in self.columns)
+        return self.columns
+
+    def relation(self, scope: FilterScope) -> Sql:
+        """The relation with the columns read so far: ask when all are known."""
+        return scope.relations(self.view, self.read)
 
 
 def where_sql(where: Filter | None, rows: Rows, scope: FilterScope, *, at: str = "where") -> Sql:
@@ -126,7 +140,7 @@ def _exists(
     inner: Sql,
     scope: FilterScope,
 ) -> Sql:
-    relation = scope.relations(other.view)
+    relation = other.relation(scope)
     if where.query.min_rows == 1:
         return compose(
             "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})",

@@ -102,7 +102,7 @@ def build_statement(
 
 def check_query(query: Query, catalogue: Catalogue) -> None:
     """Raises QueryError for everything that `build_statement` would refuse."""
-    build_statement(query, catalogue, lambda _view: EMPTY, on=date.min)
+    build_statement(query, catalogue, lambda _view, _columns: EMPTY, on=date.min)
 
 
 def build_count(query: Query, catalogue: Catalogue, relation: Sql, relations: Relations) -> Sql:
@@ -123,20 +123,21 @@ def _rows(
         for name, pg_type in zip(_ROW_KEYS, ("text", "integer"), strict=True)
     ]
     keys = [*_ordered(query, outputs), *hidden]
+    where = where_sql(query.where, rows, scope)
     inner = compose(
         "SELECT {columns}, ({alias}._layer = 'speed')::integer AS from_speed"
         " FROM {relation} AS {alias}{where}",
         columns=_select_list(outputs, keys),
         alias=rows.alias,
-        relation=scope.relations(query.view),
-        where=where_sql(query.where, rows, scope),
+        relation=rows.relation(scope),
+        where=where,
     )
     return _statement(query, inner, outputs, keys, after=after, grouped=False)
 
 
 def _chosen(query: Query, rows: Rows) -> list[Any]:
     if query.columns is None:
-        return list(rows.columns)
+        return list(rows.every_column())
     if not query.columns:
         raise QueryError(
             "no columns are chosen",
@@ -170,13 +171,14 @@ def _groups(
     _check_names(outputs, at="aggregates")
     keys = [*_ordered(query, outputs), *(_sort_key(key) for each in groups for key in each.keys)]
     grouping = [key for each in groups for key, _type in each.keys]
+    where = where_sql(query.where, rows, scope)
     inner = compose(
         "SELECT {columns}, (sum(count(*) FILTER (WHERE {alias}._layer = 'speed')) OVER ())::bigint"
         " AS from_speed FROM {relation} AS {alias}{where}{grouping}",
         columns=_select_list(outputs, keys),
         alias=rows.alias,
-        relation=scope.relations(query.view),
-        where=where_sql(query.where, rows, scope),
+        relation=rows.relation(scope),
+        where=where,
         grouping=compose(" GROUP BY {}", join(", ", grouping)) if grouping else EMPTY,
     )
     return _statement(query, inner, outputs, keys, after=after, grouped=True)
