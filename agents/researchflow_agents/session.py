@@ -50,6 +50,9 @@ class Session:
         except TimeoutError as error:
             await session.close()
             raise unreachable(server) from error
+        except asyncio.CancelledError:
+            session._task.cancel()
+            raise
         if not session._opened.done():
             raise unreachable(server) from session._task.exception()
         return session
