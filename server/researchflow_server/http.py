@@ -6,7 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -109,8 +109,11 @@ def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
     )
 
 
-async def serve_until_stopped(listeners: Sequence[Listener]) -> None:
-    """Serves all of them until SIGINT, SIGTERM or the end of one."""
+async def serve_until_stopped(listeners: Sequence[Listener], ready: Callable[[], None]) -> None:
+    """Serves all of them until SIGINT, SIGTERM or the end of one.
+
+    Calls `ready` once a signal would end it well; connections are taken from then on.
+    """
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -124,6 +127,7 @@ async def serve_until_stopped(listeners: Sequence[Listener]) -> None:
             for listener in listeners:
                 task = tasks.create_task(listener.serve())
                 task.add_done_callback(lambda _task: stop())
+            ready()
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import signal
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import uvloop
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(given).parse_args(given)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return int(runner.run(arguments.run(arguments)))
+            return int(runner.run(_ended_by_sigterm(arguments.run(arguments))))
     except ResearchFlowError as error:
         return _failed(error, arguments)
     except ExceptionGroup as group:
@@ -54,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+async def _ended_by_sigterm(command: Coroutine[Any, Any, int]) -> int:
+    """The command; SIGTERM cancels it like SIGINT, so that it leaves nothing running behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await command
 
 
 def _failed(error: ResearchFlowError, arguments: Namespace) -> int:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
+from functools import partial
 
 from researchflow_server.app import ResearchFlowServer
-from researchflow_server.cli.outcome import OK
+from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.http import MCP_PATH, Listener, mcp_app, serve_until_stopped
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import Settings, read_settings
+
+EMPTY = """
+No view is materialised yet: `researchflow load PATH` (or --synthetic), then `researchflow refresh`.
+"""
 
 
 def register(parser: ArgumentParser) -> None:
@@ -44,13 +52,33 @@ async def run(arguments: Namespace) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    interrupted = False
     async with open_runtime(settings, background=True) as runtime:
         server = ResearchFlowServer(runtime)
         if arguments.http:
             await _serve_http(server, runtime)
         else:
-            await server.run_stdio_async()
+            interrupted = await _serve_stdio(server)
+    if interrupted:
+        # Everything is closed, but a thread still waits for a line on stdin and cannot be woken.
+        os._exit(INTERRUPTED)
     return OK
+
+
+async def _serve_stdio(server: ResearchFlowServer) -> bool:
+    """Serves until the client closes stdin; whether a signal came first."""
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signalled.set)
+    serving = asyncio.create_task(server.run_stdio_async())
+    waiting = asyncio.create_task(signalled.wait())
+    await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not serving.done():
+        return True
+    await serving
+    return False
 
 
 async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
@@ -73,9 +101,15 @@ async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
                 variable="RESEARCHFLOW_METRICS_PORT",
             )
         )
-        sys.stdout.write(greeting(settings, tools_port=tools.port, metrics_port=beside.port))
-        sys.stdout.flush()
-        await serve_until_stopped([tools, beside])
+        words = greeting(settings, tools_port=tools.port, metrics_port=beside.port)
+        if not (await runtime.fresh_snapshot()).views:
+            words += EMPTY
+        await serve_until_stopped([tools, beside], partial(_say, words))
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words)
+    sys.stdout.flush()
 
 
 def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:

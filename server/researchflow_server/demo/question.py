@@ -1,4 +1,4 @@
-"""Women over 50 with type 2 diabetes and an HbA1c above 8 %: asked of any hospital's data."""
+"""Women over 50 with type 2 diabetes and an HbA1c above 7 %: asked of any hospital's data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from researchflow_server.contract import QueryViewOutput
 from researchflow_server.demo.client import Asker, check
 
-TITLE = "women over 50 with type 2 diabetes and an HbA1c above 8 %"
+TITLE = "women over 50 with type 2 diabetes and an HbA1c above 7 %"
 AGE_YEARS = 50
 HBA1C_LOINC = "4548-4"
 DIABETES_SNOMED = "44054006"
 DIABETES_ICD10 = "E11"
-VALUE_ABOVE = 8
+VALUE_ABOVE = 7
 VALUE_CORRECTED = 9.4
 
 

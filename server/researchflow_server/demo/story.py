@@ -79,8 +79,9 @@ class Story:
 
     async def insert(self, joiner: Joiner, first: QueryViewOutput) -> QueryViewOutput:
         """A changed resource, visible at once; the anchor stays what it was."""
-        verb = "corrects an HbA1c result of" if joiner.corrects else "adds an HbA1c result to"
-        self._screen.step(f"It {verb} {joiner.patient_id} and asks again")
+        verb = "corrects" if joiner.corrects else "adds"
+        also = " and a diagnosis" if len(joiner.resources) > 1 else ""
+        self._screen.step(f"It {verb} an HbA1c result{also} of {joiner.patient_id} and asks again")
         await self._change({"resources": joiner.resources})
         answer = await ask_cohort(self._asker)
         anchored = await ask_cohort(self._asker, freshness="anchored")
