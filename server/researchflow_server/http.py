@@ -45,7 +45,6 @@ class Listener:
 
     def __init__(self, app: ASGIApp, *, host: str, port: int, variable: str) -> None:
         self.socket = bind(host, port, variable=variable)
-        self.host = host
         self.port: int = self.socket.getsockname()[1]
         self._server = _Server(_config(app))
 

@@ -31,14 +31,3 @@ class OperationLatency:
     ) -> None:
         """Counts one message; every label must come from a closed set."""
         self._histogram.labels(method, tool, error, transport, version).observe(seconds)
-
-    def calls(self) -> dict[tuple[str, str], int]:
-        """How many tool calls ended how: (tool, error code or "") → count."""
-        counts: dict[tuple[str, str], int] = {}
-        for family in self._histogram.collect():
-            for sample in family.samples:
-                if not sample.name.endswith("_count") or not sample.labels["gen_ai_tool_name"]:
-                    continue
-                key = (sample.labels["gen_ai_tool_name"], sample.labels["error_type"])
-                counts[key] = counts.get(key, 0) + int(sample.value)
-        return counts
