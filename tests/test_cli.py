@@ -13,6 +13,7 @@ import pytest
 from clinic import condition, patient
 from researchflow_server.cli import COMMANDS, main
 from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
+from researchflow_server.runtime import Runtime
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -222,3 +223,17 @@ def test_a_wrong_path_in_a_view_is_refused_with_its_place(run: Run, tmp_path: Pa
     code, _out, err = run("view", "validate", file, "--json")
     assert code == FAILED
     assert json.loads(err)["error"]["span"] == [0, 6]
+
+
+def test_a_fault_of_ours_is_a_place_and_no_traceback(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_args: object) -> None:
+        raise ValueError("John Smith 1960-05-01")
+
+    monkeypatch.setattr(Runtime, "check_source", broken)
+    code, out, err = run("status")
+    assert (code, out) == (FAILED, "")
+    assert "ValueError at" in err
+    assert "John Smith" not in err
+    assert "Traceback" not in err

@@ -20,6 +20,7 @@ import uvloop
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.cli.outcome import INTERRUPTED, exit_code, show_error
 from researchflow_server.cli.parser import Parser
+from researchflow_server.fault import internal_error, place_of
 
 PACKAGE = "researchflow_server.cli"
 
@@ -46,16 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(runner.run(_ended_by_sigterm(arguments.run(arguments))))
     except ResearchFlowError as error:
         return _failed(error, arguments)
-    except ExceptionGroup as group:
-        sole = _sole(group)
-        if sole is None:
-            raise
-        return _failed(sole, arguments)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:  # noqa: BLE001  the outermost edge
+        fault = internal_error(arguments.command, f"report this place: {place_of(error)}")
+        return _failed(_sole(error) or fault, arguments)
 
 
 async def _ended_by_sigterm(command: Coroutine[Any, Any, int]) -> int:
@@ -71,9 +70,8 @@ def _failed(error: ResearchFlowError, arguments: Namespace) -> int:
     return exit_code(error)
 
 
-def _sole(group: BaseExceptionGroup[BaseException]) -> ResearchFlowError | None:
+def _sole(error: BaseException) -> ResearchFlowError | None:
     """The error of ours that the task groups of a client have wrapped, if it is the only one."""
-    error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error if isinstance(error, ResearchFlowError) else None

@@ -121,11 +121,16 @@ async def _started(process: asyncio.subprocess.Process, log: Path) -> Server:
         found.clear()
     if not found.keys() >= {ENDPOINT, METRICS}:
         raise DemoError(
-            "the server process did not start",
+            f"the server process did not start: {_last_line(log)}",
             code="server_not_started",
-            hint=f"run it again with --keep and read {log}",
+            hint="run `researchflow serve --http` by hand to see all of it",
         )
     return Server(found[ENDPOINT], found[METRICS])
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it wrote no log"
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:

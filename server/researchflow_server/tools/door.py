@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
 from researchflow_runners.naming import nearest
+from researchflow_server.fault import internal_error, place_of
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools.arguments import ECHO_MAX, parse_arguments
 from researchflow_server.tools.result import failure, success
@@ -21,10 +22,7 @@ logger = logging.getLogger(__name__)
 
 #: Below the shortest time after which known clients give up on a call.
 CALL_TIMEOUT_S = 50.0
-
-
-class InternalError(ResearchFlowError):
-    """A fault of the server itself; the log holds what the caller must not see."""
+REPORT_HINT = "report it with the time of the call; the server's log names the place"
 
 
 async def call(
@@ -43,8 +41,8 @@ async def call(
         return failure(_timed_out(spec.name))
     except Exception as error:  # noqa: BLE001  the outermost edge
         # Neither the text nor the traceback's values: both may carry a patient's data.
-        logger.error("tool %s failed: %s", spec.name, _where(error))
-        return failure(_internal(spec.name))
+        logger.error("tool %s failed: %s", spec.name, place_of(error))
+        return failure(internal_error(spec.name, REPORT_HINT))
 
 
 async def _run(
@@ -79,22 +77,3 @@ def _timed_out(name: str) -> StoreError:
         code="call_timeout",
         hint="narrow the filter or lower the limit, then try again",
     )
-
-
-def _internal(name: str) -> InternalError:
-    return InternalError(
-        f'"{name}" failed inside the server',
-        code="internal_error",
-        hint="report it with the time of the call; the server's log names the place",
-    )
-
-
-def _where(error: BaseException) -> str:
-    """Exception class and the code lines it passed, innermost last, without any value."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {' > '.join(places[-4:])}"
