@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
-from researchflow_runners.compiler.expr import Resource, RowIndex
-from researchflow_runners.compiler.operators.logic import require_boolean
+from researchflow_runners.compiler.expr import Expr, Resource, RowIndex
+from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.rows import Body, plan_selects
@@ -25,7 +26,7 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
 from researchflow_runners.fhir import model
 from researchflow_runners.naming import nearest
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 
 UNNAMED = "unnamed_view"
 #: Part of every digest: raise it when the meaning of compiled SQL changes with its text the same.
@@ -33,7 +34,11 @@ COMPILER_VERSION = "1"
 
 #: Every resource, parsed once: OFFSET 0 keeps PostgreSQL from parsing anew for each column.
 DOCUMENTS = "(SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
-DOCUMENTS_END = " AS s OFFSET 0) AS d"
+DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
+#: Resources that can meet the view's conditions. To look for a text costs far less than to parse;
+#: strings of JSON without a backslash stand there as they are, all others are candidates.
+CANDIDATES = r" WHERE ({} OR strpos(s.text, E'\\') > 0)"
+TEXTS_MAX = 4
 
 
 def compile_view(definition: Mapping[str, Any]) -> CompiledView:
@@ -99,7 +104,7 @@ def _check_unique(columns: Sequence[Column]) -> None:
         )
 
 
-def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Sql]:
+def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Expr]:
     conditions = []
     for number, where in enumerate(parsed.where):
         field = f"where[{number}].path"
@@ -109,25 +114,36 @@ def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Sql]:
         except ResearchFlowError as error:
             error.field = field
             raise
-        conditions.append(compose("({})", expr.boolean()))
+        conditions.append(expr)
     return conditions
 
 
+def _candidates(conditions: Sequence[Expr]) -> Sql:
+    """A filter on the source's text that keeps every resource which meets the conditions."""
+    texts = reduce(rarer, (one.required() for one in conditions), None)
+    if texts is None or len(texts) > TEXTS_MAX:
+        return EMPTY
+    found = (compose("strpos(s.text, {}) > 0", param(text, "text")) for text in sorted(texts))
+    return compose(CANDIDATES, join(" OR ", found))
+
+
 def _statement(
-    body: Body, scope: Scope, conditions: Sequence[Sql], columns: Sequence[Column]
+    body: Body, scope: Scope, conditions: Sequence[Expr], columns: Sequence[Column]
 ) -> tuple[Sql, Sql]:
     """The statement's text before and after its source."""
+    met = [compose("({})", one.boolean()) for one in conditions]
     if body.several:
         # Numbered within the resource, so that rows have a total order.
         rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"))
         head = _head([fixed(f"x.c{number}") for number in range(len(columns))], fixed("x._ord"))
-        where = compose(" WHERE {}", join(" AND ", conditions)) if conditions else EMPTY
+        where = compose(" WHERE {}", join(" AND ", met)) if met else EMPTY
         tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
     else:
-        body.conditions.extend(conditions)
+        body.conditions.extend(met)
         head = _head(body.selected(scope), fixed("1"))
         tail = body.tail()
-    return _with_periods(head, tail, columns)
+    documents_end = compose(DOCUMENTS_END, _candidates(conditions))
+    return _with_periods(head, compose("{}{}", documents_end, tail), columns)
 
 
 def _head(cells: Sequence[Sql], order: Sql) -> Sql:
@@ -160,7 +176,7 @@ def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql,
         # Two levels, so that a date is read, then its start computed, once each.
         opening, closing = "SELECT {} FROM (SELECT p.*, {} FROM (", " OFFSET 0) AS p OFFSET 0) AS q"
     before = compose(opening + "{}", *filter(None, [join(", ", outputs), join(", ", starts), head]))
-    return before, compose(DOCUMENTS_END + "{}" + closing, tail)
+    return before, compose("{}" + closing, tail)
 
 
 def _digest(definition: Mapping[str, Any], before: Sql, after: Sql) -> str:

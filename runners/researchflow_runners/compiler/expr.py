@@ -29,6 +29,9 @@ from researchflow_runners.errors import Span
 from researchflow_runners.fhirpath.ast import NOWHERE
 from researchflow_runners.sql import Sql, compose, fixed, join, param
 
+#: Texts of which a resource must contain one for a node to be true, or to have an item; None
+#: when nothing is known.
+Requirement: TypeAlias = frozenset[str] | None
 Form: TypeAlias = Literal["json", "text", "boolean", "numeric", "integer"]
 NULL = fixed("NULL")
 
@@ -74,6 +77,15 @@ class Expr(ABC):
         None when no predicate says it.
         """
         return None
+
+    def required(self) -> Requirement:
+        """What a resource's text must contain for the node to be true, or to have an item."""
+        return None
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether each item stands in the resource's text as it is."""
+        return False
 
     def operand(self, item: Expr) -> PathParts | None:
         """The node as an operand inside a filter on `item`; it holds at most one item."""
@@ -201,6 +213,10 @@ class Focus(Expr):
     def types(self) -> Types:
         return self.focus_types
 
+    @property
+    def verbatim(self) -> bool:
+        return True
+
     def value(self) -> Sql:
         return fixed(f"{self.alias}.v")
 
@@ -310,6 +326,9 @@ class Constant(Expr):
             return compose(f"({{}})::{self.form}", param(self.text_value, "text"))
         return param(self.text_value, "text")
 
+    def required(self) -> Requirement:
+        return frozenset({self.text_value}) if self.form == "text" else None
+
     def operand(self, item: Expr) -> PathParts:
         bare = self.form in ("boolean", "integer", "numeric")
         return (Variable(self.text_value if bare else json_scalar(self.text_value)),)
@@ -385,6 +404,13 @@ class Child(Expr):
             self.source.rows(),
             join(" UNION ALL ", steps),
         )
+
+    def required(self) -> Requirement:
+        return self.source.required()
+
+    @property
+    def verbatim(self) -> bool:
+        return self.source.verbatim
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         operand = self.operand(item) if self.kind == "boolean" else None

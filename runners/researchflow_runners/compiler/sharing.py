@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 from researchflow_runners.compiler.expr import Bound, Expr
+from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.subsetting import OneOf
 from researchflow_runners.sql import Sql, compose, fixed, join
 
@@ -41,27 +42,29 @@ def _candidates(expr: Expr) -> Iterator[Expr]:
 
 def _walk(expr: Expr) -> Iterator[Expr]:
     yield expr
-    for field in fields(expr):
-        if field.name in PER_ITEM_FIELDS:
-            continue
-        value = getattr(expr, field.name)
+    for _name, value in _evaluated(expr):
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Expr):
                 yield from _walk(child)
+
+
+def _evaluated(expr: Expr) -> Iterator[tuple[str, object]]:
+    """The fields whose nodes the expression computes once per row."""
+    for field in fields(expr):
+        asked = isinstance(expr, Exists) and field.name == "source"
+        if field.name not in PER_ITEM_FIELDS and not asked:
+            yield field.name, getattr(expr, field.name)
 
 
 def _replaced(expr: Expr, shared: dict[Expr, Bound]) -> Expr:
     if expr in shared:
         return shared[expr]
     changes: dict[str, object] = {}
-    for field in fields(expr):
-        value = getattr(expr, field.name)
-        if field.name in PER_ITEM_FIELDS:
-            continue
+    for name, value in _evaluated(expr):
         if isinstance(value, Expr):
-            changes[field.name] = _replaced(value, shared)
+            changes[name] = _replaced(value, shared)
         elif isinstance(value, tuple):
-            changes[field.name] = tuple(
+            changes[name] = tuple(
                 _replaced(one, shared) if isinstance(one, Expr) else one for one in value
             )
     return replace(expr, **changes) if changes else expr  # type: ignore[arg-type]  # same fields

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Empty, Expr
+from researchflow_runners.compiler.expr import Constant, Empty, Expr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.periods import high, low
@@ -64,6 +64,14 @@ class Compare(BooleanExpr):
             return compose(TIMES, op=_symbol(self.operator), l=left, r=right)
         left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
         return compose("({} {} {})", left, _symbol(self.operator), right)
+
+    def required(self) -> Requirement:
+        if self.operator != "=" or self.compared_kind != "string":
+            return None
+        for constant, other in ((self.left, self.right), (self.right, self.left)):
+            if isinstance(constant, Constant) and other.verbatim:
+                return constant.required()
+        return None
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         if self.compared_kind not in PATH_KINDS:

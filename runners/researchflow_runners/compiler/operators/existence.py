@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Child, Expr, Focus, Form
+from researchflow_runners.compiler.expr import Child, Expr, Focus, Form, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
+from researchflow_runners.compiler.operators.subsetting import First
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.errors import Span
 from researchflow_runners.sql import Sql, compose, fixed
 
 
 @dataclass(frozen=True)
 class Exists(BooleanExpr):
+    """Whether the source has an item.
+
+    `probe` is what is looked at: the first item where a path finds it, because a column often
+    reads that very item too; otherwise the source.
+    """
+
     source: Expr
+    probe: Expr
 
     def value(self) -> Sql:
-        return self.source.exists()
+        return self.probe.exists()
+
+    def required(self) -> Requirement:
+        return self.source.required()
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         found = _paths_from(self.source, item)
@@ -82,13 +94,18 @@ class All(BooleanExpr):
 
 @function("exists", optional=1)
 def exists(call: Invocation) -> Expr:
-    source = where_node(call) if call.arguments else call.source
-    return Exists(source, span=call.span)
+    return existence_of(where_node(call) if call.arguments else call.source, call.span)
 
 
 @function("empty")
 def empty(call: Invocation) -> Expr:
-    return Not(Exists(call.source, span=call.span), span=call.span)
+    return Not(existence_of(call.source, call.span), span=call.span)
+
+
+def existence_of(source: Expr, span: Span) -> Exists:
+    """The node of `source.exists()`."""
+    by_path = source.many and source.path() is not None
+    return Exists(source, First(source) if by_path else source, span=span)
 
 
 @function("count")

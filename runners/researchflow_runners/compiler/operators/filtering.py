@@ -10,11 +10,12 @@ from researchflow_runners.compiler.expr import (
     Expr,
     Focus,
     Path,
+    Requirement,
     Resource,
     single,
 )
 from researchflow_runners.compiler.jsonpath import PathParts, Variable, call, json_scalar
-from researchflow_runners.compiler.operators.logic import require_boolean
+from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import FhirPathError, Span
@@ -29,6 +30,7 @@ class Filtered(Expr):
     source: Expr
     kept_types: Types
     predicate: PathParts
+    requirement: Requirement = None
 
     @property
     def types(self) -> Types:
@@ -41,6 +43,13 @@ class Filtered(Expr):
     def path(self) -> Path:
         source = self.source.path() or Path(self.source, ())
         return source.then(" ? (", self.predicate, ")")
+
+    def required(self) -> Requirement:
+        return rarer(self.requirement, self.source.required())
+
+    @property
+    def verbatim(self) -> bool:
+        return self.source.verbatim
 
     def value(self) -> Sql:
         if self.many:
@@ -138,7 +147,8 @@ def where_node(invocation: Invocation) -> Expr:
     criterion = require_boolean(invocation.argument(0, on=item), role)
     predicate = criterion.condition(item, negated=False)
     if predicate is not None and _can_filter(source):
-        return Filtered(source, source.types, predicate, span=invocation.span)
+        required = criterion.required()
+        return Filtered(source, source.types, predicate, required, span=invocation.span)
     return Where(source, item, criterion, span=invocation.span)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Form
+from researchflow_runners.compiler.expr import Expr, Form, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
@@ -22,6 +22,13 @@ class BooleanExpr(Expr):
     @property
     def form(self) -> Form:
         return "boolean"
+
+
+def rarer(one: Requirement, other: Requirement) -> Requirement:
+    """Of two requirements that both hold, the one that fewer resources are likely to meet."""
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=lambda texts: (len(texts), -max(map(len, texts))))
 
 
 def require_boolean(expr: Expr, role: str) -> Expr:
@@ -44,6 +51,9 @@ class And(BooleanExpr):
     def value(self) -> Sql:
         return compose("({} AND {})", self.left.boolean(), self.right.boolean())
 
+    def required(self) -> Requirement:
+        return rarer(self.left.required(), self.right.required())
+
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         return _both(self.left, self.right, item, "||" if negated else "&&", negated)
 
@@ -55,6 +65,10 @@ class Or(BooleanExpr):
 
     def value(self) -> Sql:
         return compose("({} OR {})", self.left.boolean(), self.right.boolean())
+
+    def required(self) -> Requirement:
+        left, right = self.left.required(), self.right.required()
+        return None if left is None or right is None else left | right
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         return _both(self.left, self.right, item, "&&" if negated else "||", negated)

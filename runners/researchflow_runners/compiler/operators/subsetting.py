@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Child, Constant, Expr, Path
+from researchflow_runners.compiler.expr import Child, Constant, Expr, Path, Requirement
 from researchflow_runners.compiler.jsonpath import call
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
@@ -27,6 +27,16 @@ class OneOf(Expr):
 
     def text(self) -> Sql:
         return compose("({} #>> '{{}}')", self.value())
+
+    def exists(self) -> Sql:
+        return compose("({} IS NOT NULL)", self.value())
+
+    def required(self) -> Requirement:
+        return self.source.required()
+
+    @property
+    def verbatim(self) -> bool:
+        return self.source.verbatim
 
 
 @dataclass(frozen=True)
