@@ -352,7 +352,7 @@ async def test_reader_across_a_redefinition_gets_old_rows_or_an_error(together: 
     async with together.database.snapshot() as session:
         tables = await session.fetch("SELECT base_table FROM researchflow.view_catalogue")
         await together.refresh([PEOPLE_ACTIVE])
-        old = await session.fetch(f"SELECT id, gender FROM researchflow.{tables[0][0]}")
+        old = await session.fetch(f"SELECT _id, gender FROM researchflow.{tables[0][0]}")
         assert [tuple(row) for row in old] == [("a", "female")]
         with pytest.raises(StoreError) as caught:
             await session.fetch("SELECT count(*) FROM sqlonfhir.people")

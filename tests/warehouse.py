@@ -188,8 +188,8 @@ class Warehouse:
         )
         if text is not None and overlay:
             await self.fetch(
-                f"INSERT INTO researchflow.{overlay[0][0]} (_id, _ord, id, gender, _entry)"
-                " VALUES ($1, 1, $1, $2::jsonb ->> 'gender', $3)",
+                f"INSERT INTO researchflow.{overlay[0][0]} (_id, _ord, gender, _entry)"
+                " VALUES ($1, 1, $2::jsonb ->> 'gender', $3)",
                 resource_id,
                 text,
                 entry,

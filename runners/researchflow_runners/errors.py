@@ -113,8 +113,6 @@ class StoreError(ResearchFlowError):
 class StatementError(ResearchFlowError):
     """A statement that PostgreSQL rejected; `sqlstate` says why, the server's text is withheld."""
 
-    def __init__(
-        self, message: str, *, sqlstate: str, hint: str, field: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, sqlstate: str, hint: str, field: str | None = None) -> None:
         super().__init__(message, code="statement_rejected", hint=hint, field=field)
         self.sqlstate = sqlstate

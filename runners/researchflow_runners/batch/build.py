@@ -124,7 +124,7 @@ async def _create(
     """CREATE TABLE AS: undone, it gives its space back, and its rows need no WAL of their own."""
     columns = (
         compose("q.{name}::{kind} AS {name}", name=ident(name), kind=stored_type(kind))
-        for name, kind in view.physical_columns
+        for name, kind in view.stored_columns
     )
     return await session.execute(
         compose(

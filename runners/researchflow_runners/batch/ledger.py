@@ -25,9 +25,17 @@ _COUNTS = """
 SELECT res_type, count(*) FROM researchflow.ledger WHERE res_type = ANY ($1::text[]) GROUP BY 1
 """
 _IS_EMPTY = "SELECT NOT EXISTS (SELECT FROM researchflow.ledger)"
-#: TRUNCATE makes the file new in this transaction, which saves its WAL where the server may.
-_PREPARE_FIRST = "TRUNCATE researchflow.ledger; DROP INDEX researchflow.ledger_id"
-_INDEX_FIRST = "CREATE INDEX ledger_id ON researchflow.ledger (id, res_type)"
+#: TRUNCATE makes the file new in this transaction, which saves its WAL where the server may;
+#: indexes built after the rows cost half.
+_PREPARE_FIRST = """
+TRUNCATE researchflow.ledger;
+ALTER TABLE researchflow.ledger DROP CONSTRAINT ledger_pkey;
+DROP INDEX researchflow.ledger_id
+"""
+_INDEX_FIRST = """
+ALTER TABLE researchflow.ledger ADD CONSTRAINT ledger_pkey PRIMARY KEY (res_id);
+CREATE INDEX ledger_id ON researchflow.ledger (id, res_type)
+"""
 
 
 async def publish_ledger(session: Session, plan: Plan, diff: Diff) -> None:

@@ -98,7 +98,7 @@ async def _move_rows(
     """Closes the rows of the changed resources, adds the new ones; gives (added, closed)."""
     if rows is None:
         return 0, 0
-    names = [name for name, _type in published.physical_columns]
+    names = [name for name, _type in published.stored_columns]
     columns = join(", ", (ident(name) for name in names))
     base = ident(SCHEMA, published.base_table)
     closed = await session.execute(

@@ -104,8 +104,8 @@ def filter_columns(columns: tuple[Column, ...]) -> list[str]:
 
 
 def _is_key(column: Column) -> bool:
-    """Whether the column is a patient's key or a clinical code."""
-    if column.collection or column.pg_type != "text":
+    """Whether the column is a patient's key or a clinical code, and stored."""
+    if column.collection or column.pg_type != "text" or column.is_key:
         return False
     is_code = column.system is not None and (column.name == "code" or column.name[-5:] == "_code")
     return column.name == "patient_id" or is_code
@@ -170,7 +170,7 @@ def _definitions(view: CompiledView) -> Sql:
     """Column definitions; text compares by bytes, which is what FHIR ids and codes mean."""
     return join(
         ", ",
-        (compose("{} {}", ident(name), stored_type(kind)) for name, kind in view.physical_columns),
+        (compose("{} {}", ident(name), stored_type(kind)) for name, kind in view.stored_columns),
     )
 
 

@@ -8,8 +8,8 @@ rows.py         selects, iterations and unions → FROM items
 compile.py      the whole statement: `compile_view`
 """
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import HIDDEN_COLUMNS, Column
 from researchflow_runners.compiler.compile import compile_view
-from researchflow_runners.compiler.view import HIDDEN_COLUMNS, CompiledView
+from researchflow_runners.compiler.view import CompiledView
 
 __all__ = ["HIDDEN_COLUMNS", "Column", "CompiledView", "compile_view"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.column import PG_TYPES, Column
 from researchflow_runners.compiler.definition import ColumnDefinition
-from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.expr import Expr, ResourceId
 from researchflow_runners.compiler.types import (
     NUMBERS,
     Kind,
@@ -45,6 +45,7 @@ def plan_column(definition: ColumnDefinition, expr: Expr, field: str) -> Column:
         collection=definition.collection,
         description=definition.description,
         system=definition.tag_value(SYSTEM_TAG),
+        is_key=isinstance(expr, ResourceId) and pg_type == "text" and not definition.collection,
     )
 
 

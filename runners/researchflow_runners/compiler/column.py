@@ -7,6 +7,7 @@ whole month, a time without seconds the whole minute. Decimals are `numeric`, wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 RANGE_TYPES = frozenset({"date", "dateTime", "instant"})
@@ -24,9 +25,18 @@ PG_TYPES = {
 }
 
 
+#: Columns that every compiled SELECT gives before the view's own.
+#: `_res_id` bigint (null when the relation has none), `_id` the FHIR id, `_ord` the row's number
+#: within its resource, from 1.
+HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", "text"), ("_ord", "integer"))
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One public column; `system` names the code system whose codes it carries."""
+    """One public column; `system` names the code system whose codes it carries.
+
+    `is_key` says that it always equals the hidden `_id`; tables then hold that alone.
+    """
 
     name: str
     fhir_type: str
@@ -34,6 +44,7 @@ class Column:
     collection: bool = False
     description: str | None = None
     system: str | None = None
+    is_key: bool = False
 
     @property
     def has_range(self) -> bool:
@@ -42,12 +53,18 @@ class Column:
 
     @property
     def physical(self) -> tuple[tuple[str, str], ...]:
-        """Name and PostgreSQL type of each stored column, the public one first."""
-        stored = ((self.name, self.pg_type),)
+        """Name and PostgreSQL type of the column and its companions."""
+        public = ((self.name, self.pg_type),)
         if not self.has_range:
-            return stored
+            return public
         return (
-            *stored,
+            *public,
             (self.name + LOW_SUFFIX, "timestamptz"),
             (self.name + HIGH_SUFFIX, "timestamptz"),
         )
+
+
+def stored_columns(columns: Iterable[Column]) -> tuple[tuple[str, str], ...]:
+    """Name and type of every column of a view's tables: HIDDEN_COLUMNS and all but the keys."""
+    kept = (part for column in columns if not column.is_key for part in column.physical)
+    return (*HIDDEN_COLUMNS, *kept)

@@ -30,7 +30,7 @@ from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, pa
 
 UNNAMED = "unnamed_view"
 #: Part of every digest: raise it when the meaning of compiled SQL changes with its text the same.
-COMPILER_VERSION = "1"
+COMPILER_VERSION = "2"
 
 #: Every resource, parsed once: OFFSET 0 keeps PostgreSQL from parsing anew for each column.
 DOCUMENTS = "(SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
@@ -132,7 +132,7 @@ def _statement(
 ) -> tuple[Sql, Sql]:
     """The statement's text before and after its source."""
     met = [compose("({})", one.boolean()) for one in conditions]
-    if body.several:
+    if body.orders is None or len(body.orders) > 1:
         # Numbered within the resource, so that rows have a total order.
         rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"))
         head = _head([fixed(f"x.c{number}") for number in range(len(columns))], fixed("x._ord"))
@@ -140,7 +140,9 @@ def _statement(
         tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
     else:
         body.conditions.extend(met)
-        head = _head(body.selected(scope), fixed("1"))
+        # One iteration numbers the rows itself; its null row has no number.
+        order = f"coalesce({body.orders[0]}.n, 1)::integer" if body.orders else "1"
+        head = _head(body.selected(scope), fixed(order))
         tail = body.tail()
     documents_end = compose(DOCUMENTS_END, _candidates(conditions))
     return _with_periods(head, compose("{}{}", documents_end, tail), columns)

@@ -41,13 +41,26 @@ class Cell:
 class Body:
     """FROM items, conditions and cells of one SELECT.
 
-    `several` says that one row of what stands before may become more than one.
+    `orders` are the iterations that may make several rows of one; None when something else, such
+    as a union, may too.
     """
 
     joins: list[Sql] = field(default_factory=list)
     conditions: list[Sql] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
-    several: bool = False
+    orders: list[str] | None = field(default_factory=list)
+
+    @property
+    def several(self) -> bool:
+        """Whether one row of what stands before may become more than one."""
+        return self.orders is None or bool(self.orders)
+
+    def multiply(self, alias: str | None) -> None:
+        """Notes that the iteration (None: something else) may give several rows."""
+        if alias is None:
+            self.orders = None
+        elif self.orders is not None:
+            self.orders.append(alias)
 
     def selected(self, scope: Scope) -> list[Sql]:
         """The SQL of each cell; adds a join for what the cells share."""
@@ -146,12 +159,13 @@ def _iterate(
     alias = scope.alias("f")
     if directive is None:
         found, types = repeated(select.repeat, scope, path)
-        body.several = True
+        body.multiply(None)
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
         found, types = numbered(expr), expr.types
-        body.several = body.several or expr.many
+        if expr.many:
+            body.multiply(alias)
     template = "CROSS JOIN LATERAL {} AS {}(v, n)"
     if select.forEachOrNull is not None:
         template = "LEFT JOIN LATERAL {} AS {}(v, n) ON true"
@@ -175,7 +189,8 @@ def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str
     sub = Body()
     plan_select(focused, scope, sub, path, nullable=None)
     expr = resolve_text(select.forEachOrNull or "", scope, field=f"{path}.forEachOrNull")
-    body.several = body.several or sub.several
+    if sub.several:
+        body.multiply(None)
     alias = scope.alias("u")
     subquery = sub.select(scope, fixed("true AS present"))
     body.joins.append(compose("LEFT JOIN LATERAL ({}) AS {} ON true", subquery, fixed(alias)))
@@ -196,7 +211,8 @@ def _plan_union(branches: Sequence[SelectDefinition], scope: Scope, body: Body, 
         if bodies:
             _check_same_columns(bodies[0], sub, f"{path}[{number}]")
         bodies.append(sub)
-    body.several = body.several or len(bodies) > 1 or bodies[0].several
+    if len(bodies) > 1 or bodies[0].several:
+        body.multiply(None)
     alias = scope.alias("u")
     union = join(" UNION ALL ", [sub.select(scope) for sub in bodies])
     body.joins.append(compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias)))

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import HIDDEN_COLUMNS, Column, stored_columns
 from researchflow_runners.sql import Sql, compose
-
-#: Columns that every compiled SELECT gives before the view's own.
-#: `_res_id` bigint (null when the relation has none), `_id` the FHIR id, `_ord` the row's number
-#: within its resource, from 1.
-HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", 'text COLLATE "C"'), ("_ord", "integer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,12 @@ class CompiledView:
 
     @property
     def physical_columns(self) -> tuple[tuple[str, str], ...]:
-        """Name and type of every stored column of the view, hidden ones first."""
+        """Name and type of every column of the SELECT, hidden ones first."""
         return HIDDEN_COLUMNS + tuple(
             stored for column in self.columns for stored in column.physical
         )
+
+    @property
+    def stored_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and type of every column of the view's tables, hidden ones first."""
+        return stored_columns(self.columns)

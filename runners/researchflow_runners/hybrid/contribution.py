@@ -11,10 +11,10 @@ from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.filters import Relations, views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.sql import build_count
-from researchflow_runners.sql import Sql, compose, fixed, ident, join
+from researchflow_runners.sql import Sql, compose, fixed, ident
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
-from researchflow_runners.store.relations import COUNTING, SCHEMA
+from researchflow_runners.store.relations import COUNTING, SCHEMA, table_columns
 
 #: Looking up the rows that one entry hides costs one to two microseconds.
 REMOVED_ENTRIES_MAX = 250
@@ -51,12 +51,11 @@ async def contribution(
 
 def hidden_relation(published: PublishedView) -> Sql:
     """The rows of the current anchor that a waiting change replaces or deletes."""
-    columns = (compose("b.{}", ident(name)) for name, _pg_type in published.physical_columns)
     return compose(
         "(SELECT {columns} FROM researchflow.overlay_entry AS e"
         " JOIN {base} AS b ON b._res_id = e.base_res_id"
         " WHERE {counting})",
-        columns=join(", ", columns),
+        columns=table_columns(published, "b"),
         base=ident(SCHEMA, published.base_table),
         counting=fixed(COUNTING),
     )

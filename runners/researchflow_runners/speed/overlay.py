@@ -97,7 +97,7 @@ def _statement(target: _Target) -> tuple[str, list[Any]]:
         " FROM researchflow.overlay_entry WHERE entry_id = ANY({ids}) AND NOT deleted)",
         ids=param(_IDS, "bigint[]"),
     )
-    names = [name for name, _type in target.view.physical_columns]
+    names = [name for name, _type in target.view.stored_columns]
     statement = compose(
         "INSERT INTO {overlay} ({columns}, _entry)"
         " SELECT e.base_res_id, {computed}, e.entry_id FROM ({select}) AS v"

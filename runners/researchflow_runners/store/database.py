@@ -143,10 +143,11 @@ class Database:
         pool_size_max: int = POOL_SIZE_MAX,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
     ) -> Database:
-        """Opens the pool with one connection; StoreError `postgres_unavailable` when it cannot."""
+        """Opens the pool and tries it; StoreError `postgres_unavailable` when it cannot."""
         options = _options(statement_timeout_s)
         pool = asyncpg.create_pool(
-            dsn, min_size=1, max_size=pool_size_max, reset=_keep_session, **options
+            # No floor: the driver would log a traceback each time it fails to restore it.
+            dsn, min_size=0, max_size=pool_size_max, reset=_keep_session, **options
         )
         await _connected(_opened(pool))
         return cls(pool, dsn, options)
@@ -285,8 +286,10 @@ async def _connected(operation: Awaitable[Any]) -> Any:
         raise translate(error) from error
 
 
-async def _opened(pool: Any) -> Any:
-    return await pool
+async def _opened(pool: Any) -> None:
+    """Opens the pool, which connects to nothing, and its first connection, which does."""
+    await pool
+    await pool.release(await pool.acquire())
 
 
 async def _closed(connection: Any) -> None:

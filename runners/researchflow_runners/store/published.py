@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from researchflow_runners.compiler.column import Column
-from researchflow_runners.compiler.view import HIDDEN_COLUMNS
+from researchflow_runners.compiler.column import Column, stored_columns
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
 from researchflow_runners.store.database import Session
@@ -38,11 +37,9 @@ class PublishedView:
         return next((column for column in self.columns if column.name == name), None)
 
     @property
-    def physical_columns(self) -> tuple[tuple[str, str], ...]:
-        """Name and type of every stored column of the view, hidden ones first."""
-        return HIDDEN_COLUMNS + tuple(
-            stored for column in self.columns for stored in column.physical
-        )
+    def stored_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and type of every column of the view's tables, hidden ones first."""
+        return stored_columns(self.columns)
 
 
 async def published_views(session: Session) -> dict[str, PublishedView]:

@@ -21,7 +21,7 @@ def anchored_relation(published: PublishedView) -> Sql:
     """The rows of the current anchor."""
     return compose(
         "(SELECT {columns}, 'batch'::text AS _layer FROM {base} AS b)",
-        columns=_columns(published, "b"),
+        columns=table_columns(published, "b"),
         base=ident(SCHEMA, published.base_table),
     )
 
@@ -34,9 +34,9 @@ def historical_relation(published: PublishedView, anchor: int) -> Sql:
         " UNION ALL"
         " SELECT {history_columns}, 'batch'::text FROM {history} AS h"
         " WHERE h._since <= {anchor} AND h._until > {anchor})",
-        base_columns=_columns(published, "b"),
+        base_columns=table_columns(published, "b"),
         base=ident(SCHEMA, published.base_table),
-        history_columns=_columns(published, "h"),
+        history_columns=table_columns(published, "h"),
         history=ident(SCHEMA, published.history_table),
         anchor=param(anchor, "bigint"),
     )
@@ -56,17 +56,17 @@ def live_relation(published: PublishedView) -> Sql:
         " SELECT {overlay_columns}, 'speed'::text FROM {overlay} AS o"
         " WHERE EXISTS (SELECT FROM researchflow.overlay_entry AS e"
         " WHERE e.entry_id = o._entry AND {counting}))",
-        base_columns=_columns(published, "b"),
+        base_columns=table_columns(published, "b"),
         base=ident(SCHEMA, published.base_table),
-        overlay_columns=_columns(published, "o"),
+        overlay_columns=table_columns(published, "o"),
         overlay=ident(SCHEMA, published.overlay_table),
         counting=fixed(COUNTING),
     )
 
 
-def _columns(published: PublishedView, alias: str) -> Sql:
-    prefix = fixed(f"{alias}.")
-    return join(
-        ", ",
-        (compose("{}{}", prefix, ident(name)) for name, _type in published.physical_columns),
-    )
+def table_columns(published: PublishedView, alias: str) -> Sql:
+    """What a table of the view gives: its stored columns, and the keys from `_id`."""
+    stored = (ident(alias, name) for name, _type in published.stored_columns)
+    keys = (column.name for column in published.columns if column.is_key)
+    named = (compose("{} AS {}", ident(alias, "_id"), ident(name)) for name in keys)
+    return join(", ", (*stored, *named))

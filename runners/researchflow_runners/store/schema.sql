@@ -74,7 +74,9 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     base_res_id bigint,                        -- the ledger's res_id of this resource, if it has one
     stream_id   text NOT NULL,                 -- the entry's position in the Redis stream
     UNIQUE (res_type, id, origin)
-);
+    -- Every live query reads these rows; out of line, the resources do not cost it a page each.
+) WITH (toast_tuple_target = 256);
+ALTER TABLE researchflow.overlay_entry ALTER COLUMN resource SET STORAGE EXTERNAL;
 CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
 
 -- How far each resource type's Redis stream has been applied. Another epoch, or a stream whose
