@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from researchflow_runners.compiler import compile_view
 from researchflow_runners.sql import compose
 from researchflow_runners.store.published import PublishedView, published_view
 from researchflow_runners.store.relations import (
@@ -16,21 +15,19 @@ from researchflow_runners.store.relations import (
 )
 from warehouse import Warehouse, open_warehouse, patient
 
-KEYED = compile_view(
-    {
-        "name": "keyed",
-        "resource": "Patient",
-        "select": [
-            {
-                "column": [
-                    {"name": "id", "path": "getResourceKey()"},
-                    {"name": "gender", "path": "gender"},
-                    {"name": "again", "path": "id"},
-                ]
-            }
-        ],
-    }
-)
+KEYED = {
+    "name": "keyed",
+    "resource": "Patient",
+    "select": [
+        {
+            "column": [
+                {"name": "id", "path": "getResourceKey()"},
+                {"name": "gender", "path": "gender"},
+                {"name": "again", "path": "id"},
+            ]
+        }
+    ],
+}
 
 
 @pytest_asyncio.fixture
