@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from clinic import condition, patient
 from researchflow_server.cli import COMMANDS, main
+from researchflow_server.cli.console import rows_shown
 from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
 from researchflow_server.runtime import Runtime
 
@@ -237,3 +240,12 @@ def test_a_fault_of_ours_is_a_place_and_no_traceback(
     assert "ValueError at" in err
     assert "John Smith" not in err
     assert "Traceback" not in err
+
+
+def test_wide_rows_are_shown_one_under_the_other() -> None:
+    columns = [f"column_{number}" for number in range(20)]
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(rows_shown(columns, [tuple(range(20))], 100))
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "row 1"
+    assert [line.split() for line in lines[1:]] == [[name, name[7:]] for name in columns]

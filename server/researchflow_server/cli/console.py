@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +23,8 @@ from researchflow_server.tools.result import dumped
 
 CELL_WIDTH_MAX = 60
 PIPE_WIDTH = 120
+#: Below this width a cell breaks within its words.
+COLUMN_WIDTH_MIN = 12
 
 
 def show_json(payload: Any) -> None:
@@ -52,6 +54,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     for row in rows:
         made.add_row(*(Text(cell(value)) for value in row))
     return made
+
+
+def rows_shown(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> RenderableType:
+    """Rows as a table, or one under the other where a table would be too narrow to read."""
+    if len(columns) * COLUMN_WIDTH_MIN <= width:
+        return table(columns, rows)
+    longest = max(map(len, columns))
+    records = []
+    for number, row in enumerate(rows, start=1):
+        lines = [
+            f"{name:>{longest}}  {cell(value)}" for name, value in zip(columns, row, strict=True)
+        ]
+        records.append(Text("\n".join([f"row {number}", *lines])))
+    return Group(*records)
 
 
 def cell(value: Any) -> str:

@@ -9,7 +9,7 @@ import orjson
 
 from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import LIMIT_DEFAULT, Query
-from researchflow_server.cli.console import console, show_json, table
+from researchflow_server.cli.console import console, rows_shown, show_json
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.runtime import open_runtime
@@ -110,7 +110,7 @@ def _order(text: str) -> dict[str, Any]:
 
 def _show(answer: Answer) -> None:
     out = console()
-    out.print(table([column.name for column in answer.columns], answer.rows))
+    out.print(rows_shown([column.name for column in answer.columns], answer.rows, out.width))
     out.print(provenance(answer_payload(answer)))
     if answer.truncated:
         out.print(f"more rows exist: --cursor {answer.next_cursor}", soft_wrap=True)
