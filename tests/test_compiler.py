@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from conformance import check_case, rows_of
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.errors import FhirPathError, ResearchFlowError
+from researchflow_runners.sql import compose, param
 
 CASES = Path(__file__).parent / "cases"
 
@@ -179,3 +181,34 @@ async def test_dates_have_the_period_they_mean_beside_them(connection: asyncpg.C
 def test_digest_changes_with_the_definition() -> None:
     assert compile_view(view_of("id")).digest == compile_view(view_of("id")).digest
     assert compile_view(view_of("id")).digest != compile_view(view_of("gender")).digest
+
+
+@pytest.mark.parametrize(
+    ("written", "low", "high"),
+    [
+        ("2024", "2024-01-01", "2025-01-01"),
+        ("2024-02", "2024-02-01", "2024-03-01"),
+        ("2024-02-28", "2024-02-28", "2024-02-29"),
+        ("2024-02-28T10:15", "2024-02-28T10:15", "2024-02-28T10:16"),
+        ("2024-02-28T10:15Z", "2024-02-28T10:15", "2024-02-28T10:16"),
+        ("2024-02-28T10:15+02:00", "2024-02-28T08:15", "2024-02-28T08:16"),
+        ("2024-02-28T10:15:20Z", "2024-02-28T10:15:20", "2024-02-28T10:15:20.000001"),
+        ("2024-02-28T10:15:20.5Z", "2024-02-28T10:15:20.5", "2024-02-28T10:15:20.500001"),
+        ("2024-02-28T10:15:20+02:00", "2024-02-28T08:15:20", "2024-02-28T08:15:20.000001"),
+        ("2024-02-28T10:15:20.123-02:00", "2024-02-28T12:15:20.123", "2024-02-28T12:15:20.123001"),
+    ],
+)
+async def test_period_of_a_date(
+    connection: asyncpg.Connection, written: str, low: str, high: str
+) -> None:
+    view = compile_view(view_of("birthDate"))
+    resource = json.dumps({"resourceType": "Patient", "birthDate": written})
+    source = compose(
+        "(SELECT 1::bigint AS res_id, 'p' AS id, {} AS text, NULL::jsonb AS meta)",
+        param(resource, "text"),
+    )
+    text, arguments = view.select(source).render()
+    await connection.execute("SET TIME ZONE 'UTC'")
+    row = await connection.fetchrow(text, *arguments)
+    periods = [datetime.fromisoformat(one).replace(tzinfo=UTC) for one in (low, high)]
+    assert [row["c"], row["c__lo"], row["c__hi"]] == [written, *periods]

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from researchflow_runners.sql import Sql, compose
 
-LOW = """(CASE length({t}) WHEN 10 THEN {t}::timestamptz WHEN 7 THEN ({t} || '-01')::timestamptz
+LOW = """(CASE octet_length({t}) WHEN 7 THEN ({t} || '-01')::timestamptz
  WHEN 4 THEN ({t} || '-01-01')::timestamptz ELSE {t}::timestamptz END)"""
-HIGH = """(CASE length({t}) WHEN 10 THEN {lo} + interval '1 day' WHEN 7 THEN {lo} + interval '1 mon'
- WHEN 4 THEN {lo} + interval '1 year' ELSE {lo} + CASE WHEN substr({t}, 17, 1) = ':'
- THEN interval '1 microsecond' ELSE interval '1 minute' END END)"""
+#: By length: a time to the minute has 16, 17 or 22 characters, the last shared with tenths of a
+#: second. FHIR asks for seconds, so the common lengths are none of these.
+HIGH = """(CASE octet_length({t}) WHEN 10 THEN {lo} + interval '1 day'
+ WHEN 7 THEN {lo} + interval '1 mon' WHEN 4 THEN {lo} + interval '1 year'
+ WHEN 16 THEN {lo} + interval '1 minute' WHEN 17 THEN {lo} + interval '1 minute'
+ WHEN 22 THEN {lo} + CASE WHEN substr({t}, 17, 1) = ':' THEN interval '1 microsecond'
+ ELSE interval '1 minute' END ELSE {lo} + interval '1 microsecond' END)"""
 
 
 def low(text: Sql) -> Sql:
