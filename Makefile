@@ -4,13 +4,14 @@ DATA ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo serve test check bench clean
+.PHONY: install demo serve test check bench lock clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \
+		--editable '.[dev]'
 	touch $@
 
 demo: install
@@ -30,6 +31,14 @@ test: check
 
 bench: install
 	$(BIN)/researchflow bench
+
+# Writes constraints.txt anew from the newest versions that pyproject.toml allows.
+lock:
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/pip install --quiet --disable-pip-version-check hatchling '.[dev]'
+	{ echo '# The versions that were tested together; `make lock` writes this file.'; \
+	  .venv/lock/bin/pip freeze --exclude researchflow; } > constraints.txt
+	rm -rf .venv/lock
 
 clean:
 	rm -rf .venv .researchflow build dist
