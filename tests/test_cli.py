@@ -249,3 +249,14 @@ def test_wide_rows_are_shown_one_under_the_other() -> None:
     lines = shown.getvalue().splitlines()
     assert lines[0] == "row 1"
     assert [line.split() for line in lines[1:]] == [[name, name[7:]] for name in columns]
+
+
+def test_refused_expression_is_told_with_its_place(run: Run, tmp_path: Path) -> None:
+    column = {"name": "c", "path": "name.famly"}
+    view = {"resource": "Patient", "select": [{"column": [column]}]}
+    file = tmp_path / "view.json"
+    file.write_text(json.dumps(view))
+    code, _out, err = run("view", "validate", file)
+    assert code == FAILED
+    assert "in select[0].column[0].path at characters 0 to 10" in err
+    assert 'did you mean "family"' in err

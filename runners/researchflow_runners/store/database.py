@@ -147,7 +147,11 @@ class Database:
         options = _options(statement_timeout_s)
         pool = asyncpg.create_pool(
             # No floor: the driver would log a traceback each time it fails to restore it.
-            dsn, min_size=0, max_size=pool_size_max, reset=_keep_session, **options
+            dsn,
+            min_size=0,
+            max_size=pool_size_max,
+            reset=_keep_session,
+            **options,
         )
         await _connected(_opened(pool))
         return cls(pool, dsn, options)

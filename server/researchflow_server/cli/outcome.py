@@ -40,5 +40,13 @@ def show_error(error: ResearchFlowError, *, as_json: bool = False) -> None:
         text = orjson.dumps({"error": error.as_dict()}).decode() + "\n"
     else:
         guess = f' (did you mean "{error.did_you_mean}"?)' if error.did_you_mean else ""
-        text = f"error: {error.message}{guess} [{error.code}]\nhint: {error.hint}\n"
+        text = f"error: {error.message}{guess}{_place(error)} [{error.code}]\nhint: {error.hint}\n"
     sys.stderr.write(text)
+
+
+def _place(error: ResearchFlowError) -> str:
+    """Where the error is: the path into a definition or query, and the characters of it."""
+    place = f" in {error.field}" if error.field and error.field not in error.message else ""
+    if error.span is not None:
+        place += f" at characters {error.span.start} to {error.span.end}"
+    return place

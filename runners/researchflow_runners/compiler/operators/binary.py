@@ -9,6 +9,7 @@ from researchflow_runners.compiler.operators.logic import logical
 from researchflow_runners.compiler.operators.membership import membership
 from researchflow_runners.errors import FhirPathError, Span
 
+SUPPORTED = ("and or xor implies = != < <= > >= + - * / div mod & in contains").split()
 LOGICAL = frozenset({"and", "or", "xor", "implies"})
 
 
@@ -29,6 +30,6 @@ def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     raise FhirPathError(
         f"the operator '{operator}' is not supported",
         code="unsupported",
-        hint="Use = and !=, or one of the functions that the documentation lists.",
+        hint=f"Use one of {' '.join(SUPPORTED)}.",
         span=span,
     )
