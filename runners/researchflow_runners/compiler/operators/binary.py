@@ -9,8 +9,8 @@ from researchflow_runners.compiler.operators.logic import logical
 from researchflow_runners.compiler.operators.membership import membership
 from researchflow_runners.errors import FhirPathError, Span
 
-SUPPORTED = ("and or xor implies = != < <= > >= + - * / div mod & in contains").split()
 LOGICAL = frozenset({"and", "or", "xor", "implies"})
+MEMBERSHIP = frozenset({"in", "contains"})
 
 
 def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
@@ -25,11 +25,12 @@ def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
         return comparison(operator, left, right, span)
     if operator in ARITHMETIC:
         return arithmetic(operator, left, right, span)
-    if operator in ("in", "contains"):
+    if operator in MEMBERSHIP:
         return membership(operator, left, right, span)
     raise FhirPathError(
         f"the operator '{operator}' is not supported",
         code="unsupported",
-        hint=f"Use one of {' '.join(SUPPORTED)}.",
+        allowed=sorted(LOGICAL | COMPARISONS | ARITHMETIC | MEMBERSHIP),
+        hint="Use one of the allowed operators.",
         span=span,
     )
