@@ -33,7 +33,7 @@ POSITION = Position(
         True,
         5,
         "Ä'; --",
-        datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        "2024-01-02 03:04:05.678901+00",
     ),
     key_types=("text", "numeric", "boolean", "bigint", "text", "timestamptz"),
 )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NoReturn
 
 from researchflow_runners.compiler.column import Column
@@ -190,11 +191,17 @@ def _period_truth(op: str, constant: Period, column: Column, alias: Sql) -> Trut
     ends = _Ends(
         low=low_sql(alias, column),
         high=high_sql(alias, column),
-        from_=param(constant.low, "timestamptz"),
-        until=param(constant.high, "timestamptz"),
+        from_=_instant(constant.low),
+        until=_instant(constant.high),
     )
     opposite = _PERIOD_TESTS[_OPPOSITE[op]]
     return Truth(make(ends), opposite(ends))
+
+
+def _instant(moment: datetime | None) -> Sql:
+    """The instant as text: the driver takes the ends of Python's calendar for infinities."""
+    text = "infinity" if moment is None else moment.isoformat()
+    return compose("({})::timestamptz", param(text, "text"))
 
 
 @dataclass(frozen=True, slots=True)

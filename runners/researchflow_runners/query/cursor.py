@@ -33,7 +33,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "integer": int,
     "bigint": int,
     "numeric": Decimal,
-    "timestamptz": datetime.fromisoformat,
+    "timestamptz": str,
 }
 
 
@@ -94,8 +94,6 @@ def decode_cursor(text: str, *, fingerprint: str, key: bytes, now: datetime) -> 
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value
 
 

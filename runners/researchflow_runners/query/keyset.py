@@ -1,6 +1,8 @@
 """The total order of an answer, and the rows that come after a given one in it.
 
 The sort keys of a row are the columns `k0`, `k1`, … of the statement that gives the answer.
+Instants travel as PostgreSQL's text: Python's calendar is narrower, and the driver takes its two
+ends for infinities.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
+
+INSTANT = "timestamptz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,20 @@ def after_sql(keys: Sequence[SortKey], values: tuple[Any, ...]) -> Sql:
         if value is None:
             equal.append(compose("{} IS NULL", name))
             continue
-        constant = param(value, key.pg_type)
+        constant = _constant(value, key.pg_type)
         sign = fixed("<" if key.descending else ">")
         beyond = compose("({} {} {} OR {} IS NULL)", name, sign, constant, name)
         alternatives.append(compose("({})", join(" AND ", [*equal, beyond])))
         equal.append(compose("{} = {}", name, constant))
     return compose("({})", join(" OR ", alternatives)) if alternatives else fixed("false")
+
+
+def shown_sql(number: int, key: SortKey) -> str:
+    """The sort key of that number as a statement hands it out."""
+    return f"k{number}::text" if key.pg_type == INSTANT else f"k{number}"
+
+
+def _constant(value: Any, pg_type: str) -> Sql:
+    if pg_type == INSTANT:
+        return compose("({})::timestamptz", param(value, "text"))
+    return param(value, pg_type)

@@ -15,14 +15,19 @@ _DATE = re.compile(
     r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?"
     r"(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?"
 )
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Half-open, both ends aware UTC times; `2024-06` is the whole month, 08:30 the minute."""
+    """Half-open, both ends aware UTC times; `2024-06` is the whole month, 08:30 the minute.
+
+    Python's calendar ends with the year 9999: `high` is None for a period that reaches its end.
+    """
 
     low: datetime
-    high: datetime
+    high: datetime | None
 
 
 def parse_period(text: str) -> Period | None:
@@ -31,16 +36,17 @@ def parse_period(text: str) -> Period | None:
     if found is None:
         return None
     try:
-        low = _low(found)
-        return Period(low, _high(low, found))
-    except (ValueError, OverflowError):
+        local, offset = _local(found), _offset(found["zone"])
+    except ValueError:
         return None
+    return Period(_in_utc(local, offset), _high(local, offset, found))
 
 
-def _low(found: re.Match[str]) -> datetime:
+def _local(found: re.Match[str]) -> datetime:
+    """Where the period begins by its own clock, as if that were UTC."""
     part = found.groupdict()
     fraction = (part["fraction"] or ".0")[1:].ljust(6, "0")
-    local = datetime(
+    return datetime(
         int(part["year"]),
         int(part["month"] or 1),
         int(part["day"] or 1),
@@ -50,7 +56,14 @@ def _low(found: re.Match[str]) -> datetime:
         int(fraction),
         tzinfo=UTC,
     )
-    return local - _offset(part["zone"])
+
+
+def _in_utc(local: datetime, offset: timedelta) -> datetime:
+    """The instant; beyond the calendar its last or first one."""
+    try:
+        return local - offset
+    except OverflowError:
+        return _FIRST if offset > timedelta(0) else _LAST
 
 
 def _offset(zone: str | None) -> timedelta:
@@ -63,14 +76,22 @@ def _offset(zone: str | None) -> timedelta:
     return offset if zone[0] == "+" else -offset
 
 
-def _high(low: datetime, found: re.Match[str]) -> datetime:
+def _high(local: datetime, offset: timedelta, found: re.Match[str]) -> datetime | None:
+    try:
+        return _end(local, found) - offset
+    except (ValueError, OverflowError):
+        return _FIRST if local.year == _FIRST.year else None
+
+
+def _end(local: datetime, found: re.Match[str]) -> datetime:
+    """Where the period ends by its own clock; ValueError or OverflowError after the year 9999."""
     if found["month"] is None:
-        return low.replace(year=low.year + 1)
+        return local.replace(year=local.year + 1)
     if found["day"] is None:
-        carry, month = divmod(low.month, 12)
-        return low.replace(year=low.year + carry, month=month + 1)
+        carry, month = divmod(local.month, 12)
+        return local.replace(year=local.year + carry, month=month + 1)
     if found["hour"] is None:
-        return low + timedelta(days=1)
+        return local + timedelta(days=1)
     if found["second"] is None:
-        return low + timedelta(minutes=1)
-    return low + timedelta(microseconds=1)
+        return local + timedelta(minutes=1)
+    return local + timedelta(microseconds=1)

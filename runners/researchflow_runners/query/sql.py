@@ -19,7 +19,7 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
 from researchflow_runners.query.columns import AnswerColumn, Catalogue, find_view
 from researchflow_runners.query.filters import FilterScope, Relations, Rows, where_sql
-from researchflow_runners.query.keyset import SortKey, after_sql, order_sql
+from researchflow_runners.query.keyset import SortKey, after_sql, order_sql, shown_sql
 from researchflow_runners.query.model import AgeGroup, Aggregate, Query
 from researchflow_runners.query.outputs import (
     Key,
@@ -266,7 +266,7 @@ def _statement(
     grouped: bool,
 ) -> Statement:
     names = [f"c{number}" for number in range(len(outputs))]
-    names += [f"k{number}" for number in range(len(keys))]
+    names += [shown_sql(number, key) for number, key in enumerate(keys)]
     statement = compose(
         "SELECT {names}, from_speed FROM ({inner}) AS answer{after}{order} LIMIT {limit}",
         names=fixed(", ".join(names)),

@@ -249,6 +249,7 @@ def _options(
             "application_name": "researchflow",
             "jit": "off",
             "timezone": "UTC",
+            "datestyle": "ISO, YMD",
             "statement_timeout": str(round(statement_timeout_s * 1000)),
             "idle_in_transaction_session_timeout": str(round(idle_timeout_s * 1000)),
         },
