@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from researchflow_runners.batch import staging
 from researchflow_runners.batch.pending import check_source
 from warehouse import PEOPLE, RESULTS, Warehouse, open_warehouse, patient, result
 
@@ -64,3 +65,25 @@ async def test_check_before_the_first_refresh_counts_everything(house: Warehouse
     await house.put(patient("a"), patient("b"))
     _observations, patients = await check_source(house.database, house.source, TYPES)
     assert patients.pending == 2
+
+
+async def test_change_dated_in_the_future_is_as_old_as_the_look_at_it(house: Warehouse) -> None:
+    await house.refresh([PEOPLE, RESULTS])
+    await house.put(patient("a"))
+    async with house.source.database.session() as session:
+        await session.execute("UPDATE hfj_resource SET res_updated = res_updated + interval '1 h'")
+    _observations, patients = await check_source(house.database, house.source, TYPES)
+    assert (patients.pending, patients.oldest_pending_at) == (1, patients.checked_at)
+
+
+async def test_source_whose_clock_is_ahead_dates_nothing_in_the_future(
+    postgres_dsn: str, source_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = """SELECT now() + CASE WHEN to_regclass('researchflow.anchor') IS NULL
+                                   THEN interval '1 h' ELSE interval '0 h' END"""
+    monkeypatch.setattr(staging, "_INSTANT", ahead)
+    async with open_warehouse(postgres_dsn, source_dsn) as house:
+        published = await house.refresh([PEOPLE])
+        (patients,) = await check_source(house.database, house.source, ["Patient"])
+        ((now,),) = await house.fetch("SELECT now()")
+    assert published.data_as_of < patients.checked_at < now

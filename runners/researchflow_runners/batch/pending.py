@@ -13,9 +13,12 @@ from researchflow_runners.store.database import Database
 
 TIMEOUT_S = 60.0
 
-#: An expunged resource leaves no date: it went after the current anchor's instant.
+#: An expunged resource leaves no date: it went after the current anchor's instant. A date is the
+#: FHIR server's clock; whatever that says, what is seen now did not happen later.
 _PENDING = """
-SELECT t.res_type, count(d.res_type) AS pending, min(d.updated_at) AS oldest_pending_at
+SELECT t.res_type, count(d.res_type) AS pending,
+       CASE WHEN count(d.res_type) > 0 THEN least(min(d.updated_at), {seen_at}) END
+           AS oldest_pending_at
 FROM unnest({types}) AS t (res_type)
 LEFT JOIN (
     SELECT coalesce(s.res_type, l.res_type) AS res_type,
@@ -63,7 +66,12 @@ async def check_source(
     ):
         keys = await staging.keys(types)
         rows = await session.fetch(
-            compose(_PENDING, types=param(sorted(set(types)), "text[]"), keys=keys)
+            compose(
+                _PENDING,
+                types=param(sorted(set(types)), "text[]"),
+                keys=keys,
+                seen_at=param(staging.data_as_of, "timestamptz"),
+            )
         )
     found = [
         Pending(row["res_type"], row["pending"], row["oldest_pending_at"], staging.data_as_of)

@@ -84,7 +84,8 @@ async def open_staging(
             yield LocalStaging(source, session, origin, data_as_of, await _snapshot(session))
         return
     async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
-        data_as_of = await remote.fetchval(_INSTANT)
+        # Ages are told by the warehouse's clock: where the source's is ahead, its own counts.
+        data_as_of = min(await session.fetchval(_INSTANT), await remote.fetchval(_INSTANT))
         async with (
             remote.transaction(isolation="repeatable read"),
             session.transaction(),
