@@ -159,19 +159,29 @@ def snapshot(**changes: Any) -> Snapshot:
     return replace(Snapshot(now, now, warehouse_up=True, redis_up=True), **changes)
 
 
+LONG_AGO = timedelta(seconds=2 * SNAPSHOT_AGE_MAX_S)
+
+
 @pytest.mark.parametrize(
-    ("look", "status", "problems"),
+    ("changes", "age", "status", "problems"),
     [
-        (None, 503, 1),
-        (snapshot(), 200, 0),
-        (snapshot(redis_up=False), 200, 1),
-        (snapshot(warehouse_up=False), 503, 1),
-        (snapshot(seen_at=datetime.now(UTC) - timedelta(seconds=2 * SNAPSHOT_AGE_MAX_S)), 503, 1),
+        ({}, timedelta(), 200, 0),
+        ({"redis_up": False}, timedelta(), 200, 1),
+        ({"warehouse_up": False}, timedelta(), 503, 1),
+        ({}, LONG_AGO, 503, 1),
     ],
 )
-def test_readiness_is_honest(look: Snapshot | None, status: int, problems: int) -> None:
+def test_readiness_is_honest(
+    changes: dict[str, bool], age: timedelta, status: int, problems: int
+) -> None:
+    look = snapshot(**changes, seen_at=datetime.now(UTC) - age)
     found, told = readiness(look)
     assert (found, len(told)) == (status, problems)
+
+
+def test_not_ready_before_the_first_look() -> None:
+    found, told = readiness(None)
+    assert (found, len(told)) == (503, 1)
 
 
 def test_without_a_warehouse_no_age_is_exported() -> None:
