@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.column import PG_TYPES, Column
 from researchflow_runners.compiler.definition import ColumnDefinition
-from researchflow_runners.compiler.expr import Expr, ResourceId
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import ResourceId
 from researchflow_runners.compiler.types import (
     NUMBERS,
     Kind,

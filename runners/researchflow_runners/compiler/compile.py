@@ -16,7 +16,8 @@ from typing import Any
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
-from researchflow_runners.compiler.expr import Expr, Resource, RowIndex
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Resource, RowIndex
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.resolver import resolve_text

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from researchflow_runners.compiler.definition import ConstantDefinition
-from researchflow_runners.compiler.expr import Constant
+from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.errors import ViewDefinitionError
 
 #: Key in the definition → FHIR type and what its JSON must be.

@@ -18,16 +18,14 @@ from typing import Literal, TypeAlias
 
 from researchflow_runners.compiler.jsonpath import (
     PathParts,
-    Variable,
     call,
     concatenated,
-    json_scalar,
     key_step,
 )
 from researchflow_runners.compiler.types import Kind, Types, is_primitive, kind_of
 from researchflow_runners.errors import Span
 from researchflow_runners.fhirpath.ast import NOWHERE
-from researchflow_runners.sql import Sql, compose, fixed, join, param
+from researchflow_runners.sql import Sql, compose, fixed
 
 #: Texts of which a resource must contain one for a node to be true, or to have an item; None
 #: when nothing is known.
@@ -155,6 +153,42 @@ class Expr(ABC):
         return compose("({})::numeric", self.value())
 
 
+class StringExpr(Expr):
+    """A node whose one item is a computed string."""
+
+    @property
+    def types(self) -> Types:
+        return ("string",)
+
+    @property
+    def form(self) -> Form:
+        return "text"
+
+
+class KeyExpr(Expr):
+    """A node whose one item is the id of a resource."""
+
+    @property
+    def types(self) -> Types:
+        return ("id",)
+
+    @property
+    def form(self) -> Form:
+        return "text"
+
+
+class IntegerExpr(Expr):
+    """A node whose one item is a computed integer."""
+
+    @property
+    def types(self) -> Types:
+        return ("integer",)
+
+    @property
+    def form(self) -> Form:
+        return "integer"
+
+
 @dataclass(frozen=True)
 class Path:
     """Steps from a base. `keys` are the member names when every step takes one single member."""
@@ -200,247 +234,3 @@ def numbered(expr: Expr) -> Sql:
 def single(expr: Expr) -> Sql:
     """The one item of a node that may hold several; PostgreSQL raises 21000 when it does."""
     return compose("(SELECT g.v FROM {} AS g(v))", expr.rows())
-
-
-@dataclass(frozen=True)
-class Focus(Expr):
-    """The node an expression is evaluated on: a column `v` of a FROM item."""
-
-    alias: str
-    focus_types: Types
-
-    @property
-    def types(self) -> Types:
-        return self.focus_types
-
-    @property
-    def verbatim(self) -> bool:
-        return True
-
-    def value(self) -> Sql:
-        return fixed(f"{self.alias}.v")
-
-    def path(self) -> Path:
-        return Path(self, ())
-
-    def text(self) -> Sql:
-        return compose("({} #>> '{{}}')", self.value())
-
-
-@dataclass(frozen=True)
-class Resource(Focus):
-    """The resource; `id` and `meta` come from the source's own columns, not from its text."""
-
-
-@dataclass(frozen=True)
-class ResourceId(Expr):
-    """The resource's id, from the source."""
-
-    alias: str
-
-    @property
-    def types(self) -> Types:
-        return ("id",)
-
-    @property
-    def form(self) -> Form:
-        return "text"
-
-    def value(self) -> Sql:
-        return fixed(f"{self.alias}.id")
-
-
-@dataclass(frozen=True)
-class ResourceMeta(Expr):
-    """The resource's meta: the source's when it keeps meta apart from the text."""
-
-    alias: str
-
-    @property
-    def types(self) -> Types:
-        return ("Meta",)
-
-    def value(self) -> Sql:
-        return fixed(f"coalesce({self.alias}.meta, {self.alias}.v -> 'meta')")
-
-    def path(self) -> Path:
-        return Path(self, ())
-
-
-@dataclass(frozen=True)
-class RowIndex(Expr):
-    """`%rowIndex`: the place of the current item in the innermost iteration, from 0."""
-
-    alias: str | None
-
-    @property
-    def types(self) -> Types:
-        return ("integer",)
-
-    @property
-    def form(self) -> Form:
-        return "integer"
-
-    def value(self) -> Sql:
-        # The null row of forEachOrNull has no ordinality; its index is 0.
-        return fixed(f"coalesce({self.alias}.n - 1, 0)::integer" if self.alias else "0")
-
-
-@dataclass(frozen=True)
-class Empty(Expr):
-    """No item, whatever the resource."""
-
-    @property
-    def types(self) -> Types:
-        return ()
-
-    def value(self) -> Sql:
-        return fixed("NULL::jsonb")
-
-
-@dataclass(frozen=True)
-class Constant(Expr):
-    """A literal or `%name`; `text_value` is how it is written."""
-
-    type_name: str
-    text_value: str
-
-    @property
-    def types(self) -> Types:
-        return (self.type_name,)
-
-    @property
-    def form(self) -> Form:
-        kind = self.kind
-        if kind == "boolean":
-            return "boolean"
-        if kind == "integer":
-            return "integer"
-        return "numeric" if kind == "decimal" else "text"
-
-    def value(self) -> Sql:
-        if self.form == "boolean":
-            return param(self.text_value == "true", "boolean")
-        if self.form in ("integer", "numeric"):
-            # Sent as text and cast: exact for decimals of any length.
-            return compose(f"({{}})::{self.form}", param(self.text_value, "text"))
-        return param(self.text_value, "text")
-
-    def required(self) -> Requirement:
-        return frozenset({self.text_value}) if self.form == "text" else None
-
-    def operand(self, item: Expr) -> PathParts:
-        bare = self.form in ("boolean", "integer", "numeric")
-        return (Variable(self.text_value if bare else json_scalar(self.text_value)),)
-
-    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
-        if self.form != "boolean":
-            return None
-        return ("(1 == 1)" if (self.text_value == "true") != negated else "(1 == 0)",)
-
-
-@dataclass(frozen=True)
-class Child(Expr):
-    """`source.element`: the members under `keys`, JSON key and FHIR type of each.
-
-    Several keys mean a choice element that is not narrowed to one type; an item has only one.
-    """
-
-    source: Expr
-    keys: tuple[tuple[str, str], ...]
-    element_many: bool
-
-    @property
-    def types(self) -> Types:
-        return tuple(dict.fromkeys(type_name for _key, type_name in self.keys))
-
-    @property
-    def many(self) -> bool:
-        return self.source.many or self.element_many
-
-    def json_keys(self) -> tuple[str, ...]:
-        """The JSON keys, each once."""
-        return tuple(dict.fromkeys(key for key, _type in self.keys))
-
-    def path(self) -> Path | None:
-        keys = self.json_keys()
-        source = self._source_path()
-        if len(keys) != 1 or source is None:
-            return None
-        if not self.element_many:
-            return source.member(keys[0])
-        # An item of a primitive list may be null: a placeholder for an extension beside it.
-        placeholder = " ? (@ != null)" if kind_of(self.types) != "complex" else ""
-        return source.then(key_step(keys[0]), "[*]", placeholder)
-
-    def _source_path(self) -> Path | None:
-        path = self.source.path()
-        if path is None and not self.source.many and self.source.form == "json":
-            return Path(self.source, ())
-        return path
-
-    def value(self) -> Sql:
-        if self.many:
-            return single(self)
-        path = self.path()
-        if path is not None:
-            return path.plain() if path.keys is not None else _first(path)
-        source = self.source.value()
-        found = [compose(f"({{}} -> '{key}')", source) for key in self.json_keys()]
-        return compose("coalesce({})", join(", ", found))
-
-    def rows(self) -> Sql:
-        if not self.many or self.path() is not None:
-            return super().rows()
-        steps = [
-            compose(
-                "SELECT c.v FROM jsonb_path_query(s.v, {}) AS c(v)",
-                fixed(f"'${key_step(key)}{'[*]' if self.element_many else ''}'"),
-            )
-            for key in self.json_keys()
-        ]
-        return compose(
-            "(SELECT t.v FROM {} AS s(v) CROSS JOIN LATERAL ({}) AS t)",
-            self.source.rows(),
-            join(" UNION ALL ", steps),
-        )
-
-    def required(self) -> Requirement:
-        return self.source.required()
-
-    @property
-    def verbatim(self) -> bool:
-        return self.source.verbatim
-
-    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
-        operand = self.operand(item) if self.kind == "boolean" else None
-        if operand is None:
-            return None
-        return concatenated("(", operand, " == false)" if negated else " == true)")
-
-
-def _first(path: Path) -> Sql:
-    """The first item of a path."""
-    return call("jsonb_path_query_first", path.base.value(), path.parts)
-
-
-@dataclass(frozen=True)
-class Bound(Expr):
-    """A node evaluated once and kept in a FROM item, because several columns read it."""
-
-    alias: str
-    column: str
-    bound_types: Types
-
-    @property
-    def types(self) -> Types:
-        return self.bound_types
-
-    def value(self) -> Sql:
-        return fixed(f"{self.alias}.{self.column}")
-
-    def path(self) -> Path:
-        return Path(self, ())
-
-    def text(self) -> Sql:
-        return compose("({} #>> '{{}}')", self.value())

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from researchflow_runners.compiler.expr import Constant, Expr
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import known_type
 from researchflow_runners.errors import FhirPathError, Span

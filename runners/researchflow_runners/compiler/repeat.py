@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from researchflow_runners.compiler.expr import Child, Expr, Focus, numbered
+from researchflow_runners.compiler.expr import Expr, numbered
+from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types

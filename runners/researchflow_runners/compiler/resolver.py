@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from researchflow_runners.compiler.expr import (
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import (
     Child,
     Constant,
     Empty,
-    Expr,
     Resource,
     ResourceId,
     ResourceMeta,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from researchflow_runners.compiler.cells import cell, plan_column
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.definition import ColumnDefinition, SelectDefinition
-from researchflow_runners.compiler.expr import Expr, Focus, RowIndex, numbered
+from researchflow_runners.compiler.expr import Expr, numbered
+from researchflow_runners.compiler.nodes import Focus, RowIndex
 from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope

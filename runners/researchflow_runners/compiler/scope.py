@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from researchflow_runners.compiler.expr import Constant, Expr, Focus, Resource, RowIndex
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Constant, Focus, Resource, RowIndex
 from researchflow_runners.compiler.types import Types
 
 

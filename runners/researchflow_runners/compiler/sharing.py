@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
-from researchflow_runners.compiler.expr import Bound, Expr
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Bound
 from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.subsetting import OneOf
 from researchflow_runners.sql import Sql, compose, fixed, join

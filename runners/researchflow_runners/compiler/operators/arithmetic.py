@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Empty, Expr, Form
+from researchflow_runners.compiler.expr import Expr, Form, StringExpr
+from researchflow_runners.compiler.nodes import Empty
 from researchflow_runners.compiler.types import NUMBERS, Types
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose
@@ -65,20 +66,12 @@ class Negative(Expr):
 
 
 @dataclass(frozen=True)
-class Concatenation(Expr):
+class Concatenation(StringExpr):
     """Two strings joined; `empty_as_text` takes an empty side as ''."""
 
     left: Expr
     right: Expr
     empty_as_text: bool
-
-    @property
-    def types(self) -> Types:
-        return ("string",)
-
-    @property
-    def form(self) -> Form:
-        return "text"
 
     def value(self) -> Sql:
         template = "(coalesce({}, '') || coalesce({}, ''))" if self.empty_as_text else "({} || {})"

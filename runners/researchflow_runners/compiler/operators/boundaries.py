@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Empty, Expr, Form
+from researchflow_runners.compiler.expr import Expr, Form
+from researchflow_runners.compiler.nodes import Empty
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.sql import Sql, compose, fixed

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Constant, Empty, Expr, Requirement
+from researchflow_runners.compiler.expr import Expr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
+from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types

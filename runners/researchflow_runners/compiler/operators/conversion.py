@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Constant, Empty, Expr, Form
+from researchflow_runners.compiler.expr import Expr, Form, StringExpr
+from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.filtering import narrowed
-from researchflow_runners.compiler.operators.logic import require_boolean
+from researchflow_runners.compiler.operators.logic import BooleanExpr, require_boolean
 from researchflow_runners.compiler.operators.strings import TextCall
 from researchflow_runners.compiler.registry import Invocation, function, type_specifier
 from researchflow_runners.compiler.types import Types
@@ -68,16 +69,8 @@ def to_string(call: Invocation) -> Expr:
 
 
 @dataclass(frozen=True)
-class _AsText(Expr):
+class _AsText(StringExpr):
     source: Expr
-
-    @property
-    def types(self) -> Types:
-        return ("string",)
-
-    @property
-    def form(self) -> Form:
-        return "text"
 
     def value(self) -> Sql:
         return self.source.text()
@@ -117,16 +110,8 @@ def _is(operand: Expr, wanted: str, span: Span) -> Expr:
 
 
 @dataclass(frozen=True)
-class _Present(Expr):
+class _Present(BooleanExpr):
     source: Expr
-
-    @property
-    def types(self) -> Types:
-        return ("boolean",)
-
-    @property
-    def form(self) -> Form:
-        return "boolean"
 
     def value(self) -> Sql:
         return self.source.exists()

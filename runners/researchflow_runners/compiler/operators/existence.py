@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Child, Expr, Focus, Form, Requirement
+from researchflow_runners.compiler.expr import Expr, IntegerExpr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
+from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
 from researchflow_runners.compiler.operators.subsetting import First
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -58,16 +58,8 @@ def _paths_from(source: Expr, item: Expr) -> list[PathParts] | None:
 
 
 @dataclass(frozen=True)
-class Count(Expr):
+class Count(IntegerExpr):
     source: Expr
-
-    @property
-    def types(self) -> Types:
-        return ("integer",)
-
-    @property
-    def form(self) -> Form:
-        return "integer"
 
     def value(self) -> Sql:
         if self.source.path() is not None and self.source.many:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from researchflow_runners.compiler.expr import Empty, Expr
+from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.jsonpath import concatenated
+from researchflow_runners.compiler.nodes import Empty
 from researchflow_runners.compiler.operators.filtering import Filtered
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.fhirpath.ast import Member

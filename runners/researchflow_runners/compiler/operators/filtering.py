@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import (
-    Child,
-    Empty,
-    Expr,
-    Focus,
-    Path,
-    Requirement,
-    Resource,
-    single,
-)
+from researchflow_runners.compiler.expr import Expr, Path, Requirement, single
 from researchflow_runners.compiler.jsonpath import PathParts, Variable, call, json_scalar
+from researchflow_runners.compiler.nodes import Child, Empty, Focus, Resource
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types

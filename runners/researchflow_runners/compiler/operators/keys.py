@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Child, Expr, Focus, Form, Resource, ResourceId
+from researchflow_runners.compiler.expr import Expr, KeyExpr
+from researchflow_runners.compiler.nodes import Child, Focus, Resource, ResourceId
 from researchflow_runners.compiler.operators.filtering import Select
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types
 from researchflow_runners.fhir import model
 from researchflow_runners.sql import Sql, compose, param
 
@@ -25,19 +25,11 @@ ANY_KEY = "CASE WHEN {text} ~ {pattern} THEN split_part({text}, '/', 2) END"
 
 
 @dataclass(frozen=True)
-class ReferenceKey(Expr):
+class ReferenceKey(KeyExpr):
     """The id in one reference, when it points at `target` (None: at any type)."""
 
     reference: Expr
     target: str | None
-
-    @property
-    def types(self) -> Types:
-        return ("id",)
-
-    @property
-    def form(self) -> Form:
-        return "text"
 
     def value(self) -> Sql:
         text = self.reference.text()

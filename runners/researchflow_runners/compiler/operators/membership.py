@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Empty, Expr, Focus
+from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Empty, Focus
 from researchflow_runners.compiler.operators.comparison import Compare, comparable_kind
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.types import Kind

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Constant, Empty, Expr, Form, numbered
+from researchflow_runners.compiler.expr import Expr, Form, StringExpr, numbered
+from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.sql import Sql, compose
@@ -34,19 +35,11 @@ class TextCall(Expr):
 
 
 @dataclass(frozen=True)
-class Join(Expr):
+class Join(StringExpr):
     """All items in order as one string, `separator` between them; empty without items."""
 
     source: Expr
     separator: Expr
-
-    @property
-    def types(self) -> Types:
-        return ("string",)
-
-    @property
-    def form(self) -> Form:
-        return "text"
 
     def value(self) -> Sql:
         return compose(

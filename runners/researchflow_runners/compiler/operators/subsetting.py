@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Child, Constant, Expr, Path, Requirement
+from researchflow_runners.compiler.expr import Expr, Path, Requirement
 from researchflow_runners.compiler.jsonpath import call
+from researchflow_runners.compiler.nodes import Child, Constant
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.errors import FhirPathError, Span
