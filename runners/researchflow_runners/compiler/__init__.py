@@ -2,7 +2,8 @@
 
 definition.py   the ViewDefinition's JSON, checked
 resolver.py     FHIRPath syntax → typed nodes, against the FHIR model
-expr.py         the nodes: types, cardinality, SQL of values, paths, rows and conditions
+expr.py         what a node is: types, cardinality, SQL of values, paths, rows, conditions
+nodes.py        the nodes that every expression is made of
 operators/      functions and operators, one file a family
 rows.py         selects, iterations and unions → FROM items
 compile.py      the whole statement: `compile_view`
