@@ -9,11 +9,13 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp_types import CallToolResult, InputRequiredResult
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 
 from researchflow_server.middleware import LatencyMiddleware
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools import TOOLS
+from researchflow_server.tools.arguments import ECHO_MAX
 from researchflow_server.tools.door import call, unknown_tool
 from researchflow_server.tools.schema import compact_schema
 from researchflow_server.tools.spec import ToolSpec
@@ -81,6 +83,17 @@ class ResearchFlowServer(MCPServer[Any]):
         if name not in known:
             return unknown_tool(name, known)
         return await super().call_tool(name, arguments, context)
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Any, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt; the SDK takes an unknown one for a fault and logs a traceback."""
+        if name not in {prompt.name for prompt in await self.list_prompts()}:
+            raise MCPError(code=INVALID_PARAMS, message=f'there is no prompt "{name[:ECHO_MAX]}"')
+        return await super().get_prompt(name, arguments, context)
 
 
 def _listed(spec: ToolSpec[Any], view_names: tuple[str, ...]) -> Tool:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
 START_POLL_S = 0.01
+RUN_ID_MAX = 2**63 - 1
 
 _RUN = """
 SELECT r.run_id, CASE r.outcome WHEN 'unchanged' THEN 'published' ELSE r.outcome END AS status,
@@ -56,7 +57,8 @@ class Refreshes:
         self._warehouse = warehouse
         self._refresher = refresher
         self._task: asyncio.Task[RefreshResult] | None = None
-        self._watchers: list[Watcher] = []
+        self._newest_progress: Progress | None = None
+        self._progressed = asyncio.Event()
 
     async def start(self, *, wait_s: float, watcher: Watcher) -> RefreshRun:
         """Starts a refresh, or joins the one this process runs, and waits at most that long.
@@ -65,22 +67,45 @@ class Refreshes:
         another process refreshes.
         """
         if self._task is None or self._task.done():
+            self._newest_progress = None
             self._task = asyncio.create_task(self._refresher.refresh(self._tell))
             self._task.add_done_callback(_note_failure)
-        self._watchers.append(watcher)
-        try:
-            await asyncio.wait([self._task], timeout=wait_s)
-        finally:
-            self._watchers.remove(watcher)
+        await self._watch(self._task, watcher, wait_s)
         if self._task.done():
             self._task.result()
         return await self._newest()
+
+    async def _watch(
+        self, task: asyncio.Task[RefreshResult], watcher: Watcher, wait_s: float
+    ) -> None:
+        """Tells the newest progress until the refresh ends or the time is over.
+
+        From the caller's own task: a client that takes nothing holds up itself, never the refresh.
+        """
+        telling = asyncio.create_task(self._tell_on(watcher))
+        try:
+            await asyncio.wait([task], timeout=wait_s)
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+            if not telling.cancelled() and (error := telling.exception()) is not None:
+                logger.info("progress could not be told: %s", type(error).__name__)
+
+    async def _tell_on(self, watcher: Watcher) -> None:
+        told: Progress | None = None
+        while True:
+            progressed = self._progressed
+            if self._newest_progress is not None and self._newest_progress is not told:
+                told = self._newest_progress
+                await watcher(told)
+                continue
+            await progressed.wait()
 
     async def look(self, run_id: int, *, wait_s: float) -> RefreshRun:
         """The run of that number, once it has ended or the time is over."""
         deadline = asyncio.get_running_loop().time() + wait_s
         while True:
-            run = await self._find(_BY_ID, run_id)
+            run = await self._find(_BY_ID, run_id) if 0 < run_id <= RUN_ID_MAX else None
             if run is None:
                 raise QueryError(
                     f'no refresh has the number "{run_id}"',
@@ -118,8 +143,10 @@ class Refreshes:
         return RefreshRun(**dict(row)) if row else None
 
     async def _tell(self, progress: Progress) -> None:
-        for watcher in tuple(self._watchers):
-            await watcher(progress)
+        """Notes the progress and wakes who waits for it."""
+        self._newest_progress = progress
+        self._progressed.set()
+        self._progressed = asyncio.Event()
 
 
 def _note_failure(task: asyncio.Task[RefreshResult]) -> None:

@@ -15,9 +15,11 @@ from pydantic_core import ErrorDetails
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
+from researchflow_runners.query.model import AllOf, AnyOf, Compare, InQuery, Not
 
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
+FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, AnyOf, AllOf, Not)
 
 
 def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: str) -> InputT:
@@ -27,6 +29,7 @@ def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: 
     dotted path of the argument at fault.
     """
     try:
+        _check_text(arguments)
         return model.model_validate(_unquoted(model, arguments))
     except ValidationError as error:
         details = error.errors(include_url=False)
@@ -37,6 +40,39 @@ def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: 
             code="invalid_argument",
             hint="flatten the filter: all_of and any_of take lists",
         ) from None
+
+
+def _check_text(arguments: Mapping[str, Any]) -> None:
+    """Refuses text that is not Unicode, but for resources: those are rejected one by one."""
+    pending: list[tuple[str, Any]] = [
+        (name, value) for name, value in arguments.items() if name != "resources"
+    ]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{path}.{name}", part) for name, part in value.items()]
+        elif isinstance(value, list):
+            pending += [(f"{path}.{number}", part) for number, part in enumerate(value)]
+        for text in (value, path.rpartition(".")[2]):
+            if isinstance(text, str) and not text.isascii() and not _is_unicode(text):
+                raise _not_unicode(path)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_unicode(path: str) -> QueryError:
+    return QueryError(
+        f'the argument "{path}" is not Unicode text',
+        code="invalid_argument",
+        field=path,
+        hint="send text without lone surrogates, which are half of a character",
+    )
 
 
 def _unquoted(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,16 +143,40 @@ def _unknown_argument(
 ) -> QueryError:
     name = str(detail["loc"][-1])
     owner = _model_at(model, detail["loc"][:-1])
-    allowed = [field.alias or known for known, field in owner.model_fields.items()]
+    allowed = _names_of(owner)
+    if owner in FILTERS:
+        return _unknown_in_filter(name, allowed, path=path, tool=tool)
     guess = nearest(name, allowed)
+    hint = f'use "{guess}"' if guess else "use one of the allowed names; nothing was run"
+    return _no_argument(tool, path, allowed=allowed, guess=guess, hint=hint)
+
+
+def _unknown_in_filter(name: str, allowed: Sequence[str], *, path: str, tool: str) -> QueryError:
+    """Filters are told apart by their names, so a wrong name may be one of another kind."""
+    every = list(dict.fromkeys(known for kind in FILTERS for known in _names_of(kind)))
+    if name in every:
+        hint = f'a filter is of one kind: wrap "{name}" and the other one in "all_of"'
+        return _no_argument(tool, path, allowed=allowed, guess=None, hint=hint)
+    guess = nearest(name, allowed) or nearest(name, every)
+    hint = f'use "{guess}"' if guess else "use one of the allowed names; nothing was run"
+    return _no_argument(tool, path, allowed=every, guess=guess, hint=hint)
+
+
+def _no_argument(
+    tool: str, path: str, *, allowed: Sequence[str], guess: str | None, hint: str
+) -> QueryError:
     return QueryError(
         f'"{tool}" has no argument "{path[:ECHO_MAX]}"',
         code="unknown_argument",
         field=path[:ECHO_MAX],
         allowed=allowed,
         did_you_mean=guess,
-        hint=f'use "{guess}"' if guess else "use one of the allowed names; nothing was run",
+        hint=hint,
     )
+
+
+def _names_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _not_a_choice(detail: ErrorDetails, *, path: str) -> QueryError:

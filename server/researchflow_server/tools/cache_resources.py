@@ -11,6 +11,7 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.speed.change import Change, ChangeOutcome
 from researchflow_server import contract
 from researchflow_server.contract import CacheResourcesInput
+from researchflow_server.tools.result import unicode_text
 from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = ("resource", "outcome", "version", "origin", "expires_at", "views", "reason")
@@ -59,7 +60,7 @@ def _delete(reference: str, *, field: str) -> Change:
 def _row(outcome: ChangeOutcome) -> list[Any]:
     name = f"{outcome.resource_type}/{outcome.resource_id}" if outcome.resource_id else None
     return [
-        name or outcome.resource_type,
+        unicode_text(name or outcome.resource_type or "") or None,
         outcome.outcome,
         outcome.version,
         outcome.origin,
@@ -71,7 +72,8 @@ def _row(outcome: ChangeOutcome) -> list[Any]:
 
 def _reason(outcome: ChangeOutcome) -> str | None:
     if outcome.error is not None:
-        return f"{outcome.error.code}: {outcome.error.message}; {outcome.error.hint}"
+        reason = f"{outcome.error.code}: {outcome.error.message}; {outcome.error.hint}"
+        return unicode_text(reason)
     if outcome.failed_views:
         return f"missing in {', '.join(outcome.failed_views)}: its rows could not be computed"
     if outcome.outcome == "stale":

@@ -13,6 +13,9 @@ from mcp_types import CallToolResult, TextContent
 
 from researchflow_runners.errors import ResearchFlowError
 
+#: A message repeats what the caller sent, and that may be megabytes.
+ERROR_TEXT_MAX = 600
+
 
 def dumped(payload: Any) -> bytes:
     """Compact JSON; decimals keep every digit as text, instants are ISO 8601."""
@@ -26,7 +29,21 @@ def success(payload: dict[str, Any]) -> CallToolResult:
 
 def failure(error: ResearchFlowError) -> CallToolResult:
     """The result of a call that did not: `{"error": {...}}`."""
-    return _result({"error": error.as_dict()}, is_error=True)
+    parts = {name: _shown(part) for name, part in error.as_dict().items()}
+    return _result({"error": parts}, is_error=True)
+
+
+def unicode_text(text: str) -> str:
+    """The text with a replacement for what no encoding holds: lone surrogates."""
+    return text.encode(errors="replace").decode()
+
+
+def _shown(part: Any) -> Any:
+    """A part of an error: what it repeats of a call may be long and is no text to rely on."""
+    if not isinstance(part, str):
+        return part
+    shown = unicode_text(part)
+    return shown if len(shown) <= ERROR_TEXT_MAX else f"{shown[:ERROR_TEXT_MAX]}…"
 
 
 def _result(payload: dict[str, Any], *, is_error: bool) -> CallToolResult:
