@@ -13,6 +13,9 @@ from types import TracebackType
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from researchflow_runners.errors import ResearchFlowError
@@ -22,6 +25,8 @@ from researchflow_server.settings import Settings
 MCP_PATH = "/mcp"
 BODY_BYTES_MAX = 4 * 1024 * 1024
 CONNECTIONS_MAX = 512
+SESSIONS_MAX = 1_000
+SESSION_IDLE_S = 1_800.0
 SHUTDOWN_TIMEOUT_S = 5
 BACKLOG = 256
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -91,7 +96,11 @@ def bind(host: str, port: int, *, variable: str) -> socket.socket:
 
 
 def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
-    """The MCP endpoint: both eras, no sessions, Host and Origin checked."""
+    """The MCP endpoint: both eras, Host and Origin checked.
+
+    Sessions are of the handshake era, where a call is cancelled by a message of its own, which
+    must find the call. The other era keeps none.
+    """
     names = (*LOOPBACK, settings.http_host, *settings.allowed_hosts)
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
@@ -99,13 +108,21 @@ def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
         allowed_origins=[f"{scheme}://{name}:*" for scheme in ("http", "https") for name in names]
         + [f"{scheme}://{name}" for scheme in ("http", "https") for name in names],
     )
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
-        stateless_http=True,
         max_request_body_size=BODY_BYTES_MAX,
+        max_sessions=SESSIONS_MAX,
+        session_idle_timeout=SESSION_IDLE_S,
         transport_security=security,
         host=settings.http_host,
     )
+    app.router.routes.insert(0, Route(MCP_PATH, _no_standing_stream, methods=["GET"]))
+    return app
+
+
+async def _no_standing_stream(_request: Request) -> Response:
+    """Nothing is ever told outside a call, so a client keeps no connection open for it."""
+    return Response(status_code=405, headers={"Allow": "POST, DELETE"})
 
 
 async def serve_until_stopped(listeners: Sequence[Listener], ready: Callable[[], None]) -> None:
