@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Names up to this length resemble many others: "gte" is as near to "gt" as to "ge".
+SHORT_CHARS_MAX = 2
+CUTOFF = 0.6
+SHORT_CUTOFF = 0.75
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like `name`, or None when none is close."""
+    """The allowed name most like `name`, or None when none is close.
+
+    A short name is guessed only where it is much alike and no other short one is.
+    """
+    folded = name.casefold()
     by_folded = {candidate.casefold(): candidate for candidate in allowed}
-    found = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    if folded in by_folded:
+        return by_folded[folded]
+    short = [candidate for candidate in by_folded if len(candidate) <= SHORT_CHARS_MAX]
+    found = get_close_matches(folded, by_folded.keys() - short, n=1, cutoff=CUTOFF)
+    if not found:
+        alike = get_close_matches(folded, short, n=2, cutoff=SHORT_CUTOFF)
+        found = alike if len(alike) == 1 else []
     return by_folded[found[0]] if found else None
