@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,14 +15,19 @@ import pytest_asyncio
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import researchflow_runners
 from clinic import condition, patient
 from researchflow_server.embedded import Services
-from researchflow_server.metrics.endpoint import SNAPSHOT_AGE_MAX_S, readiness
-from researchflow_server.metrics.families import state_families
-from researchflow_server.metrics.snapshot import Snapshot
+from researchflow_server.metrics.endpoint import readiness
+from researchflow_server.metrics.families import REFUSALS, state_families
+from researchflow_server.metrics.snapshot import SNAPSHOT_AGE_MAX_S, Snapshot
 from tool_server import ToolServer, module_stores, tool_server
 
 Labels = dict[str, str]
+#: Functions that make an error, and where among their arguments the code stands.
+GIVEN_A_CODE = {"_store_error": 0, "_refusal": 0, "_unreadable": 1}
+#: The function of the same name for classic arguments takes a field there.
+NO_CODES = {"search_params"}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -182,6 +188,52 @@ def test_readiness_is_honest(
 def test_not_ready_before_the_first_look() -> None:
     found, told = readiness(None)
     assert (found, len(told)) == (503, 1)
+
+
+async def test_a_look_that_grew_old_is_exported_no_more(
+    tools: ToolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tools.runtime.fresh_snapshot()
+    fresh = scrape(tools)
+    assert tools.runtime.metrics.snapshot is not None
+    old = tools.runtime.metrics.snapshot.seen_at - timedelta(seconds=2 * SNAPSHOT_AGE_MAX_S)
+    stalled = replace(tools.runtime.metrics.snapshot, seen_at=old)
+    monkeypatch.setattr(tools.runtime.metrics, "snapshot", stalled)
+    samples = scrape(tools)
+    assert value(samples, "researchflow_warehouse_up") == 0
+    assert value(samples, "researchflow_redis_up") == 0
+    gone = {name for name in fresh if name not in samples}
+    state = ("researchflow_view_", "researchflow_refresh_", "researchflow_overlay_entries")
+    counted = ("_lookups_total", "_cache_requests_total")
+    assert gone == {n for n in fresh if n.startswith(state) and not n.endswith(counted)}
+    assert gone
+
+
+async def test_no_creation_times_are_exported(tools: ToolServer) -> None:
+    assert not [name for name in scrape(tools) if name.endswith("_created")]
+
+
+async def test_every_code_of_a_refusal_is_counted_from_the_start(tools: ToolServer) -> None:
+    counted = {labels["code"] for labels, _n in scrape(tools)["researchflow_answers_refused_total"]}
+    assert counted == set(REFUSALS)
+    assert refusal_codes() - counted == set()
+
+
+def refusal_codes() -> set[str]:
+    """The codes that stand in the packages through which every query goes."""
+    root = Path(researchflow_runners.__file__).parent
+    trees = [
+        ast.parse(path.read_text())
+        for package in ("query", "hybrid", "store")
+        for path in (root / package).rglob("*.py")
+    ]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    words = [word.value for call in calls for word in call.keywords if word.arg == "code"]
+    for call in calls:
+        if isinstance(call.func, ast.Name) and call.func.id in GIVEN_A_CODE:
+            words.append(call.args[GIVEN_A_CODE[call.func.id]])
+    codes = {word.value for word in words if isinstance(word, ast.Constant)}
+    return {str(code) for code in codes} - NO_CODES
 
 
 def test_without_a_warehouse_no_age_is_exported() -> None:

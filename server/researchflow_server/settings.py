@@ -11,7 +11,7 @@
 | RESEARCHFLOW_METRICS_HOST, RESEARCHFLOW_METRICS_PORT | /metrics, /healthz | 127.0.0.1, 9464 |
 | RESEARCHFLOW_ALLOWED_HOSTS | further Host names, comma-separated | none |
 | RESEARCHFLOW_PENDING_CHECK_S | seconds between looks at the source | 30 |
-| RESEARCHFLOW_SNAPSHOT_S | seconds between metric snapshots | 5 |
+| RESEARCHFLOW_SNAPSHOT_S | seconds between metric snapshots, at most 20 | 5 |
 | RESEARCHFLOW_PROVISIONAL_TTL_H | hours a change known only from its writer counts | 24 |
 | RESEARCHFLOW_RETENTION_DAYS | days an earlier anchor stays readable | 30 |
 | RESEARCHFLOW_RESULT_BYTES_MAX | largest tool result, at most 24000 | 24000 |
@@ -66,7 +66,7 @@ class Settings(BaseModel):
     metrics_port: Port = 9464
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     pending_check_s: float = Field(default=30.0, ge=0.1, le=3_600)
-    snapshot_s: float = Field(default=5.0, ge=0.1, le=300)
+    snapshot_s: float = Field(default=5.0, ge=0.1, le=20)
     provisional_ttl_h: float = Field(default=24.0, gt=0, le=24 * 365)
     retention_days: float = Field(default=30.0, gt=0, le=3_650)
     result_bytes_max: int = Field(default=RESULT_BYTES_MAX, ge=2_000, le=RESULT_BYTES_MAX)

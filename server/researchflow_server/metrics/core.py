@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import (
@@ -44,7 +45,9 @@ class _Copier(Collector):
         """The families, none of which waits for a store."""
         yield from (_metric(family) for family in self._metrics.families())
         snapshot = self._metrics.snapshot
-        if snapshot is not None and snapshot.refresh is not None:
+        if snapshot is None or snapshot.refresh is None:
+            return
+        if snapshot.is_recent(datetime.now(UTC)):
             yield _durations(snapshot.refresh)
 
 

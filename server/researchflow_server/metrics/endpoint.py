@@ -19,8 +19,6 @@ from starlette.routing import Route
 
 from researchflow_server.metrics.snapshot import Snapshot
 
-SNAPSHOT_AGE_MAX_S = 60.0
-
 
 def metrics_app(registry: CollectorRegistry, snapshot: Callable[[], Snapshot | None]) -> Starlette:
     """The application of the metrics port."""
@@ -50,8 +48,9 @@ def readiness(snapshot: Snapshot | None) -> tuple[int, list[str]]:
     if snapshot is None:
         return 503, ["the stores have not been looked at yet"]
     problems = []
-    age_s = (datetime.now(UTC) - snapshot.seen_at).total_seconds()
-    if age_s > SNAPSHOT_AGE_MAX_S:
+    now = datetime.now(UTC)
+    if not snapshot.is_recent(now):
+        age_s = (now - snapshot.seen_at).total_seconds()
         problems.append(f"the last look at the stores is {age_s:.0f} s old")
     if not snapshot.warehouse_up:
         problems.append("the warehouse does not answer")

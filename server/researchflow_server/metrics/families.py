@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from researchflow_runners.hybrid.result import DEGRADATION_CODES
@@ -16,6 +17,15 @@ from researchflow_server.metrics.snapshot import RefreshState, Snapshot
 HIT_OR_MISS = {True: "hit", False: "miss"}
 WRITE_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 ROUTES = ("materialized", "direct")
+#: Why a query can be refused; each is counted from 0, or a rate would not see the first one.
+REFUSALS = (
+    "aggregate_type", "anchor_before_view", "anchor_expired", "anchor_unknown", "column_mismatch",
+    "column_missing", "columns_with_groups", "cursor_invalid", "duplicate_column",
+    "filter_too_large", "freshness_conflict", "instant_without_zone", "operator_not_allowed",
+    "postgres_conflict", "postgres_resources", "postgres_unavailable", "relation_missing",
+    "staleness_exceeded", "statement_rejected", "statement_timeout", "unknown_column",
+    "unknown_view", "value_type", "view_not_materialised", "view_not_published",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ def counter_families(
     answers.update(statistics.answers)
     overlay = Counter({(view, hit): 0 for view in views for hit in HIT_OR_MISS})
     overlay.update(statistics.overlay_lookups)
+    refused: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
+    refused.update(statistics.refused)
     degraded: Counter[str] = Counter(dict.fromkeys(DEGRADATION_CODES, 0))
     degraded.update(statistics.degraded)
     return [
@@ -50,7 +62,7 @@ def counter_families(
         ),
         _counter(
             "researchflow_answers_refused", "Queries answered with an error, by code.", ("code",),
-            ((_one(code), count) for code, count in statistics.refused.items()),
+            ((_one(code), count) for code, count in refused.items()),
         ),
         _counter(
             "researchflow_overlay_lookups",
@@ -58,7 +70,7 @@ def counter_families(
             (((view, HIT_OR_MISS[hit]), count) for (view, hit), count in overlay.items()),
         ),
         _counter(
-            "researchflow_resource_cache_requests", "Reads of single cached resources.",
+            "researchflow_resource_cache_requests", "Looks for a resource in Redis.",
             ("outcome",), [(("hit",), cache.hits), (("miss",), cache.misses)],
         ),
         _counter(
@@ -78,13 +90,19 @@ def counter_families(
 
 
 def state_families(snapshot: Snapshot) -> list[Family]:
-    """What the stores told at the last look; no ages without a warehouse that answers."""
+    """What the stores told at the last look; no ages without a warehouse that answers.
+
+    A look that is too old says nothing of now: neither store is known to answer.
+    """
+    recent = snapshot.is_recent(datetime.now(UTC))
+    warehouse_up = recent and snapshot.warehouse_up
     up = [
-        _gauge("researchflow_warehouse_up", "Whether PostgreSQL answers.", (),
-               [((), snapshot.warehouse_up)]),
-        _gauge("researchflow_redis_up", "Whether Redis answers.", (), [((), snapshot.redis_up)]),
+        _gauge("researchflow_warehouse_up", "Whether PostgreSQL answered a look just now.", (),
+               [((), warehouse_up)]),
+        _gauge("researchflow_redis_up", "Whether Redis answered a look just now.", (),
+               [((), recent and snapshot.redis_up)]),
     ]  # fmt: skip
-    if not snapshot.warehouse_up:
+    if not warehouse_up:
         return up
     return [*up, *_view_families(snapshot), *_overlay_families(snapshot), *_refresh(snapshot)]
 

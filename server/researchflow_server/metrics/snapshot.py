@@ -19,6 +19,8 @@ from researchflow_runners.store.database import Database
 #: Upper bounds of the refresh durations, seconds.
 REFRESH_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 SNAPSHOT_TIMEOUT_S = 10.0
+#: Three of the longest intervals that the settings allow.
+SNAPSHOT_AGE_MAX_S = 60.0
 REDIS_TIMEOUT_S = 1.0
 
 
@@ -93,6 +95,10 @@ class Snapshot:
     views: tuple[ViewState, ...] = ()
     overlay: tuple[OverlayState, ...] = ()
     refresh: RefreshState | None = None
+
+    def is_recent(self, now: datetime) -> bool:
+        """Whether the look still tells how things are; its task may have stalled since."""
+        return abs((now - self.seen_at).total_seconds()) <= SNAPSHOT_AGE_MAX_S
 
 
 async def take_snapshot(database: Database, redis: RedisClient) -> Snapshot:
