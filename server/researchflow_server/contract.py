@@ -186,8 +186,9 @@ class QueryViewOutput(_Output):
     """A dated answer.
 
     `truncated` says that more rows exist; `next_cursor` continues exactly after the last row
-    given. `staleness_s` is null when it could not be established. `took_ms` is the runner's own
-    time, without the protocol's.
+    given. `pending` changes of the source are not applied yet, as seen at `checked_at`, and
+    `staleness_s` is the age of the oldest; they are null when that is not known, and tell nothing
+    about what came after that look. `took_ms` is the runner's own time, without the protocol's.
     """
 
     columns: list[str]
@@ -204,6 +205,7 @@ class QueryViewOutput(_Output):
     took_ms: float
     age_s: float | None = None
     staleness_s: float | None = None
+    checked_at: str | None = None
     pending: int | None = None
     speed: SpeedContribution
     degradations: list[Degradation] = Field(default_factory=list)

@@ -35,12 +35,15 @@ def exit_code(error: ResearchFlowError) -> int:
 
 
 def show_error(error: ResearchFlowError, *, as_json: bool = False) -> None:
-    """The error on stderr: one line and a hint, or its JSON."""
+    """The error on stderr: a line, what is allowed and a hint, or its JSON."""
     if as_json:
         text = orjson.dumps({"error": error.as_dict()}).decode() + "\n"
     else:
         guess = f' (did you mean "{error.did_you_mean}"?)' if error.did_you_mean else ""
-        text = f"error: {error.message}{guess}{_place(error)} [{error.code}]\nhint: {error.hint}\n"
+        lines = [f"error: {error.message}{guess}{_place(error)} [{error.code}]"]
+        if error.allowed:
+            lines.append(f"allowed: {', '.join(error.allowed)}")
+        text = "\n".join([*lines, f"hint: {error.hint}", ""])
     sys.stderr.write(text)
 
 

@@ -109,11 +109,19 @@ def _order(text: str) -> dict[str, Any]:
 
 
 def _show(answer: Answer) -> None:
-    out = console()
-    out.print(rows_shown([column.name for column in answer.columns], answer.rows, out.width))
-    out.print(provenance(answer_payload(answer)))
+    show_answer(answer)
     if answer.truncated:
-        out.print(f"more rows exist: --cursor {answer.next_cursor}", soft_wrap=True)
+        console().print(f"more rows exist: --cursor {answer.next_cursor}", soft_wrap=True)
+
+
+def show_answer(answer: Answer) -> None:
+    """The rows, where they come from, and what is wrong with them."""
+    out = console()
+    payload = answer_payload(answer)
+    out.print(rows_shown([column.name for column in answer.columns], answer.rows, out.width))
+    out.print(provenance(payload))
+    for warning in payload["warnings"]:
+        out.print(f"warning: {warning}")
 
 
 def provenance(payload: dict[str, Any]) -> str:
@@ -124,7 +132,8 @@ def provenance(payload: dict[str, Any]) -> str:
         parts.append(f"anchor {payload['anchor']}")
     parts.append(f"data as of {str(payload['data_as_of'])[:19]}")
     stale = payload["staleness_s"]
-    parts.append("staleness unknown" if stale is None else f"stale {stale:.0f} s")
+    seen_at = str(payload["checked_at"])[:19]
+    parts.append("staleness unknown" if stale is None else f"stale {stale:.0f} s at {seen_at}")
     parts.append(f"{speed['entries']} changes waiting, {speed['rows_added']} rows from them")
     parts += [f"degraded: {one['code']}" for one in payload["degradations"]]
     return " · ".join(parts)

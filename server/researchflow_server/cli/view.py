@@ -18,43 +18,44 @@ from researchflow_runners.views import shipped_views
 from researchflow_server.cli.console import console, show_json, show_text, table
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
-from researchflow_server.cli.query import provenance
+from researchflow_server.cli.query import show_answer
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
 from researchflow_server.tools.query_view import answer_payload
 
 SHOWN_SOURCE = fixed("resources")
 FILE_BYTES_MAX = 1_048_576
+EXAMPLES = {
+    "compile": "researchflow view compile patient_simple",
+    "run": "researchflow view run ./my_view.json --limit 5",
+    "validate": "researchflow view validate ./my_view.json && deploy",
+}
 
 
 def register(parser: ArgumentParser) -> None:
     """Adds the subcommands."""
+    with_example(parser, *EXAMPLES.values())
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     compiled = _action(
         actions.add_parser("compile", help="print the SQL made from it"),
         compile_action,
-        "researchflow view compile patient_simple",
     )
     compiled.add_argument("--stage", choices=("sql", "columns"), default="sql")
     ran = _action(
         actions.add_parser("run", help="compute it from the source now"),
         run_action,
-        "researchflow view run ./my_view.json --limit 5",
     )
     ran.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
     _action(
         actions.add_parser("validate", help="say whether it can be compiled"),
         validate_action,
-        "researchflow view validate ./my_view.json && deploy",
     )
 
 
-def _action(
-    parser: ArgumentParser, run: Callable[[Namespace], Any], example: str
-) -> ArgumentParser:
+def _action(parser: ArgumentParser, run: Callable[[Namespace], Any]) -> ArgumentParser:
     parser.add_argument("view", metavar="VIEW", help="a shipped view's name or a JSON file")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    with_example(parser, example)
+    with_example(parser, EXAMPLES[parser.prog.split()[-1]])
     parser.set_defaults(run=run)
     return parser
 
@@ -83,10 +84,8 @@ async def run_action(arguments: Namespace) -> int:
         answer = await runtime.hybrid.execute(definition, max_resources=arguments.limit)
     if arguments.json:
         show_json(answer_payload(answer))
-        return OK
-    out = console()
-    out.print(table([column.name for column in answer.columns], answer.rows))
-    out.print(provenance(answer_payload(answer)))
+    else:
+        show_answer(answer)
     return OK
 
 

@@ -57,6 +57,7 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
         "took_ms": round(answer.timings.total_ms, 2),
         "age_s": answer.age_s,
         "staleness_s": answer.staleness_s,
+        "checked_at": answer.checked_at,
         "pending": answer.pending,
         "speed": asdict(answer.speed),
         "degradations": [asdict(degradation) for degradation in answer.degradations],
