@@ -122,17 +122,20 @@ class Model:
     def hear(self, key: Key) -> None:
         """A hint arrived that the FHIR server confirms: its state of now is known."""
         state = self.server[key]
-        if state.version <= self.batch_version(key):
+        held = (self.batch.get(key), self.confirmed.get(key))
+        if any(one and one.incarnation == state.incarnation and state.version <= one.version
+               for one in held):  # fmt: skip
             return
-        if key in self.confirmed and state.version <= self.confirmed[key].version:
-            return
-        self.confirmed[key] = Waiting(state.version, state.resource, base=self._base(key))
+        self.confirmed[key] = Waiting(
+            state.version, state.resource, state.incarnation, base=self._base(key)
+        )
         if key in self.provisional and self.provisional[key].version <= state.version:
             del self.provisional[key]
 
     def insert(self, key: Key, version: int, resource: Resource | None) -> None:
         """A writer's own change was acknowledged under this version."""
-        self.provisional[key] = Waiting(version, resource, base=self._base(key))
+        incarnation = self.server[key].incarnation if key in self.server else 0
+        self.provisional[key] = Waiting(version, resource, incarnation, base=self._base(key))
 
     def expire(self, key: Key) -> None:
         """The time of the writer's change has passed."""
@@ -145,9 +148,13 @@ class Model:
             for key, change in list(layer.items()):
                 held = self.batch.get(key)
                 incarnation = held.incarnation if held else None
+                is_comparable = layer is self.provisional or change.incarnation == incarnation
                 if (
-                    change.version <= self.batch_version(key)
-                    or change.base not in (None, incarnation)
+                    (change.version <= self.batch_version(key) and is_comparable)
+                    or (
+                        change.base not in (None, incarnation)
+                        and change.incarnation in (0, change.base)
+                    )
                     or heard.get(key) is change
                 ):
                     del layer[key]
@@ -173,7 +180,12 @@ class Model:
         winners: dict[Key, State] = {}
         for layer in (self.batch, self.confirmed, self.provisional):
             for key, state in layer.items():
-                if key not in winners or state.version > winners[key].version:
+                is_renewed = (
+                    layer is self.confirmed
+                    and key in winners
+                    and winners[key].incarnation != state.incarnation
+                )
+                if key not in winners or is_renewed or state.version > winners[key].version:
                     winners[key] = state
         return rows_of(winners)
 

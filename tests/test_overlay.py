@@ -41,6 +41,7 @@ def known(
         ledger_version=ledger,
         source_entry=70 if source else None,
         source_version=source,
+        source_incarnation=None,
         provisional_entry=71 if provisional else None,
         provisional_version=0 if expired else provisional,
         dead=False,

@@ -9,6 +9,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from researchflow_runners.errors import QueryError
+from researchflow_runners.source.load import expunge
 from researchflow_runners.speed.change import Change, ChangeOutcome
 from speed_stack import SpeedStack, compiled, patient, speed_stack
 
@@ -213,3 +214,46 @@ async def test_version_taken_by_another_process_gives_way_to_the_next(stack: Spe
     assert outcomes[1].version is not None
     assert 2 < outcomes[0].version < outcomes[1].version
     assert (await genders(stack))["p1"] == "unknown"
+
+
+async def test_version_of_a_resource_made_again_is_newer_than_what_was_expunged(
+    stack: SpeedStack,
+) -> None:
+    for version, gender in ((2, "male"), (3, "other")):
+        await stack.at_source("Patient", "p1", version, patient("p1", gender))
+    (hint,) = await apply(stack, Change.put(patient("p1"), version=3))
+    assert hint.outcome == "stored"
+    await expunge(stack.database, "Patient", "p1")
+    await stack.at_source("Patient", "p1", 1, patient("p1", "unknown"))
+    (again,) = await apply(stack, Change.put(patient("p1"), version=1))
+    assert (again.outcome, again.version, again.newest_version) == ("stored", 1, 1)
+    assert (await genders(stack))["p1"] == "unknown"
+    (repeat,) = await apply(stack, Change.put(patient("p1"), version=1))
+    assert repeat.outcome == "duplicate"
+    await stack.refresher.refresh()
+    assert (await genders(stack))["p1"] == "unknown"
+    assert await stack.value("SELECT count(*) FROM researchflow.overlay_entry") == 0
+
+
+async def test_expunged_version_leaves_the_cache_and_hides_no_later_one(stack: SpeedStack) -> None:
+    await stack.at_source("Patient", "p1", 6, patient("p1", "male"))
+    await apply(stack, Change.put(patient("p1"), version=6))
+    await expunge(stack.database, "Patient", "p1")
+    await stack.refresher.refresh()
+    await stack.projector.forget_covered()
+    assert await stack.redis.get_fhir_resource("Patient", "p1") is None
+    await stack.at_source("Patient", "p1", 1, patient("p1", "unknown"))
+    (hint,) = await apply(stack, Change.put(patient("p1"), version=1))
+    assert hint.outcome == "stored"
+    assert (await genders(stack))["p1"] == "unknown"
+
+
+async def test_change_that_a_refresh_dropped_can_be_made_again_at_once(stack: SpeedStack) -> None:
+    await apply(stack, Change.delete("Patient", "p1"))
+    await expunge(stack.database, "Patient", "p1")
+    await stack.at_source("Patient", "p1", 1, patient("p1", "unknown"))
+    await stack.refresher.refresh()
+    assert (await genders(stack))["p1"] == "unknown"
+    (again,) = await apply(stack, Change.delete("Patient", "p1"))
+    assert (again.outcome, again.version) == ("stored", 2)
+    assert "p1" not in await genders(stack)

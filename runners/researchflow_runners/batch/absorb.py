@@ -12,14 +12,16 @@ _SEEN_TABLE = """
 CREATE TEMP TABLE rf_seen AS
 SELECT entry_id, stream_id FROM researchflow.overlay_entry WHERE origin = 'source'
 """
+#: Versions compare within one incarnation only, and an entry leaves with its own.
 _DROP_COVERED = """
 DELETE FROM researchflow.overlay_entry AS e
 WHERE e.res_type = ANY ($1::text[]) AND (
     EXISTS (SELECT FROM researchflow.ledger AS l
-            WHERE l.res_type = e.res_type AND l.id = e.id AND e.version <= l.res_ver)
+            WHERE l.res_type = e.res_type AND l.id = e.id AND e.version <= l.res_ver
+              AND (e.origin = 'provisional' OR coalesce(e.incarnation, l.res_id) = l.res_id))
     OR EXISTS (SELECT FROM rf_seen AS s
                WHERE s.entry_id = e.entry_id AND s.stream_id = e.stream_id)
-    OR e.base_res_id IS NOT NULL AND NOT EXISTS (
+    OR e.base_res_id = coalesce(e.incarnation, e.base_res_id) AND NOT EXISTS (
             SELECT FROM researchflow.ledger AS l
             WHERE l.res_id = e.base_res_id AND l.res_type = e.res_type AND l.id = e.id))
 """

@@ -116,14 +116,29 @@ class ChangeLog:
         if calls:
             await self._connection.run_scripts(self._connection.upsert, calls)
 
-    async def forget(self, resource_type: str, covered: Mapping[str, int]) -> int:
-        """Drops the entries up to each id's covered version, and expired ones; gives how many."""
+    async def forget(
+        self, resource_type: str, held: Mapping[str, Mapping[str, int]], applied: Position
+    ) -> int:
+        """Drops what is applied and not among `held`, and what has expired; gives how many.
+
+        `held` gives for each id the version that PostgreSQL holds of each origin.
+        """
         calls = [
             (
-                [entry_key(resource_type, resource_id), index_key(resource_type)],
-                [resource_id, version],
+                [
+                    entry_key(resource_type, resource_id),
+                    index_key(resource_type),
+                    state_key(resource_type),
+                ],
+                [
+                    resource_id,
+                    versions.get("source", ""),
+                    versions.get("provisional", ""),
+                    applied.epoch,
+                    applied.stream_id,
+                ],
             )
-            for resource_id, version in covered.items()
+            for resource_id, versions in held.items()
         ]
         if not calls:
             return 0
@@ -175,4 +190,5 @@ def _again(entry: Entry) -> list[str | int]:
         milliseconds(entry.received_at),
         milliseconds(entry.expires_at),
         entry.stream_id,
+        entry.incarnation or "",
     ]

@@ -78,6 +78,9 @@ def decide(
         provenance=provenance,
         ttl_s=ttl_s,
     )
+    if draft.origin == "source":
+        known = known.of_incarnation(draft.incarnation)
+        newest_version = max(known.newest_version, draft.version)
     outcome = _outcome(draft, known, earlier)
     if checked.version is None and _is_deleted_already(checked, known, newest_version):
         outcome = "covered"
@@ -123,6 +126,7 @@ def _draft(
             origin="source",
             provenance=provenance,
             ttl_s=None,
+            incarnation=confirmed.res_id,
         )
     return Draft(
         resource_type=resource_type,
@@ -132,6 +136,7 @@ def _draft(
         origin="provisional",
         provenance=provenance,
         ttl_s=ttl_s,
+        incarnation=confirmed.res_id if confirmed else None,
     )
 
 

@@ -24,6 +24,8 @@ class Draft:
     """A change before it is written; `text` is the resource's JSON, None for a delete.
 
     An entry of origin `source` has no `ttl_s`: it leaves when a refresh has covered it.
+    `incarnation` is the source's key of the resource, None where the source does not know it:
+    what is expunged and made again has another key, and its versions begin anew.
     """
 
     resource_type: str
@@ -33,6 +35,7 @@ class Draft:
     origin: Origin = "provisional"
     provenance: str = "unknown"
     ttl_s: float | None = PROVISIONAL_TTL_S
+    incarnation: int | None = None
 
     @property
     def deleted(self) -> bool:
@@ -54,6 +57,11 @@ class Entry:
     received_at: datetime
     expires_at: datetime | None
     stream_id: str
+    incarnation: int | None = None
+
+    def follows(self, other: int | None) -> bool:
+        """Whether the source confirmed it of a later incarnation than the one that `other` is."""
+        return self.origin == "source" and is_other_incarnation(self.incarnation, other)
 
     @property
     def resource(self) -> dict[str, Any] | None:
@@ -63,6 +71,11 @@ class Entry:
         resource: dict[str, Any] = json.loads(self.text)
         meta = {**resource.get("meta", {}), "versionId": str(self.version)}
         return {**resource, "id": self.resource_id, "meta": meta}
+
+
+def is_other_incarnation(one: int | None, other: int | None) -> bool:
+    """Whether both are known and differ, so that their versions do not compare."""
+    return one is not None and other is not None and one != other
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ def _entry(
     received_at = instant(fields[f"{origin}.received_at"])
     assert received_at is not None
     deleted = fields[f"{origin}.deleted"] == "1"
+    incarnation = fields.get(f"{origin}.incarnation")
     return Entry(
         resource_type=resource_type,
         resource_id=resource_id,
@@ -130,4 +144,5 @@ def _entry(
         received_at=received_at,
         expires_at=instant(fields[f"{origin}.expires_at"]),
         stream_id=fields[f"{origin}.stream_id"],
+        incarnation=int(incarnation) if incarnation else None,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from researchflow_runners.source.layout import HapiLayout
 from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot, probe
-from researchflow_runners.speed.entry import Origin
+from researchflow_runners.speed.entry import Origin, is_other_incarnation
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
 
@@ -18,8 +18,9 @@ Key = tuple[str, str]
 PROBE_INTERVAL_S = 60.0
 
 _KNOWN = """
-SELECT k.res_type, k.id, coalesce(l.res_ver, 0) AS ledger_version,
+SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS ledger_version,
        coalesce(l.deleted, false) AS ledger_deleted, e.version, e.origin, e.deleted, e.resource,
+       e.incarnation,
        ARRAY(SELECT d.view_name FROM researchflow.dead_letter AS d
              WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id
              ORDER BY 1) AS failed_views,
@@ -27,10 +28,10 @@ SELECT k.res_type, k.id, coalesce(l.res_ver, 0) AS ledger_version,
              WHERE c.resource_type = k.res_type ORDER BY 1) AS views
 FROM unnest($1::text[], $2::text[]) AS k (res_type, id)
 LEFT JOIN LATERAL (
-    SELECT res_ver, deleted FROM researchflow.ledger
+    SELECT res_id, res_ver, deleted FROM researchflow.ledger
     WHERE res_type = k.res_type AND id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l ON true
 LEFT JOIN LATERAL (
-    SELECT version, origin, deleted, resource FROM researchflow.overlay_entry
+    SELECT version, origin, deleted, resource, incarnation FROM researchflow.overlay_entry
     WHERE res_type = k.res_type AND id = k.id AND now() < valid_until
     ORDER BY version DESC, origin DESC LIMIT 1) AS e ON true
 """
@@ -48,12 +49,14 @@ class Known:
     `views` are the materialised views of its type, `failed_views` those that lack its rows.
     """
 
+    ledger_res_id: int | None
     ledger_version: int
     ledger_deleted: bool
     overlay_version: int
     overlay_origin: Origin | None
     overlay_deleted: bool
     overlay_text: str | None
+    overlay_incarnation: int | None
     views: tuple[str, ...]
     failed_views: tuple[str, ...]
 
@@ -62,11 +65,30 @@ class Known:
         """The newest version in the batch layer or the overlay."""
         return max(self.ledger_version, self.overlay_version)
 
+    def of_incarnation(self, incarnation: int | None) -> Known:
+        """What is known of this incarnation, when both it and the others are known."""
+        known = self
+        if is_other_incarnation(self.ledger_res_id, incarnation):
+            known = replace(known, ledger_res_id=None, ledger_version=0, ledger_deleted=False)
+        if self.overlay_origin == "source" and is_other_incarnation(
+            self.overlay_incarnation, incarnation
+        ):
+            known = replace(
+                known,
+                overlay_version=0,
+                overlay_origin=None,
+                overlay_deleted=False,
+                overlay_text=None,
+                overlay_incarnation=None,
+            )
+        return known
+
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """What the source holds of a resource now; `text` only where it was asked for."""
 
+    res_id: int
     version: int
     deleted: bool
     text: str | None = None
@@ -78,12 +100,14 @@ async def known_of(session: Session, keys: Iterable[Key]) -> dict[Key, Known]:
     rows = await session.fetch(_KNOWN, [key[0] for key in wanted], [key[1] for key in wanted])
     return {
         (row["res_type"], row["id"]): Known(
+            ledger_res_id=row["ledger_res_id"],
             ledger_version=row["ledger_version"],
             ledger_deleted=row["ledger_deleted"],
             overlay_version=row["version"] or 0,
             overlay_origin=row["origin"],
             overlay_deleted=bool(row["deleted"]),
             overlay_text=row["resource"],
+            overlay_incarnation=row["incarnation"],
             views=tuple(row["views"]),
             failed_views=tuple(row["failed_views"]),
         )
@@ -110,7 +134,9 @@ class SourceStates:
             for key, head in heads.items()
             if not head.deleted and head.version >= wanted[key] > 0
         ]
-        found = {key: Confirmed(head.version, head.deleted) for key, head in heads.items()}
+        found = {
+            key: Confirmed(head.res_id, head.version, head.deleted) for key, head in heads.items()
+        }
         return {**found, **(await self._contents(asked) if asked else {})}
 
     async def _heads(self, wanted: Mapping[Key, int]) -> dict[Key, Head]:
@@ -137,7 +163,7 @@ class SourceStates:
                 texts = {row["id"]: row["text"] for row in rows}
                 contents |= {
                     (resource_type, head.id): Confirmed(
-                        head.version, head.deleted, texts.get(head.id)
+                        head.res_id, head.version, head.deleted, texts.get(head.id)
                     )
                     for head in heads.values()
                 }

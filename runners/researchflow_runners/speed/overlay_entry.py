@@ -7,7 +7,7 @@ At one version the source wins, and what the ledger covers is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from researchflow_runners.store.database import Session
 _KNOWN = """
 SELECT k.id, now() AS now, l.res_id, coalesce(l.res_ver, 0) AS ledger_version,
        s.entry_id AS source_entry, coalesce(s.version, 0) AS source_version,
+       s.incarnation AS source_incarnation,
        p.entry_id AS provisional_entry, coalesce(p.version, 0) AS provisional_version,
        coalesce(p.valid_until <= now(), false) AS provisional_expired,
        EXISTS (SELECT FROM researchflow.dead_letter AS d
@@ -35,13 +36,13 @@ LEFT JOIN researchflow.overlay_entry AS p
 _INSERT = """
 INSERT INTO researchflow.overlay_entry
     (res_type, id, origin, version, deleted, resource, provenance, received_at, valid_until,
-     base_res_id, stream_id)
+     base_res_id, stream_id, incarnation)
 SELECT $1, id, origin, version, deleted, resource, provenance, received_at,
-       coalesce(expires_at, 'infinity'), base_res_id, stream_id
+       coalesce(expires_at, 'infinity'), base_res_id, stream_id, incarnation
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::text[],
-            $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[])
+            $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[], $12::bigint[])
      AS e (id, origin, version, deleted, resource, provenance, received_at, expires_at,
-           base_res_id, stream_id)
+           base_res_id, stream_id, incarnation)
 RETURNING entry_id
 """
 _DELETE = "DELETE FROM researchflow.overlay_entry WHERE entry_id = ANY($1::bigint[])"
@@ -57,7 +58,7 @@ WHERE layer = 'speed' AND res_type = $1 AND id = ANY($2::text[])
 """
 _STORED = """
 SELECT entry_id, res_type, id, version, deleted, resource, origin, provenance, received_at,
-       nullif(valid_until, 'infinity') AS expires_at, stream_id
+       nullif(valid_until, 'infinity') AS expires_at, stream_id, incarnation
 FROM researchflow.overlay_entry
 WHERE res_type = $1 AND entry_id > $2 ORDER BY entry_id LIMIT $3
 """
@@ -69,9 +70,9 @@ DELETE FROM researchflow.dead_letter AS d
 WHERE d.layer = 'speed' AND d.res_type = $1 AND NOT EXISTS (
     SELECT FROM researchflow.overlay_entry AS e WHERE e.res_type = d.res_type AND e.id = d.id)
 """
-_COVERED = """
-SELECT id, max(res_ver) AS res_ver FROM researchflow.ledger
-WHERE res_type = $1 AND id = ANY($2::text[]) GROUP BY id
+_HELD = """
+SELECT id, origin, version FROM researchflow.overlay_entry
+WHERE res_type = $1 AND id = ANY($2::text[])
 """
 
 
@@ -83,6 +84,7 @@ class Known:
     ledger_version: int
     source_entry: int | None
     source_version: int
+    source_incarnation: int | None
     provisional_entry: int | None
     provisional_version: int
     dead: bool
@@ -100,10 +102,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What merging did: the new entries' numbers, and the covered version of each such id."""
+    """What merging did: the new entries' numbers, and the ids with an entry that is covered."""
 
     entry_ids: tuple[int, ...]
-    covered: dict[str, int]
+    covered: frozenset[str]
 
 
 async def merge(session: Session, resource_type: str, entries: Sequence[Entry]) -> Merged:
@@ -124,24 +126,20 @@ async def merge(session: Session, resource_type: str, entries: Sequence[Entry]) 
     revived = [entry.resource_id for entry in kept if known[entry.resource_id].dead]
     if revived:
         await session.execute(_REVIVE, resource_type, revived)
-    covered = {
-        entry.resource_id: known[entry.resource_id].ledger_version
-        for each in plans
-        for entry in each.covered
-    }
+    covered = frozenset(entry.resource_id for each in plans for entry in each.covered)
     return Merged(entry_ids, covered)
 
 
 def plan(known: Known, entries: Sequence[Entry]) -> Plan:
     """What becomes of one resource's entries, given what is known of it."""
-    covered = tuple(entry for entry in entries if entry.version <= known.ledger_version)
+    covered = tuple(entry for entry in entries if _is_covered(entry, known))
     live = [
         entry
         for entry in entries
-        if entry.version > known.ledger_version
-        and (entry.expires_at is None or known.now < entry.expires_at)
+        if entry not in covered and (entry.expires_at is None or known.now < entry.expires_at)
     ]
-    source = _best(live, "source", above=known.source_version)
+    renewed = [entry for entry in live if entry.follows(known.source_incarnation)]
+    source = _best(renewed, "source", above=0) or _best(live, "source", above=known.source_version)
     floor = max(known.ledger_version, source.version if source else known.source_version)
     held = known.provisional_version if known.provisional_version > floor else 0
     provisional = _best(live, "provisional", above=max(floor, held))
@@ -152,6 +150,10 @@ def plan(known: Known, entries: Sequence[Entry]) -> Plan:
         dropped.append(known.provisional_entry)
     kept = tuple(entry for entry in (source, provisional) if entry)
     return Plan(tuple(dropped), kept, covered)
+
+
+def _is_covered(entry: Entry, known: Known) -> bool:
+    return entry.version <= known.ledger_version and not entry.follows(known.base_res_id)
 
 
 async def stored_page(
@@ -171,6 +173,7 @@ async def stored_page(
             received_at=row["received_at"],
             expires_at=row["expires_at"],
             stream_id=row["stream_id"],
+            incarnation=row["incarnation"],
         )
         for row in rows
     ]
@@ -184,12 +187,14 @@ async def expire(session: Session, resource_type: str) -> int:
     return expired
 
 
-async def covered_versions(
-    session: Session, resource_type: str, ids: Sequence[str]
-) -> dict[str, int]:
-    """The version up to which the batch layer holds each resource; 0 when it holds none."""
-    rows = await session.fetch(_COVERED, resource_type, list(ids))
-    return {**dict.fromkeys(ids, 0), **{row["id"]: row["res_ver"] for row in rows}}
+async def held_versions(
+    session: Session, resource_type: str, ids: Collection[str]
+) -> dict[str, dict[str, int]]:
+    """The version that the overlay holds of each id and origin; every id is there."""
+    held: dict[str, dict[str, int]] = {resource_id: {} for resource_id in ids}
+    for row in await session.fetch(_HELD, resource_type, list(ids)):
+        held[row["id"]][row["origin"]] = row["version"]
+    return held
 
 
 async def _insert(
@@ -208,6 +213,7 @@ async def _insert(
         [entry.expires_at for entry in kept],
         [known[entry.resource_id].base_res_id for entry in kept],
         [entry.stream_id for entry in kept],
+        [entry.incarnation for entry in kept],
     )
     return tuple(row["entry_id"] for row in rows)
 
@@ -218,6 +224,7 @@ def _known(row: asyncpg.Record) -> Known:
         ledger_version=row["ledger_version"],
         source_entry=row["source_entry"],
         source_version=row["source_version"],
+        source_incarnation=row["source_incarnation"],
         provisional_entry=row["provisional_entry"],
         provisional_version=0 if row["provisional_expired"] else row["provisional_version"],
         dead=row["dead"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.view import CompiledView
@@ -11,8 +11,8 @@ from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Change
 from researchflow_runners.speed.entry import Entry
 from researchflow_runners.speed.overlay import insert_views
 from researchflow_runners.speed.overlay_entry import (
-    covered_versions,
     expire,
+    held_versions,
     merge,
     stored_page,
 )
@@ -70,7 +70,7 @@ class Projection:
 
     async def advance(self) -> Applied:
         """Applies the next page of changes and commits it with the new position."""
-        covered: dict[str, int] = {}
+        covered: set[str] = set()
         async with self._database.transaction() as session:
             applied = await self._locked(session)
             changes = await self._log.after(self._type, applied)
@@ -82,20 +82,26 @@ class Projection:
                 await session.execute(
                     _MOVE, self._type, done.position.epoch, done.position.stream_id
                 )
-        await self._log.forget(self._type, covered)
+        await self._forget(covered, done.position)
         return done
 
     async def forget_covered(self) -> int:
         """Drops expired entries, and from Redis what the batch layer covers; gives how many."""
         async with self._database.transaction() as session:
-            await self._locked(session)
+            applied = await self._locked(session)
             await expire(session, self._type)
         forgotten = 0
         async for ids in self._log.cached_ids(self._type):
-            async with self._database.session() as session:
-                covered = await covered_versions(session, self._type, ids)
-            forgotten += await self._log.forget(self._type, covered)
+            forgotten += await self._forget(ids, applied)
         return forgotten
+
+    async def _forget(self, ids: Collection[str], applied: Position) -> int:
+        """Drops from Redis what is applied up to there and PostgreSQL does not hold."""
+        if not ids:
+            return 0
+        async with self._database.session() as session:
+            held = await held_versions(session, self._type, ids)
+        return await self._log.forget(self._type, held, applied)
 
     async def _locked(self, session: Session) -> Position:
         """The applied position; until the transaction ends nobody else projects or publishes."""
@@ -106,7 +112,7 @@ class Projection:
         assert row is not None
         return Position(row["epoch"], row["stream_id"])
 
-    async def _follow(self, session: Session, changes: Changes, covered: dict[str, int]) -> Applied:
+    async def _follow(self, session: Session, changes: Changes, covered: set[str]) -> Applied:
         """Applies the newest state of each changed resource."""
         dead = 0
         if changes.ids:
@@ -114,7 +120,7 @@ class Projection:
             dead = await self._apply(session, found, covered)
         return Applied(len(changes.ids), dead, changes.last, changes.head)
 
-    async def _reconcile(self, session: Session, covered: dict[str, int]) -> Applied:
+    async def _reconcile(self, session: Session, covered: set[str]) -> Applied:
         """Begins an epoch: each store is given what only the other one holds."""
         head = await self._log.begin_epoch(self._type)
         entries = dead = 0
@@ -133,9 +139,7 @@ class Projection:
             if len(stored) < PAGE:
                 return
 
-    async def _apply(
-        self, session: Session, entries: Sequence[Entry], covered: dict[str, int]
-    ) -> int:
+    async def _apply(self, session: Session, entries: Sequence[Entry], covered: set[str]) -> int:
         """Merges the entries and computes their rows; adds to `covered`, gives dead letters."""
         merged = await merge(session, self._type, entries)
         covered.update(merged.covered)

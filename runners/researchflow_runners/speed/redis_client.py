@@ -247,6 +247,7 @@ def _at(draft: Draft, version: int) -> Draft:
         origin=draft.origin,
         provenance=draft.provenance,
         ttl_s=draft.ttl_s,
+        incarnation=draft.incarnation,
     )
 
 
@@ -266,6 +267,7 @@ def _upsert_call(draft: Draft) -> tuple[list[str], list[str | int]]:
         "",
         "",
         "",
+        draft.incarnation or "",
     ]
 
 

@@ -4,13 +4,15 @@
 -- ARGV  1 id  2 version  3 origin  4 deleted  5 resource  6 provenance  7 token
 --       8 ttl in ms, or ''  9 epoch to begin when there is none  10 entries_max  11 changes_max
 --       12 received_at  13 expires_at  14 stream_id: of an entry that is put back, else ''
+--       15 incarnation: the source's key of the resource, or ''
 -- Gives {outcome, newest version, same content, stream id, received_at, expires_at}.
 local entry, index, changes, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, version, origin = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local putting_back = ARGV[12] ~= ''
 
 local FIELDS = {
-  'version', 'deleted', 'resource', 'provenance', 'token', 'received_at', 'expires_at', 'stream_id'
+  'version', 'deleted', 'resource', 'provenance', 'token', 'received_at', 'expires_at',
+  'stream_id', 'incarnation'
 }
 
 local function whole(number)
@@ -36,7 +38,17 @@ local function known(slot)
   return tonumber(found[1] or '0')
 end
 
+-- Made again at the source, a resource counts its versions anew; the one before is over.
+local function is_over()
+  local held = redis.call('HGET', entry, 'source.incarnation') or ''
+  return origin == 'source' and not putting_back
+    and held ~= '' and ARGV[15] ~= '' and held ~= ARGV[15]
+end
+
 local source, provisional = known('source'), known('provisional')
+if is_over() then
+  source = 0
+end
 local newest = math.max(source, provisional)
 
 local function answer(outcome, slot)
@@ -82,7 +94,8 @@ redis.call('HSET', entry,
   origin .. '.version', whole(version), origin .. '.deleted', ARGV[4],
   origin .. '.resource', ARGV[5], origin .. '.provenance', ARGV[6],
   origin .. '.token', ARGV[7], origin .. '.received_at', received_at,
-  origin .. '.expires_at', expires_at, origin .. '.stream_id', stream_id)
+  origin .. '.expires_at', expires_at, origin .. '.stream_id', stream_id,
+  origin .. '.incarnation', ARGV[15])
 if origin == 'source' and provisional <= version then
   drop('provisional')
 end

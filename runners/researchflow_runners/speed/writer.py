@@ -129,9 +129,7 @@ class ChangeWriter:
         stored = [one for one in decided if isinstance(one, Decision) and one.outcome == "stored"]
         if not stored:
             return [_foreseen(one, facts) for one in decided]
-        results = await self._settle(stored)
-        await self._projector.drain({one.draft.resource_type for one in stored})
-        after = await self._look({_key(one) for one in stored})
+        results, after = await self._store(stored)
         answers = iter(
             [_acknowledged(one, result, after) for one, result in zip(stored, results, strict=True)]
         )
@@ -141,6 +139,29 @@ class ChangeWriter:
             else _foreseen(one, facts)
             for one in decided
         ]
+
+    async def _store(
+        self, stored: Sequence[Decision]
+    ) -> tuple[list[WriteResult], dict[Key, Known]]:
+        """Writes and projects all; gives what became of each, and what is known afterwards.
+
+        A write that PostgreSQL does not show is repeated once: Redis lost it, or took it for one
+        that a refresh has dropped since and that it had not let go of.
+        """
+        types = {one.draft.resource_type for one in stored}
+        results = await self._settle(stored)
+        await self._projector.drain(types)
+        after = await self._look({_key(one) for one in stored})
+        pairs = enumerate(zip(stored, results, strict=True))
+        missing = [number for number, pair in pairs if _is_missing(*pair, after)]
+        if missing:
+            await self._projector.forget_covered()
+            again = await self._settle([stored[number] for number in missing])
+            for number, result in zip(missing, again, strict=True):
+                results[number] = result
+            await self._projector.drain(types)
+            after = await self._look({_key(one) for one in stored})
+        return results, after
 
     async def _settle(self, stored: Sequence[Decision]) -> list[WriteResult]:
         """Writes all; a version made up here that was taken meanwhile gives way to the next one.
@@ -218,8 +239,8 @@ def _acknowledged(
     decision: Decision, result: WriteResult, after: Mapping[Key, Known]
 ) -> ChangeOutcome:
     """The outcome of a written change, of which PostgreSQL must know by now."""
-    known = after[_key(decision)]
-    if result.outcome != "stale" and known.newest_version < result.version:
+    known = _known_of(decision, after)
+    if _is_missing(decision, result, after):
         raise StoreError(
             "redis lost changes while they were on their way",
             code="change_not_applied",
@@ -233,6 +254,19 @@ def _acknowledged(
         newest_version=max(result.newest_version, known.newest_version),
         expires_at=result.expires_at,
     )
+
+
+def _known_of(decision: Decision, after: Mapping[Key, Known]) -> Known:
+    """What is known of the change's resource; of its incarnation, when the source told that."""
+    known = after[_key(decision)]
+    if decision.draft.origin == "source":
+        return known.of_incarnation(decision.draft.incarnation)
+    return known
+
+
+def _is_missing(decision: Decision, result: WriteResult, after: Mapping[Key, Known]) -> bool:
+    known = _known_of(decision, after)
+    return result.outcome != "stale" and known.newest_version < result.version
 
 
 def _key(decision: Decision) -> Key:

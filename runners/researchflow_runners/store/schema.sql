@@ -73,9 +73,11 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     valid_until timestamptz NOT NULL DEFAULT 'infinity',
     base_res_id bigint,                        -- the ledger's res_id of this resource, if it has one
     stream_id   text NOT NULL,                 -- the entry's position in the Redis stream
+    incarnation bigint,                        -- the source's key of it as its writer saw it
     UNIQUE (res_type, id, origin)
     -- Every live query reads these rows; out of line, the resources do not cost it a page each.
 ) WITH (toast_tuple_target = 256);
+ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS incarnation bigint;
 ALTER TABLE researchflow.overlay_entry ALTER COLUMN resource SET STORAGE EXTERNAL;
 CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
 
