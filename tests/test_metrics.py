@@ -17,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import researchflow_runners
 from clinic import condition, patient
+from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services
 from researchflow_server.metrics.endpoint import readiness
 from researchflow_server.metrics.families import REFUSALS, state_families
 from researchflow_server.metrics.snapshot import SNAPSHOT_AGE_MAX_S, Snapshot
+from researchflow_server.metrics.tally import RefreshTally
 from tool_server import ToolServer, module_stores, tool_server
 
 Labels = dict[str, str]
@@ -158,6 +160,31 @@ async def test_refresh_durations_end_in_the_count_of_runs(tools: ToolServer) -> 
     name = "researchflow_refresh_duration_seconds"
     assert value(samples, f"{name}_bucket", le="+Inf") == value(samples, f"{name}_count") == 1
     assert value(samples, f"{name}_sum") > 0
+
+
+async def test_refreshes_are_counted_once_and_stay_counted(postgres_dsn: str) -> None:
+    run = """INSERT INTO researchflow.refresh_run (started_at, finished_at, outcome, changed)
+             VALUES (clock_timestamp() - interval '2 s', {}, '{}', 5)"""
+    database = await Database.connect(postgres_dsn)
+    await database.install_schema()
+    async with database.session() as session:
+        await session.execute(run.format("clock_timestamp() - interval '1 s'", "failed"))
+        tally = RefreshTally()
+        assert (await tally.look(session)).failed == 0
+        await session.execute(run.format("NULL", "running"))
+        await session.execute(run.format("clock_timestamp()", "published"))
+        for _look in range(2):
+            state = await tally.look(session)
+            assert (state.published, state.failed, state.changed) == (1, 0, 5)
+        await session.execute(
+            "UPDATE researchflow.refresh_run SET outcome = 'failed', finished_at = now() "
+            "WHERE outcome = 'running'"
+        )
+        assert (await tally.look(session)).failed == 1
+        await session.execute("DELETE FROM researchflow.refresh_run")
+        state = await tally.look(session)
+        assert (state.published, state.failed, sum(state.bucket_counts)) == (1, 1, 2)
+    await database.close()
 
 
 def snapshot(**changes: Any) -> Snapshot:

@@ -35,6 +35,7 @@ from researchflow_server.keyfile import cursor_key
 from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
 from researchflow_server.metrics.snapshot import Snapshot, ViewState, take_snapshot
+from researchflow_server.metrics.tally import RefreshTally
 from researchflow_server.refreshes import Refreshes
 from researchflow_server.settings import Settings
 
@@ -85,6 +86,7 @@ class Runtime:
             cursor_key=cursor_key(settings.cursor_key_path),
         )
         self.metrics = Metrics(self._counted)
+        self._refresh_tally = RefreshTally()
         self._looking: asyncio.Task[Snapshot] | None = None
 
     async def fresh_snapshot(self) -> Snapshot:
@@ -115,7 +117,9 @@ class Runtime:
         await expire_anchors(self.stores.warehouse, keep_for=keep_for)
 
     async def _look(self) -> Snapshot:
-        snapshot = await take_snapshot(self.stores.warehouse, self.stores.redis)
+        snapshot = await take_snapshot(
+            self.stores.warehouse, self.stores.redis, self._refresh_tally
+        )
         self.metrics.snapshot = snapshot
         return snapshot
 

@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 
 from researchflow_server.metrics.families import Family, state_families
 from researchflow_server.metrics.operations import OperationLatency
-from researchflow_server.metrics.snapshot import REFRESH_BUCKETS_S, RefreshState, Snapshot
+from researchflow_server.metrics.snapshot import Snapshot
+from researchflow_server.metrics.tally import REFRESH_BUCKETS_S, RefreshState
 
 
 class Metrics:

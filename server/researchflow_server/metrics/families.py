@@ -12,7 +12,8 @@ from researchflow_runners.hybrid.result import DEGRADATION_CODES
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.speed.change import Outcome
 from researchflow_runners.speed.redis_client import CacheStatistics
-from researchflow_server.metrics.snapshot import RefreshState, Snapshot
+from researchflow_server.metrics.snapshot import Snapshot
+from researchflow_server.metrics.tally import RefreshState
 
 HIT_OR_MISS = {True: "hit", False: "miss"}
 WRITE_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -147,7 +148,7 @@ def _refresh(snapshot: Snapshot) -> list[Family]:
     if state is None:
         return []
     families = [
-        _counter("researchflow_refresh_runs", "Finished refreshes, counted in the warehouse.",
+        _counter("researchflow_refresh_runs", "Refreshes that ended, of any process.",
                  ("outcome",), [(("published",), state.published), (("failed",), state.failed)]),
         _counter("researchflow_refresh_changed_resources", "Resources that refreshes absorbed.",
                  (), [((), state.changed)]),

@@ -1,15 +1,19 @@
--- Finished refreshes by outcome and duration; $1 holds the upper bounds of the buckets.
-SELECT CASE outcome WHEN 'failed' THEN 'failed' ELSE 'published' END AS outcome,
-       width_bucket(seconds, $1::float8[]) AS bucket,
-       count(*) AS runs,
-       coalesce(sum(changed) FILTER (WHERE outcome <> 'failed'), 0)::bigint AS changed,
-       sum(seconds)::float8 AS seconds,
-       max(finished_at) AS last_at
+-- Runs since run $2 and those that still ran then ($3), by outcome and duration; at the first look
+-- ($4 seconds after the counting began) only what ended since. $1: upper bounds of the buckets.
+SELECT CASE WHEN outcome IN ('failed', 'running') THEN outcome ELSE 'published' END AS outcome,
+       coalesce(width_bucket(seconds, $1::float8[]), 0) AS bucket,
+       count(*) FILTER (WHERE counts) AS runs,
+       coalesce(sum(changed) FILTER (WHERE counts AND outcome <> 'failed'), 0)::bigint AS changed,
+       coalesce(sum(seconds) FILTER (WHERE counts), 0)::float8 AS seconds,
+       max(run_id) AS newest,
+       coalesce(array_agg(run_id) FILTER (WHERE outcome = 'running'), '{}') AS running
 FROM (
-    SELECT outcome, changed, finished_at,
-           extract(epoch FROM finished_at - started_at)::float8 AS seconds
+    SELECT run_id, outcome, changed,
+           extract(epoch FROM finished_at - started_at)::float8 AS seconds,
+           finished_at IS NOT NULL AND outcome <> 'running'
+               AND ($4::float8 IS NULL
+                    OR finished_at >= clock_timestamp() - make_interval(secs => $4)) AS counts
     FROM researchflow.refresh_run
-    WHERE finished_at IS NOT NULL AND outcome <> 'running'
+    WHERE run_id > $2 OR run_id = ANY ($3::bigint[])
 ) run
-GROUP BY 1, 2
-ORDER BY 1, 2;
+GROUP BY 1, 2;

@@ -6,18 +6,15 @@ A background task reads it, so that neither a scrape nor a tool call waits for t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
 
 from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.store.database import Database
+from researchflow_server.metrics.tally import RefreshState, RefreshTally
 
-#: Upper bounds of the refresh durations, seconds.
-REFRESH_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 SNAPSHOT_TIMEOUT_S = 10.0
 #: Three of the longest intervals that the settings allow.
 SNAPSHOT_AGE_MAX_S = 60.0
@@ -30,7 +27,6 @@ def _sql(name: str) -> str:
 
 _VIEWS = _sql("views.sql")
 _OVERLAY = _sql("overlay.sql")
-_REFRESH = _sql("refresh.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +66,6 @@ class OverlayState:
 
 
 @dataclass(frozen=True, slots=True)
-class RefreshState:
-    """All finished refreshes; `bucket_counts` has one more entry than REFRESH_BUCKETS_S."""
-
-    published: int
-    failed: int
-    changed: int
-    seconds: float
-    bucket_counts: tuple[int, ...]
-    last_success_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything of one look; without a warehouse there is nothing to tell but that.
 
@@ -101,11 +85,11 @@ class Snapshot:
         return abs((now - self.seen_at).total_seconds()) <= SNAPSHOT_AGE_MAX_S
 
 
-async def take_snapshot(database: Database, redis: RedisClient) -> Snapshot:
+async def take_snapshot(database: Database, redis: RedisClient, tally: RefreshTally) -> Snapshot:
     """A new look at both stores; a store that does not answer is down, not an error."""
     redis_up = await _redis_up(redis)
     try:
-        return await _look(database, redis_up)
+        return await _look(database, redis_up, tally)
     except StoreError:
         now = datetime.now(UTC)
         return Snapshot(taken_at=now, seen_at=now, warehouse_up=False, redis_up=redis_up)
@@ -121,14 +105,14 @@ async def _redis_up(redis: RedisClient) -> bool:
     return True
 
 
-async def _look(database: Database, redis_up: bool) -> Snapshot:
+async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snapshot:
     async with database.transaction(
         isolation="repeatable read", readonly=True, statement_timeout_s=SNAPSHOT_TIMEOUT_S
     ) as session:
         taken_at = await session.fetchval("SELECT now()")
         views = await session.fetch(_VIEWS)
         overlay = await session.fetch(_OVERLAY)
-        refreshes = await session.fetch(_REFRESH, list(REFRESH_BUCKETS_S))
+        refreshes = await tally.look(session)
     return Snapshot(
         taken_at=taken_at,
         seen_at=datetime.now(UTC),
@@ -136,20 +120,5 @@ async def _look(database: Database, redis_up: bool) -> Snapshot:
         redis_up=redis_up,
         views=tuple(ViewState(*row.values()) for row in views),
         overlay=tuple(OverlayState(*row.values()) for row in overlay),
-        refresh=_refresh_state(refreshes),
-    )
-
-
-def _refresh_state(rows: Sequence[Any]) -> RefreshState:
-    counts = [0] * (len(REFRESH_BUCKETS_S) + 1)
-    for row in rows:
-        counts[row["bucket"]] += row["runs"]
-    published = [row for row in rows if row["outcome"] == "published"]
-    return RefreshState(
-        published=sum(row["runs"] for row in published),
-        failed=sum(row["runs"] for row in rows if row["outcome"] == "failed"),
-        changed=sum(row["changed"] for row in rows),
-        seconds=sum(row["seconds"] for row in rows),
-        bucket_counts=tuple(counts),
-        last_success_at=max((row["last_at"] for row in published), default=None),
+        refresh=refreshes,
     )

@@ -8,7 +8,8 @@ from mcp_types import ToolAnnotations
 
 from researchflow_server import contract
 from researchflow_server.contract import GetStatisticsInput
-from researchflow_server.metrics.snapshot import RefreshState, Snapshot
+from researchflow_server.metrics.snapshot import Snapshot
+from researchflow_server.metrics.tally import RefreshState
 from researchflow_server.tools.spec import Call, ToolSpec
 
 
