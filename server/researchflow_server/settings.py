@@ -1,22 +1,6 @@
 """The deployment's settings: the only module that reads the environment.
 
-| variable | meaning | default |
-|---|---|---|
-| RESEARCHFLOW_HOME | embedded data, keys | `$XDG_DATA_HOME/researchflow` |
-| RESEARCHFLOW_DATABASE_URL | warehouse, `postgresql://…` | embedded PostgreSQL |
-| RESEARCHFLOW_SOURCE_URL | database of the FHIR server | the warehouse |
-| RESEARCHFLOW_REDIS_URL | `redis://…` | embedded Redis |
-| USE_SPEED_LAYER | merge newer changes into live answers | true |
-| RESEARCHFLOW_HTTP_HOST, RESEARCHFLOW_HTTP_PORT | MCP endpoint | 127.0.0.1, 8730 |
-| RESEARCHFLOW_METRICS_HOST, RESEARCHFLOW_METRICS_PORT | /metrics, /healthz | 127.0.0.1, 9464 |
-| RESEARCHFLOW_ALLOWED_HOSTS | further Host names, comma-separated | none |
-| RESEARCHFLOW_PENDING_CHECK_S | seconds between looks at the source | 30 |
-| RESEARCHFLOW_SNAPSHOT_S | seconds between metric snapshots, at most 20 | 5 |
-| RESEARCHFLOW_PROVISIONAL_TTL_H | hours a change known only from its writer counts | 24 |
-| RESEARCHFLOW_RETENTION_DAYS | days an earlier anchor stays readable | 30 |
-| RESEARCHFLOW_RESULT_BYTES_MAX | largest tool result, at most 24000 | 24000 |
-| RESEARCHFLOW_POOL_MAX | PostgreSQL connections, from 4 | 10 |
-| RESEARCHFLOW_LOG_LEVEL | DEBUG, INFO, WARNING or ERROR, on stderr | WARNING |
+`Settings` says what each variable means; `settings_help` writes it down for people.
 """
 
 from __future__ import annotations
@@ -55,23 +39,49 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    home: Path
-    database_url: PostgresUrl | None = None
-    source_url: PostgresUrl | None = None
-    redis_url: RedisUrl | None = None
-    use_speed_layer: bool = True
-    http_host: str = Field(default="127.0.0.1", min_length=1)
-    http_port: Port = 8730
-    metrics_host: str = Field(default="127.0.0.1", min_length=1)
-    metrics_port: Port = 9464
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
-    pending_check_s: float = Field(default=30.0, ge=0.1, le=3_600)
-    snapshot_s: float = Field(default=5.0, ge=0.1, le=20)
-    provisional_ttl_h: float = Field(default=24.0, gt=0, le=24 * 365)
-    retention_days: float = Field(default=30.0, gt=0, le=3_650)
-    result_bytes_max: int = Field(default=RESULT_BYTES_MAX, ge=2_000, le=RESULT_BYTES_MAX)
-    pool_max: int = Field(default=10, ge=4, le=100)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    home: Path = Field(description="directory of embedded data and keys")
+    database_url: PostgresUrl | None = Field(
+        default=None, description="warehouse, postgresql://…; unset: embedded"
+    )
+    source_url: PostgresUrl | None = Field(
+        default=None, description="database of the FHIR server; unset: the warehouse"
+    )
+    redis_url: RedisUrl | None = Field(default=None, description="redis://…; unset: embedded")
+    use_speed_layer: bool = Field(default=True, description="merge newer changes into live answers")
+    http_host: str = Field(default="127.0.0.1", min_length=1, description="of the MCP endpoint")
+    http_port: Port = Field(default=8730, description="of the MCP endpoint")
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1, description="of /metrics and /healthz"
+    )
+    metrics_port: Port = Field(default=9464, description="of /metrics and /healthz")
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(), description="further Host names, comma-separated"
+    )
+    pending_check_s: float = Field(
+        default=30.0, ge=0.1, le=3_600, description="seconds between looks at the source"
+    )
+    snapshot_s: float = Field(
+        default=5.0, ge=0.1, le=20, description="seconds between metric snapshots, at most 20"
+    )
+    provisional_ttl_h: float = Field(
+        default=24.0,
+        gt=0,
+        le=24 * 365,
+        description="hours a change known only from its writer counts",
+    )
+    retention_days: float = Field(
+        default=30.0, gt=0, le=3_650, description="days an earlier anchor stays readable"
+    )
+    result_bytes_max: int = Field(
+        default=RESULT_BYTES_MAX,
+        ge=2_000,
+        le=RESULT_BYTES_MAX,
+        description=f"largest tool result, at most {RESULT_BYTES_MAX}",
+    )
+    pool_max: int = Field(default=10, ge=4, le=100, description="PostgreSQL connections, from 4")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="DEBUG, INFO, WARNING or ERROR, on stderr"
+    )
 
     @property
     def cursor_key_path(self) -> Path:
@@ -88,6 +98,17 @@ VARIABLES = {
     name: "USE_SPEED_LAYER" if name == "use_speed_layer" else f"RESEARCHFLOW_{name.upper()}"
     for name in Settings.model_fields
 }
+
+
+def settings_help() -> str:
+    """A line for each variable: its meaning, and its default where it has a fixed one."""
+    width = max(map(len, VARIABLES.values()))
+    lines = []
+    for name, field in Settings.model_fields.items():
+        plain = isinstance(field.default, bool | int | float | str)
+        default = f" [{str(field.default).lower()}]" if plain else ""
+        lines.append(f"  {VARIABLES[name]:<{width}}  {field.description}{default}")
+    return "\n".join(lines)
 
 
 def default_home(environment: Mapping[str, str]) -> Path:

@@ -18,7 +18,7 @@ from researchflow_server.cli.parser import with_example
 from researchflow_server.http import MCP_PATH, Listener, mcp_app, serve_until_stopped
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.runtime import Runtime, open_runtime
-from researchflow_server.settings import Settings, read_settings
+from researchflow_server.settings import Settings, read_settings, settings_help
 
 EMPTY = """
 No view is materialised yet: `researchflow load PATH` (or --synthetic), then `researchflow refresh`.
@@ -36,6 +36,7 @@ def register(parser: ArgumentParser) -> None:
         "researchflow serve                 for a desktop client that starts it",
         "researchflow serve --http          for clients that connect",
     )
+    parser.epilog = f"{parser.epilog}\n\nenvironment of every command:\n{settings_help()}"
     parser.set_defaults(run=run)
 
 
