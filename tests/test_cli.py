@@ -17,6 +17,7 @@ from researchflow_server.cli import COMMANDS, main
 from researchflow_server.cli.console import rows_shown
 from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
 from researchflow_server.runtime import Runtime
+from researchflow_server.settings import VARIABLES
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -58,6 +59,11 @@ def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     code, out, _err = run(command, "--help")
     assert code == OK
     assert f"researchflow {command}" in out.partition("example")[2]
+
+
+def test_serve_help_lists_every_setting(run: Run) -> None:
+    listed = run("serve", "--help")[1]
+    assert [variable for variable in VARIABLES.values() if variable not in listed] == []
 
 
 def test_every_view_action_has_help_with_an_example(run: Run) -> None:
@@ -120,7 +126,7 @@ def test_an_answer_says_when_the_source_was_looked_at(run: Run, stores: Path) ->
 
 def test_people_see_the_warnings_of_an_answer(run: Run, stores: Path) -> None:
     run("load", ndjson(stores / "clinic.ndjson", patient("ada"), patient("bo", birthDate="soon")))
-    run("refresh")
+    assert "patient_simple 1, patient_demographics 1" in run("refresh")[1]
     shown = run("query", "patient_simple")[1]
     assert "warning: 1 resources could not be computed and are missing" in shown
 

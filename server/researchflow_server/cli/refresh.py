@@ -47,8 +47,10 @@ def summary(result: RefreshResult) -> str:
     ]
     if built:
         lines.append(f"built: {', '.join(built)}")
-    if result.dead_letters:
+    lacking = [f"{view.name} {view.dead_letters:,}" for view in result.views if view.dead_letters]
+    if lacking:
         lines.append(
-            f"{result.dead_letters:,} resources could not be computed: see researchflow.dead_letter"
+            "resources that could not be computed, their reasons in researchflow.dead_letter: "
+            + ", ".join(lacking)
         )
     return "\n".join(lines)
