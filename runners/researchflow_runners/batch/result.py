@@ -46,8 +46,3 @@ class RefreshResult:
     overlay_dropped: int
     duration_s: float
     phases_s: Mapping[Phase, float]
-
-    @property
-    def dead_letters(self) -> int:
-        """Resources that this refresh could not compute, summed over the views."""
-        return sum(view.dead_letters for view in self.views)
