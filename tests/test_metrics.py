@@ -116,6 +116,7 @@ async def test_answers_writes_and_refusals_are_counted_by_outcome(tools: ToolSer
         samples, "researchflow_overlay_lookups_total", view="patient_simple", outcome="hit"
     )
     assert hits == 1
+    assert value(samples, "researchflow_resource_cache_requests_total", outcome="hit") >= 1
 
 
 async def test_a_change_at_the_source_makes_its_views_stale_and_no_others(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from researchflow_runners.errors import QueryError, SourceDataError, StoreError
+from researchflow_runners.speed.change_log import ChangeLog
 from researchflow_runners.speed.entry import Draft, Entry
 from researchflow_runners.speed.redis_client import RedisClient
 
@@ -33,6 +34,15 @@ async def test_empty_cache_has_nothing_and_counts_a_miss(client: RedisClient) ->
     assert await client.scan_recent_resources("Patient") == []
     assert await client.count("Patient") == 0
     assert (client.statistics.hits, client.statistics.misses) == (0, 1)
+
+
+async def test_every_look_for_a_resource_is_a_hit_or_a_miss(client: RedisClient) -> None:
+    await client.set_fhir_resource("Patient", "p1", {"resourceType": "Patient"})
+    assert (client.statistics.hits, client.statistics.misses) == (0, 0)
+    assert len(await client.scan_recent_resources("Patient")) == 1
+    assert (client.statistics.hits, client.statistics.misses) == (1, 0)
+    assert len(await ChangeLog(client).entries("Patient", ["p1", "gone"])) == 1
+    assert (client.statistics.hits, client.statistics.misses) == (2, 1)
 
 
 async def test_stored_resource_is_found_with_its_id_and_version(client: RedisClient) -> None:

@@ -38,7 +38,6 @@ class WorkedServer:
         await self._call("cache_resources", resources=[INSERTED])
         await self._call("query_view", view="patient_demographics")
         await self._call("query_view", fails=True, view="unknown")
-        await self.runtime.stores.redis.get_fhir_resource("Patient", str(INSERTED["id"]))
         self._rounds += 1
         changed = PATIENT | {"multipleBirthInteger": self._rounds}
         await put_resource(self.runtime.stores.source, changed)

@@ -97,6 +97,7 @@ class ChangeLog:
     async def entries(self, resource_type: str, ids: Sequence[str]) -> list[Entry]:
         """Every entry of the ids, expired ones included."""
         by_id, _now = await self._redis.held(resource_type, ids)
+        self._redis.looked(asked=len(by_id), found=sum(map(bool, by_id.values())))
         return [entry for resource_id in ids for entry in by_id[resource_id]]
 
     async def cached_ids(self, resource_type: str) -> AsyncIterator[list[str]]:

@@ -44,7 +44,11 @@ VERSION_ATTEMPTS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """How often `get_fhir_resource` found the resource, since this client was made."""
+    """How often a resource that was looked for was there, since this client was made.
+
+    Who looks: `get_fhir_resource`, `scan_recent_resources` and the projector, which fetches the
+    bodies that changes announce; one that is gone meanwhile is a miss.
+    """
 
     hits: int
     misses: int
@@ -140,14 +144,20 @@ class RedisClient:
     async def get_fhir_resource(self, resource_type: str, resource_id: str) -> Entry | None:
         """The newest cached entry, a tombstone included; None when nothing is cached."""
         found = await self.entries(check_type(resource_type), [check_id(resource_id)])
-        if found:
-            self._hits += 1
-        else:
-            self._misses += 1
         return found[0] if found else None
 
     async def entries(self, resource_type: str, ids: Sequence[str]) -> list[Entry]:
         """The newest counting entry of each id that has one, in the order of `ids`."""
+        found = await self._newest(resource_type, ids)
+        self.looked(asked=len(ids), found=len(found))
+        return found
+
+    def looked(self, *, asked: int, found: int) -> None:
+        """Counts a look for `asked` resources, of which `found` were there."""
+        self._hits += found
+        self._misses += asked - found
+
+    async def _newest(self, resource_type: str, ids: Sequence[str]) -> list[Entry]:
         by_id, now = await self.held(resource_type, ids)
         counting = [newest(by_id[resource_id], now) for resource_id in ids]
         return [entry for entry in counting if entry is not None]
@@ -224,7 +234,7 @@ class RedisClient:
         if version is not None:
             (result,) = await self.write([_at(draft, check_version(version))])
             return result
-        found = await self.entries(draft.resource_type, [draft.resource_id])
+        found = await self._newest(draft.resource_type, [draft.resource_id])
         known = found[0].version if found else 0
         for _attempt in range(VERSION_ATTEMPTS_MAX):
             (result,) = await self.write([_at(draft, known + 1)])
