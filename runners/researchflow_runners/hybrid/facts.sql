@@ -1,9 +1,11 @@
 -- What is known about the views of one question, in one round trip of the snapshot that also
 -- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows.
 WITH counting AS (
-    SELECT e.res_type, e.origin
+    SELECT e.res_type, count(*) AS entries,
+           count(*) FILTER (WHERE e.origin = 'provisional') AS provisional
     FROM researchflow.overlay_entry AS e
     WHERE e.res_type = ANY ($2) AND e.valid_from <= now() AND now() < e.valid_until
+    GROUP BY e.res_type
 )
 SELECT
     now() AS computed_at,
@@ -32,10 +34,10 @@ SELECT
     (SELECT count(DISTINCT (d.res_type, d.id))
      FROM researchflow.dead_letter AS d
      WHERE d.view_name = ANY ($1) AND d.layer = 'batch') AS missing_batch
-FROM (SELECT count(*) AS entries,
-             coalesce(array_agg(DISTINCT res_type), '{}') AS types,
-             count(*) FILTER (WHERE res_type = $3) AS own_entries,
-             count(*) FILTER (WHERE origin = 'provisional') AS provisional
+FROM (SELECT coalesce(sum(entries), 0)::bigint AS entries,
+             coalesce(array_agg(res_type ORDER BY res_type), '{}') AS types,
+             coalesce(sum(entries) FILTER (WHERE res_type = $3), 0)::bigint AS own_entries,
+             coalesce(sum(provisional), 0)::bigint AS provisional
       FROM counting) AS overlay,
      (SELECT count(*) AS types,
              min(checked_at) AS checked_at,
