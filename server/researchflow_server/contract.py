@@ -233,7 +233,8 @@ class CacheResourcesInput(_Input):
 class CacheResourcesOutput(Table):
     """One row per change, in the order given, resources before deletes.
 
-    `outcome`: stored, duplicate (this version is known), stale (a newer one is), covered (the
+    `outcome`: stored, duplicate (this version is known; `reason` says
+    when with another content), stale (a newer one is), covered (the
     batch layer holds it), rejected (see `reason`); with dry_run, what it would be. `views` counts
     the views in which the change shows.
     """

@@ -42,9 +42,10 @@ class Change:
 class ChangeOutcome:
     """What became of a change.
 
-    stored: it shows in `views`, and is durable. duplicate: this version was known; nothing
-    changed. stale: `newest_version` is newer; nothing changed. covered: the batch layer holds
-    this version or a newer one. rejected: `error` says why.
+    stored: it shows in `views`, and is durable. duplicate: this version was known and nothing
+    changed; `conflict` says that it was known with another content. stale: `newest_version` is
+    newer; nothing changed. covered: the batch layer holds this version or a newer one.
+    rejected: `error` says why.
 
     `views` are the materialised views of the resource type; it is empty for a type that no view
     uses: the change is cached, and SpeedLayerRunner sees it. In `failed_views` the resource's
@@ -62,4 +63,5 @@ class ChangeOutcome:
     expires_at: datetime | None = None
     views: tuple[str, ...] = ()
     failed_views: tuple[str, ...] = ()
+    conflict: bool = False
     error: ResearchFlowError | None = None

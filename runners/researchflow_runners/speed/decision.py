@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,12 +33,14 @@ class Decision:
     """What would be written and with what outcome; only `stored` needs writing.
 
     `follows`: the version was made up here, so another one will do when it is taken.
+    `conflict`: the version is known with another content.
     """
 
     draft: Draft
     outcome: Outcome
     newest_version: int
     follows: bool
+    conflict: bool = False
 
 
 def check(change: Change) -> Checked:
@@ -84,7 +87,37 @@ def decide(
     outcome = _outcome(draft, known, earlier)
     if checked.version is None and _is_deleted_already(checked, known, newest_version):
         outcome = "covered"
-    return Decision(draft, outcome, newest_version, follows=checked.version is None)
+    return Decision(
+        draft,
+        outcome,
+        newest_version,
+        follows=checked.version is None,
+        conflict=outcome == "duplicate" and not _is_repeat(draft, known, earlier),
+    )
+
+
+def _is_repeat(draft: Draft, known: Known, earlier: Sequence[Decision]) -> bool:
+    """Whether the content known of the draft's version is the draft's own."""
+    contents = [
+        one.draft.text
+        for one in earlier
+        if one.outcome == "stored" and one.draft.version == draft.version
+    ]
+    if known.overlay_version == draft.version:
+        contents.append(known.overlay_text)
+    return all(same_content(draft.text, content) for content in contents)
+
+
+def same_content(one: str | None, other: str | None) -> bool:
+    """Whether two resources say the same, however they are written; None is a deletion."""
+    if one is None or other is None:
+        return one is other
+    return one == other or _read(one) == _read(other)
+
+
+def _read(text: str) -> object:
+    """The JSON; numbers keep their digits, because 1.0 and 1.00 are two measurements."""
+    return json.loads(text, parse_float=str)
 
 
 def _following(checked: Checked, known: Known, newest_version: int) -> int:

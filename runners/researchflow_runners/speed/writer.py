@@ -232,6 +232,7 @@ def _foreseen(decided: Decision | ChangeOutcome, facts: Mapping[Key, Known]) -> 
         origin=draft.origin,
         views=known.views,
         failed_views=known.failed_views,
+        conflict=decided.conflict,
     )
 
 
@@ -253,6 +254,7 @@ def _acknowledged(
         version=result.version,
         newest_version=max(result.newest_version, known.newest_version),
         expires_at=result.expires_at,
+        conflict=result.outcome == "duplicate" and not result.same_content and not covered,
     )
 
 

@@ -76,6 +76,8 @@ def _reason(outcome: ChangeOutcome) -> str | None:
         return unicode_text(reason)
     if outcome.failed_views:
         return f"missing in {', '.join(outcome.failed_views)}: its rows could not be computed"
+    if outcome.conflict:
+        return f"version {outcome.version} is known with another content; nothing was changed"
     if outcome.outcome == "stale":
         return f"version {outcome.newest_version} is known"
     return None
@@ -86,6 +88,12 @@ def _warnings(outcomes: list[ChangeOutcome], *, dry_run: bool) -> list[str]:
     rejected = sum(outcome.outcome == "rejected" for outcome in outcomes)
     if rejected:
         warnings.append(f"{rejected} of {len(outcomes)} changes were rejected")
+    conflicts = sum(outcome.conflict for outcome in outcomes)
+    if conflicts:
+        warnings.append(
+            f"{conflicts} changes bring a version that is known with another content and were not"
+            " stored; leave meta.versionId out to store them as the next version"
+        )
     if any(outcome.origin == "provisional" for outcome in outcomes):
         warnings.append("provisional changes are not confirmed by the source and expire")
     return warnings
