@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from researchflow_runners.compiler.view import CompiledView
-from researchflow_runners.errors import FreshnessError
+from researchflow_runners.errors import FreshnessError, QueryError, StatementError
 from researchflow_runners.hybrid.choice import asked_freshness
 from researchflow_runners.hybrid.reading import Asked, Read, read_page
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -14,6 +15,7 @@ from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.sql import check_query
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.speed.overlay import DATA_CLASSES
 from researchflow_runners.sql import Sql, compose
 
 STATEMENT_TIMEOUT_S = 40.0
@@ -57,14 +59,15 @@ class PostgresRunner:
             )
             relations = {name: await _relation(snapshot, views[name]) for name in names}
             facts_ms = (time.perf_counter() - began_s) * 1000
-            read = await read_page(
-                snapshot.session,
-                asked,
-                catalogue={name: views[name].columns for name in names},
-                relations=lambda name, _columns: relations[name],
-                anchor=None,
-                on=now.date(),
-            )
+            with _told(names):
+                read = await read_page(
+                    snapshot.session,
+                    asked,
+                    catalogue={name: views[name].columns for name in names},
+                    relations=lambda name, _columns: relations[name],
+                    anchor=None,
+                    on=now.date(),
+                )
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return _dated(names, asked, read, timings)
 
@@ -79,6 +82,25 @@ def _check_is_live(query: Query) -> None:
         field="freshness" if query.as_of is None else "as_of",
         allowed=("live",),
     )
+
+
+@contextmanager
+def _told(names: tuple[str, ...]) -> Iterator[None]:
+    """A resource that a view cannot compute stops this route; the error names the other one."""
+    try:
+        yield
+    except StatementError as error:
+        if error.sqlstate[:2] not in DATA_CLASSES:
+            raise
+        raise QueryError(
+            f'a resource of the source does not fit view "{names[0]}"'
+            if len(names) == 1
+            else f'a resource of the source does not fit one of the views "{", ".join(names)}"',
+            code="resource_not_computable",
+            hint="run refresh_views: a materialised view leaves such resources out and counts "
+            "them; or correct the ViewDefinition where it expects one value",
+            field="view",
+        ) from error
 
 
 async def _relation(snapshot: SourceSnapshot, view: CompiledView) -> Sql:
