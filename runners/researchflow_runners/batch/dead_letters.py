@@ -27,6 +27,11 @@ WHERE d.layer = 'batch' AND d.view_name = ANY ($1::text[])
 _FORGIVE_VIEWS = """
 DELETE FROM researchflow.dead_letter WHERE layer = 'batch' AND view_name = ANY ($1::text[])
 """
+#: A definition's letters of the speed layer go with it; those written just now are the new one's.
+_FORGIVE_DEFINITIONS = """
+DELETE FROM researchflow.dead_letter
+WHERE layer = 'speed' AND view_name = ANY ($1::text[]) AND seen_at < now()
+"""
 _BURY = """
 INSERT INTO researchflow.dead_letter
     (view_name, res_type, id, res_ver, column_name, reason, layer)
@@ -63,4 +68,5 @@ async def publish_dead_letters(
     """Forgives what changed, and all of `whole` (views built anew or retired); adds the new."""
     await session.execute(_FORGIVE_CHANGED, list(changed))
     await session.execute(_FORGIVE_VIEWS, list(whole))
+    await session.execute(_FORGIVE_DEFINITIONS, list(whole))
     await session.execute(_BURY)
