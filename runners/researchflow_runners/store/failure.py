@@ -22,6 +22,8 @@ DRIVER_ERRORS = (
 
 _UNAVAILABLE_CLASSES = ("08",)
 _UNAVAILABLE_STATES = {
+    "3D000",  # invalid_catalog_name: the database is not there, or not there yet
+    "55000",  # object_not_in_prerequisite_state: the database accepts no connections
     "25P03",  # idle_in_transaction_session_timeout: the server cut the session
     "53300",  # too_many_connections
     "57P01",  # admin_shutdown
