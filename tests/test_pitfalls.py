@@ -1,0 +1,277 @@
+"""What went wrong in systems like this one does not go wrong here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from clinic import CURSOR_KEY, Clinic, compiled, condition, lab, open_clinic, patient
+from researchflow_runners.compiler import compile_view
+from researchflow_runners.errors import QueryError, StoreError
+from researchflow_runners.hybrid.runner import HybridRunner
+from researchflow_runners.speed.change import Change
+from researchflow_runners.speed.projector import Projector
+
+ONE_GIVEN: dict[str, Any] = {
+    "resourceType": "ViewDefinition",
+    "name": "one_given",
+    "status": "active",
+    "resource": "Patient",
+    "select": [
+        {
+            "column": [
+                {"name": "id", "path": "getResourceKey()"},
+                {"name": "given", "path": "name.given"},
+            ]
+        }
+    ],
+}
+FIRST_GIVEN: dict[str, Any] = {
+    **ONE_GIVEN,
+    "select": [
+        {
+            "column": [
+                {"name": "id", "path": "getResourceKey()"},
+                {"name": "given", "path": "name.given.first()"},
+            ]
+        }
+    ],
+}
+
+
+@pytest_asyncio.fixture
+async def clinic(postgres_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
+    """One database for source and warehouse; nothing in it."""
+    async with open_clinic(postgres_dsn, redis_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def apart(postgres_dsn: str, source_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
+    """Source and warehouse in two databases."""
+    async with open_clinic(postgres_dsn, redis_url, source_dsn=source_dsn) as opened:
+        yield opened
+
+
+async def take_away(clinic: Clinic) -> None:
+    """Lets nobody into the source any more."""
+    async with clinic.source.database.session() as session:
+        name = await session.fetchval("SELECT current_database()")
+    async with clinic.database.session() as session:
+        await session.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        )
+
+
+def two_given(name: str) -> dict[str, Any]:
+    return {**patient(name), "name": [{"given": ["Ann", "Eve"]}]}
+
+
+async def test_count_rows_and_groups_agree_while_changes_of_every_kind_wait(
+    clinic: Clinic,
+) -> None:
+    await clinic.put(*(patient(name) for name in "abcd"))
+    await clinic.refresh()
+    await clinic.cache(patient("b", gender="male"), "Patient/c", patient("e"), patient("f"))
+    female = {"column": "gender", "op": "eq", "value": "female"}
+    assert await clinic.ids("patient_simple", where=female) == ["a", "d", "e", "f"]
+    counted = await clinic.ask("patient_simple", where=female, aggregates=[{"fn": "count"}])
+    grouped = await clinic.ask("patient_simple", group_by=["gender"])
+    assert counted.rows == ((4,),)
+    assert grouped.rows == (("female", 4), ("male", 1))
+
+
+async def test_limit_and_pages_apply_once_to_both_layers_together(clinic: Clinic) -> None:
+    await clinic.put(*(patient(f"{number}") for number in range(0, 10, 2)))
+    await clinic.refresh()
+    await clinic.cache(*(patient(f"{number}") for number in range(1, 10, 2)))
+    first = await clinic.ask("patient_simple", columns=["id"], limit=5)
+    assert [row[0] for row in first.rows] == list("01234")
+    rest = await clinic.ask("patient_simple", columns=["id"], limit=5, cursor=first.next_cursor)
+    assert [row[0] for row in rest.rows] == list("56789")
+    assert rest.next_cursor is None
+
+
+async def test_pages_of_a_live_answer_go_on_across_inserts_and_a_refresh(clinic: Clinic) -> None:
+    await clinic.put(*(lab(name, "p", 5) for name in "bdf"), lab("z", "p", None))
+    await clinic.refresh()
+    asked: dict[str, Any] = {
+        "columns": ["id", "value_quantity"],
+        "order_by": [{"column": "value_quantity"}],
+        "limit": 2,
+    }
+    first = await clinic.ask("observation_labs", **asked)
+    assert [row[0] for row in first.rows] == ["b", "d"]
+    await clinic.cache(lab("a", "p", 5), lab("e", "p", 5), lab("y", "p", None))
+    await clinic.put(lab("g", "p", 6))
+    await clinic.refresh()
+    second = await clinic.ask("observation_labs", **asked, cursor=first.next_cursor)
+    third = await clinic.ask("observation_labs", **asked, cursor=second.next_cursor)
+    fourth = await clinic.ask("observation_labs", **asked, cursor=third.next_cursor)
+    found = [row[0] for page in (second, third, fourth) for row in page.rows]
+    assert found == ["e", "f", "g", "y", "z"]
+
+
+async def test_values_that_are_missing_are_neither_in_nor_out(clinic: Clinic) -> None:
+    await clinic.put(patient("a"), patient("b"), patient("c"))
+    await clinic.put(condition("1", "a"), {**condition("2", "b"), "subject": {"display": "?"}})
+    await clinic.refresh()
+    diabetic = {
+        "column": "id",
+        "query": {
+            "view": "condition_simple",
+            "where": {"column": "icd10_code", "op": "eq", "value": "E11"},
+        },
+    }
+    assert await clinic.ids("patient_simple", where=diabetic) == ["a"]
+    assert await clinic.ids("patient_simple", where={**diabetic, "op": "not_in"}) == ["b", "c"]
+    assert await clinic.ids("patient_simple", where={"not": diabetic}) == ["b", "c"]
+    listed = {
+        "column": "patient_id",
+        "query": {"view": "patient_simple", "column": "id"},
+    }
+    assert await clinic.ids("condition_simple", where=listed) == ["1"]
+    assert await clinic.ids("condition_simple", where={**listed, "op": "not_in"}) == []
+    assert await clinic.ids("condition_simple", where={"not": listed}) == []
+
+
+async def test_direct_answer_that_one_resource_spoils_names_the_way_out(clinic: Clinic) -> None:
+    await clinic.put(patient("a"), two_given("b"))
+    await clinic.refresh()
+    with pytest.raises(QueryError) as caught:
+        await clinic.runner.execute(ONE_GIVEN)
+    assert (caught.value.code, caught.value.field) == ("resource_not_computable", "view")
+    assert "one_given" in caught.value.message
+    assert "refresh_views" in caught.value.hint
+
+
+async def test_resource_that_fails_in_one_view_is_missing_there_only_until_it_is_mended(
+    postgres_dsn: str, redis_url: str
+) -> None:
+    views = (compile_view(ONE_GIVEN), *compiled("patient_simple"))
+    async with open_clinic(postgres_dsn, redis_url, views=views) as clinic:
+        await clinic.put(patient("a"), two_given("b"))
+        await clinic.refresh()
+
+        async def shown() -> list[tuple[list[str], int]]:
+            answers = [await clinic.ask(view.name, columns=["id"]) for view in views]
+            return [([row[0] for row in one.rows], one.missing_resources) for one in answers]
+
+        assert await shown() == [(["a"], 1), (["a", "b"], 0)]
+        await clinic.cache(patient("b"))
+        assert await shown() == [(["a", "b"], 0), (["a", "b"], 0)]
+        await clinic.put({**patient("b"), "name": [{"given": ["Eve"]}]})
+        await clinic.refresh()
+        assert await shown() == [(["a", "b"], 0), (["a", "b"], 0)]
+        await clinic.put(two_given("b"))
+        await clinic.refresh()
+        assert await shown() == [(["a"], 1), (["a", "b"], 0)]
+        await clinic.delete("Patient/b")
+        await clinic.refresh()
+        assert await shown() == [(["a"], 0), (["a"], 0)]
+
+
+async def test_view_defined_anew_shows_waiting_changes_that_failed_in_the_old_one(
+    postgres_dsn: str, redis_url: str
+) -> None:
+    async with open_clinic(postgres_dsn, redis_url, views=[compile_view(ONE_GIVEN)]) as clinic:
+        await clinic.put(patient("a"))
+        await clinic.refresh()
+        await clinic.cache(two_given("b"))
+        before = await clinic.ask("one_given")
+        assert (before.row_count, before.missing_resources) == (1, 1)
+        mended = compile_view(FIRST_GIVEN)
+        await clinic.refresh([mended])
+        after = await clinic.another_runner(views=[mended]).execute(FIRST_GIVEN)
+        assert after.rows == (("a", None), ("b", "Ann"))
+        assert after.missing_resources == 0
+        with pytest.raises(StoreError) as caught:
+            await clinic.cache(patient("c"))
+        assert caught.value.code == "view_definition_differs"
+
+
+async def test_change_written_before_a_redefinition_is_applied_by_who_knows_it(
+    postgres_dsn: str, redis_url: str
+) -> None:
+    async with open_clinic(postgres_dsn, redis_url, views=[compile_view(ONE_GIVEN)]) as clinic:
+        await clinic.put(patient("a"))
+        await clinic.refresh()
+        await clinic.redis.set_fhir_resource("Patient", "b", two_given("b"), version=1)
+        mended = compile_view(FIRST_GIVEN)
+        await clinic.refresh([mended])
+        await Projector(clinic.database, clinic.redis, [mended]).drain()
+        runner = clinic.another_runner(views=[mended])
+        assert (await runner.execute("one_given")).rows == (("a", None), ("b", "Ann"))
+
+
+async def test_known_version_with_another_content_is_a_conflict_and_told(clinic: Clinic) -> None:
+    await clinic.refresh()
+    first, other = await clinic.writer.apply(
+        [
+            Change.put(patient("a"), version=3),
+            Change.put(patient("a", gender="male"), version=3),
+        ],
+        provenance="test",
+    )
+    assert (first.outcome, first.conflict) == ("stored", False)
+    assert (other.outcome, other.conflict) == ("duplicate", True)
+    again = [
+        Change.put(patient("a"), version=3),
+        Change.put(b'{ "id":"a", "gender":"female", "resourceType":"Patient"}', version=3),
+        Change.put(patient("a", gender="male"), version=3),
+        Change.delete("Patient", "a", version=3),
+    ]
+    outcomes = await clinic.writer.apply(again, provenance="test")
+    assert [one.outcome for one in outcomes] == ["duplicate"] * 4
+    assert [one.conflict for one in outcomes] == [False, False, True, True]
+    assert await clinic.ids("patient_simple") == ["a"]
+
+
+async def test_source_that_goes_away_leaves_dated_answers_and_refuses_the_rest(
+    apart: Clinic,
+) -> None:
+    await apart.put(patient("a"))
+    published = await apart.refresh()
+    await apart.put(patient("b"))
+    await apart.cache(patient("c"))
+    await take_away(apart)
+    answer = await apart.ask("patient_simple", columns=["id"])
+    assert answer.rows == (("a",), ("c",))
+    assert (answer.anchor, answer.data_as_of) == (published.anchor, published.data_as_of)
+    for refused in (
+        apart.ask("patient_simple", max_staleness_s=0.001),
+        apart.cache(patient("d")),
+        apart.refresh(),
+    ):
+        with pytest.raises(StoreError) as caught:
+            await refused
+        assert caught.value.code == "postgres_unavailable"
+    runner = HybridRunner(apart.database, apart.redis, views=apart.views, cursor_key=CURSOR_KEY)
+    assert (await runner.execute("patient_simple")).row_count == 2
+
+
+async def test_provisional_change_over_a_confirmed_one_gives_way_to_it_when_it_ends(
+    clinic: Clinic,
+) -> None:
+    await clinic.put(patient("a"))
+    await clinic.refresh()
+    await clinic.put(patient("a", gender="other"))
+    await clinic.writer.apply([Change.put(patient("a"), version=2)], provenance="hint")
+    await clinic.cache("Patient/a")
+    assert await clinic.ids("patient_simple") == []
+    async with clinic.database.session() as session:
+        await session.execute(
+            "UPDATE researchflow.overlay_entry SET valid_from = valid_from - interval '25 h',"
+            " valid_until = valid_until - interval '25 h'"
+        )
+    answer = await clinic.ask("patient_simple", columns=["id", "gender"])
+    assert answer.rows == (("a", "other"),)
+    await clinic.refresh()
+    await clinic.projector.forget_covered()
+    answer = await clinic.ask("patient_simple", columns=["id", "gender"])
+    assert answer.rows == (("a", "other"),)
+    assert (answer.speed.entries, answer.speed.provisional) == (0, 0)
