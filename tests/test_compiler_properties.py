@@ -18,9 +18,8 @@ from conformance import multiset, rows_of
 from generators import patients, views
 from oracle import OracleError, rows
 from researchflow_runners.compiler import compile_view
-
-#: Several items where one may be; a value that its type does not allow.
-REFUSED = (asyncpg.CardinalityViolationError, asyncpg.DataError)
+from researchflow_runners.conformance.run import DATA_ERROR_CLASSES
+from researchflow_runners.errors import StatementError
 
 
 async def outcome_of_compiled(
@@ -30,7 +29,10 @@ async def outcome_of_compiled(
     names = [column.name for column in compiled.columns]
     try:
         return multiset(await rows_of(connection, compiled, resources), names)
-    except REFUSED:
+    except StatementError as error:
+        # Several items where one may be; a value that its type does not allow.
+        if not error.sqlstate.startswith(DATA_ERROR_CLASSES):
+            raise
         return "refused"
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "query": "ask a view",
     "status": "show how fresh the views are",
     "view": "compile, run or validate a ViewDefinition",
+    "conformance": "run the SQL on FHIR test suites of a directory",
     "bench": "measure, and print each figure with its conditions",
 }
 
