@@ -159,5 +159,6 @@ class Projection:
         raise StoreError(
             f'view "{name}" was published from another definition than this process knows',
             code="view_definition_differs",
-            hint="restart this process with the definitions that the last refresh used",
+            hint="refresh, which publishes the definitions of the process that does it, or restart "
+            "this one with those of the last refresh",
         )
