@@ -360,6 +360,13 @@ async def test_reader_across_a_redefinition_gets_old_rows_or_an_error(together: 
     assert await together.fetch("SELECT id, active FROM sqlonfhir.people") == [("a", None)]
 
 
+async def test_a_definition_taken_back_is_published_again(together: Warehouse) -> None:
+    await together.put(patient("a"))
+    for definition in (PEOPLE, PEOPLE_ACTIVE, PEOPLE, PEOPLE_ACTIVE):
+        await together.refresh([definition])
+        assert await together.fetch("SELECT id FROM sqlonfhir.people") == [("a",)]
+
+
 async def _seen(session: Session) -> list[tuple[Any, ...]]:
     rows = await session.fetch("SELECT id, gender FROM sqlonfhir.people ORDER BY id")
     return [tuple(row) for row in rows]
