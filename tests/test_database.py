@@ -165,3 +165,16 @@ async def test_stopped_postgres_is_retryable_and_recovery_needs_no_restart(
         async with database.transaction() as session:
             assert await session.fetchval("SELECT 1") == 1
     await database.close()
+
+
+async def test_an_argument_that_does_not_fit_leaves_the_connection_usable(
+    postgres_dsn: str,
+) -> None:
+    database = await Database.connect(postgres_dsn, pool_size_max=1)
+    with pytest.raises(StatementError) as wrong:
+        async with database.session() as session:
+            await session.fetchrow("SELECT res_id FROM hfj_resource WHERE res_id = $1", 2**70)
+    assert wrong.value.sqlstate == "22000"
+    async with database.snapshot() as session:
+        assert await session.fetchval("SELECT 1") == 1
+    await database.close()

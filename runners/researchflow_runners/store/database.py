@@ -27,6 +27,8 @@ STATEMENT_TIMEOUT_S = 60.0
 CLIENT_GRACE_S = 5.0
 CLEANUP_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_S = 300.0
+#: Ends a transaction that only the message before it opened, and touches no other.
+NOTHING = "SELECT"
 SCHEMA_LOCK_KEY = 0x5253_4631
 
 Statement = Sql | str
@@ -43,17 +45,17 @@ class Session:
     async def fetch(self, statement: Statement, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
         text, values = _render(statement, args)
-        return await _run(self._connection.fetch(text, *values))  # type: ignore[no-any-return]
+        return await self._run(self._connection.fetch(text, *values))  # type: ignore[no-any-return]
 
     async def fetchrow(self, statement: Statement, *args: Any) -> asyncpg.Record | None:
         """The first row, or None."""
         text, values = _render(statement, args)
-        return await _run(self._connection.fetchrow(text, *values))
+        return await self._run(self._connection.fetchrow(text, *values))
 
     async def fetchval(self, statement: Statement, *args: Any) -> Any:
         """The first column of the first row, or None."""
         text, values = _render(statement, args)
-        return await _run(self._connection.fetchval(text, *values))
+        return await self._run(self._connection.fetchval(text, *values))
 
     async def execute(self, statement: Statement, *args: Any) -> int:
         """Runs the statement; gives how many rows it touched, 0 where PostgreSQL does not say.
@@ -61,7 +63,7 @@ class Session:
         Without arguments the text may hold several statements.
         """
         text, values = _render(statement, args)
-        status = str(await _run(self._connection.execute(text, *values)))
+        status = str(await self._run(self._connection.execute(text, *values)))
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -71,19 +73,19 @@ class Session:
         """Streams the rows in PostgreSQL's binary COPY format."""
         text, values = _render(statement, ())
         copy = self._connection.copy_from_query(text, *values, output=output, format="binary")
-        await _run(copy)
+        await self._run(copy)
 
     async def copy_in(self, table: str, *, columns: list[str], source: AsyncIterable[bytes]) -> int:
         """Fills a table of this session's search path from binary COPY; gives the row count."""
         copy = self._connection.copy_to_table(
             table, columns=columns, source=source, format="binary"
         )
-        return int(str(await _run(copy)).rpartition(" ")[2])
+        return int(str(await self._run(copy)).rpartition(" ")[2])
 
     async def copy_records(self, table: str, *, columns: list[str], records: Any) -> int:
         """Fills a table of this session's search path from tuples; gives the row count."""
         copy = self._connection.copy_records_to_table(table, columns=columns, records=records)
-        return int(str(await _run(copy)).rpartition(" ")[2])
+        return int(str(await self._run(copy)).rpartition(" ")[2])
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -118,6 +120,15 @@ class Session:
                 _cut(self._connection)
             raise
         await self.execute("COMMIT")
+
+    async def _run(self, operation: Awaitable[Any]) -> Any:
+        """The operation's result, its driver error translated."""
+        try:
+            return await operation
+        except DRIVER_ERRORS as error:
+            if _is_drivers_own(error):
+                await self._quietly(NOTHING)
+            raise translate(error) from error
 
     async def _quietly(self, text: str) -> None:
         """Cleans up while another error is on its way; a lost connection has nothing to undo."""
@@ -273,12 +284,13 @@ def _render(statement: Statement, args: tuple[Any, ...]) -> tuple[str, list[Any]
     return statement.render()
 
 
-async def _run(operation: Awaitable[Any]) -> Any:
-    """The operation's result, its driver error translated."""
-    try:
-        return await operation
-    except DRIVER_ERRORS as error:
-        raise translate(error) from error
+def _is_drivers_own(error: BaseException) -> bool:
+    """Whether the driver refused an argument, after PostgreSQL had parsed the statement.
+
+    The server waits for the rest of that exchange then, inside a transaction that the next BEGIN
+    would find open.
+    """
+    return isinstance(error, asyncpg.DataError) and getattr(error, "severity", None) is None
 
 
 async def _connected(operation: Awaitable[Any]) -> Any:
