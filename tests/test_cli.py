@@ -183,6 +183,17 @@ def test_an_unreachable_database_has_its_own_exit_code(
     assert "Traceback" not in err
 
 
+def test_an_unreachable_source_is_told_apart_from_the_warehouse(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCHFLOW_SOURCE_URL", "postgresql://user:geheim@127.0.0.1:1/none")
+    code, _out, err = run("refresh", "--json")
+    error = json.loads(err)["error"]
+    assert (code, error["code"], error["retryable"]) == (UNREACHABLE, "source_unavailable", True)
+    assert "RESEARCHFLOW_SOURCE_URL" in error["hint"]
+    assert "geheim" not in err
+
+
 def test_a_wrong_setting_is_a_usage_error(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,7 +191,7 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
     source = warehouse
     if settings.source_url not in (None, database_url):
         assert settings.source_url is not None
-        source = await _database(settings.source_url, settings, stack)
+        source = await _source(settings.source_url, settings, stack)
     redis = RedisClient(RedisConnection.open(redis_url))
     stack.push_async_callback(redis.close)
     await _check_redis(redis)
@@ -204,6 +204,19 @@ async def _database(url: str, settings: Settings, stack: AsyncExitStack) -> Data
     )
     stack.push_async_callback(database.close)
     return database
+
+
+async def _source(url: str, settings: Settings, stack: AsyncExitStack) -> Database:
+    try:
+        return await _database(url, settings, stack)
+    except StoreError as error:
+        if error.code != "postgres_unavailable":
+            raise
+        raise StoreError(
+            "the FHIR server's database cannot be reached or is restarting",
+            code="source_unavailable",
+            hint="check the database of RESEARCHFLOW_SOURCE_URL, then try again",
+        ) from error
 
 
 async def _check_redis(redis: RedisClient) -> None:
