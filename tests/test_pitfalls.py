@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from clinic import CURSOR_KEY, Clinic, compiled, condition, lab, open_clinic, patient
+from researchflow_runners.batch.run import RUNS_MAX
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.errors import QueryError, StoreError
 from researchflow_runners.hybrid.runner import HybridRunner
@@ -275,3 +276,20 @@ async def test_provisional_change_over_a_confirmed_one_gives_way_to_it_when_it_e
     answer = await clinic.ask("patient_simple", columns=["id", "gender"])
     assert answer.rows == (("a", "other"),)
     assert (answer.speed.entries, answer.speed.provisional) == (0, 0)
+
+
+async def test_old_attempts_to_refresh_go_and_the_last_success_stays(clinic: Clinic) -> None:
+    await clinic.refresh()
+    async with clinic.database.session() as session:
+        await session.execute(
+            "INSERT INTO researchflow.refresh_run (finished_at, outcome)"
+            " SELECT now(), 'failed' FROM generate_series(1, $1)",
+            RUNS_MAX + 50,
+        )
+    await clinic.refresh()
+    async with clinic.database.session() as session:
+        kept = await session.fetchrow(
+            "SELECT count(*), count(*) FILTER (WHERE outcome = 'published')"
+            " FROM researchflow.refresh_run"
+        )
+    assert tuple(kept) == (RUNS_MAX + 2, 2)

@@ -11,6 +11,16 @@ from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 #: error_code of a run whose backend died; the next refresher writes it.
 DIED = "refresher_died"
 
+#: So many attempts are kept, and the last that published, however long ago.
+RUNS_MAX = 1_000
+
+_PRUNE = """
+DELETE FROM researchflow.refresh_run
+WHERE outcome <> 'running'
+  AND run_id <= (SELECT max(run_id) FROM researchflow.refresh_run) - $1
+  AND run_id <> (SELECT coalesce(max(run_id), 0) FROM researchflow.refresh_run
+                 WHERE outcome = 'published')
+"""
 _BURY = """
 UPDATE researchflow.refresh_run
 SET outcome = 'failed', error_code = $1, finished_at = clock_timestamp()
@@ -42,6 +52,7 @@ async def begin_run(session: Session) -> int:
             hint="wait for it to finish; its progress is in researchflow.refresh_run",
         )
     await session.execute(_BURY, DIED)
+    await session.execute(_PRUNE, RUNS_MAX)
     return int(await session.fetchval(_BEGIN))
 
 
