@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,102 @@ from researchflow_runners.errors import QueryError, StoreError
 from researchflow_runners.hybrid.runner import HybridRunner
 from researchflow_runners.speed.change import Change
 from researchflow_runners.speed.projector import Projector
+
+#: What went wrong in systems like this one, and the tests that would catch it here.
+CAUGHT_BY = {
+    "select blocks concatenated instead of joined": ["test_compiled_rows_are_the_oracles"],
+    "the view's own filter not applied to changes": [
+        "test_every_view_of_the_type_gets_its_rows",
+        "test_live_equals_rebuilt_and_anchors_repeat",
+    ],
+    "filters dropped on the speed side": ["test_filter_matches_exactly_on_both_layers"],
+    "filter before merge": ["test_patient_who_left_the_filter_is_gone"],
+    "deletes never merged": [
+        "test_cached_delete_takes_the_row_away",
+        "test_changes_of_every_kind_reach_the_next_anchor",
+    ],
+    "male found in female": [
+        "test_gender_filter_is_exact",
+        "test_comparison_keeps_exactly_the_rows_for_which_it_is_true",
+    ],
+    "old entry hides newer batch row": [
+        "test_covered_overlay_entries_leave_with_the_refresh",
+        "test_late_version_that_the_batch_covers_does_not_stay_cached",
+    ],
+    "limit per layer, no order": ["test_limit_and_pages_apply_once_to_both_layers_together"],
+    "count without the speed layer": [
+        "test_count_rows_and_groups_agree_while_changes_of_every_kind_wait"
+    ],
+    "references with versions or urn": ["test_case", "test_official_case"],
+    "types drift between layers": ["test_decimals_keep_their_scale_on_both_layers"],
+    "unsupported expression becomes null or true": ["test_refusal_names_code_and_position"],
+    "exclusion becomes inclusion": [
+        "test_values_that_are_missing_are_neither_in_nor_out",
+        "test_conditions_together_and_excluded",
+    ],
+    "alive counted as dead": ["test_view_gives_the_rows_written_by_hand"],
+    "error returned as 0": [
+        "test_direct_answer_that_one_resource_spoils_names_the_way_out",
+        "test_stopped_postgresql_is_a_retryable_error_and_recovers",
+    ],
+    "poll limit loses changes": [
+        "test_writes_during_refreshes_are_all_there",
+        "test_changes_of_every_kind_are_pending_until_the_refresh",
+    ],
+    "late commit lost": ["test_transaction_that_commits_late_is_found"],
+    "rows vanish by expiry": [
+        "test_version_that_the_source_has_becomes_its_own_text_without_expiry",
+        "test_provisional_change_over_a_confirmed_one_gives_way_to_it_when_it_ends",
+    ],
+    "redis evicts": ["test_evicting_redis_is_refused"],
+    "write retried counts twice": ["test_any_order_with_repeats_ends_in_one_state"],
+    "hints lost": ["test_changes_of_every_kind_reach_the_next_anchor"],
+    "expunged and made again": [
+        "test_version_of_a_resource_made_again_is_newer_than_what_was_expunged",
+        "test_expunged_version_leaves_the_cache_and_hides_no_later_one",
+    ],
+    "anchor newer than the data": [
+        "test_entry_that_arrives_while_computing_is_kept",
+        "test_source_whose_clock_is_ahead_dates_nothing_in_the_future",
+    ],
+    "anchor shared between calls": ["test_concurrent_reads_never_mix_their_anchors"],
+    "formal read falls back to live": [
+        "test_anchor_that_cannot_be_read_is_refused",
+        "test_direct_route_has_no_anchors_and_says_what_it_leaves_out",
+    ],
+    "old anchors unreadable": ["test_earlier_anchor_gives_its_own_rows_whatever_came_later"],
+    "unknown age shown as 0": ["test_unlooked_source_leaves_staleness_unknown"],
+    "collector exports its last value": ["test_without_a_warehouse_no_age_is_exported"],
+    "readers see a missing or empty view": [
+        "test_reader_across_a_refresh_keeps_its_anchor",
+        "test_reader_across_a_redefinition_gets_old_rows_or_an_error",
+    ],
+    "failed refresh exits 0": [
+        "test_refresh_that_fails_while_publishing_leaves_no_trace",
+        "test_an_unreachable_database_has_its_own_exit_code",
+    ],
+    "load misses rows": ["test_every_resource_of_the_data_is_there"],
+    "one bad resource stops the rest": [
+        "test_resource_that_fails_in_one_view_is_missing_there_only_until_it_is_mended"
+    ],
+    "names in files called de-identified": ["test_no_identifier_of_a_patient_is_exported"],
+    "cohort cut without a word": [
+        "test_files_hold_every_row_of_the_cohort_exactly",
+        "test_cut_answers_together_hold_every_row_once",
+    ],
+    "estimate from another engine": ["test_attrition_counts_what_the_raw_records_say"],
+    "unknown arguments ignored": ["test_an_unknown_argument_runs_nothing"],
+    "results too large": [
+        "test_limit_and_cut_are_told_apart",
+        "test_a_row_larger_than_a_result_is_refused",
+    ],
+    "patients in logs and errors": [
+        "test_rejected_statement_keeps_its_state_and_no_value",
+        "test_a_fault_of_ours_shows_nothing_of_itself",
+    ],
+    "collector queries within the scrape": ["test_a_scrape_reads_memory_only"],
+}
+TEST = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 
 ONE_GIVEN: dict[str, Any] = {
     "resourceType": "ViewDefinition",
@@ -70,6 +168,13 @@ async def take_away(clinic: Clinic) -> None:
 
 def two_given(name: str) -> dict[str, Any]:
     return {**patient(name), "name": [{"given": ["Ann", "Eve"]}]}
+
+
+def test_every_pitfall_has_its_tests() -> None:
+    files = Path(__file__).parent.glob("test_*.py")
+    tests = {name for file in files for name in TEST.findall(file.read_text("utf-8"))}
+    named = {name for names in CAUGHT_BY.values() for name in names}
+    assert named - tests == set()
 
 
 async def test_count_rows_and_groups_agree_while_changes_of_every_kind_wait(
