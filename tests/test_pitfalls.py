@@ -398,3 +398,17 @@ async def test_old_attempts_to_refresh_go_and_the_last_success_stays(clinic: Cli
             " FROM researchflow.refresh_run"
         )
     assert tuple(kept) == (RUNS_MAX + 2, 2)
+
+
+async def test_direct_answer_counts_what_the_source_cannot_show(clinic: Clinic) -> None:
+    await clinic.put(patient("a"), patient("b"))
+    async with clinic.database.session() as session:
+        await session.execute(
+            "DELETE FROM hfj_res_ver AS v USING hfj_resource AS r"
+            " WHERE r.res_id = v.res_id AND r.fhir_id = 'b'"
+        )
+    answer = await clinic.ask("patient_simple", columns=["id"])
+    assert (answer.route, answer.rows, answer.missing_resources) == ("direct", (("a",),), 1)
+    await clinic.refresh()
+    answer = await clinic.ask("patient_simple", columns=["id"])
+    assert (answer.route, answer.rows, answer.missing_resources) == ("materialized", (("a",),), 1)

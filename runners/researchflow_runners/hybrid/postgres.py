@@ -42,7 +42,8 @@ class PostgresRunner:
     ) -> Answer:
         """The answer from these views; FreshnessError `view_not_materialised` for anchored reads.
 
-        Nothing is pending and nothing is missing: the rows are those of the source's newest state.
+        Nothing is pending: the rows are those of the source's newest state. Missing are the
+        resources of which the source holds no readable version.
         """
         check_query(query, {name: view.columns for name, view in views.items()})
         _check_is_live(query)
@@ -68,8 +69,10 @@ class PostgresRunner:
                     anchor=None,
                     on=now.date(),
                 )
+            types = {views[name].resource for name in names}
+            missing = sum([await snapshot.unreadable(each) for each in sorted(types)])
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
-        return _dated(names, asked, read, timings)
+        return _dated(names, asked, read, missing, timings)
 
 
 def _check_is_live(query: Query) -> None:
@@ -108,7 +111,9 @@ async def _relation(snapshot: SourceSnapshot, view: CompiledView) -> Sql:
     return compose("(SELECT d.*, 'batch'::text AS _layer FROM ({}) AS d)", view.select(resources))
 
 
-def _dated(names: tuple[str, ...], asked: Asked, read: Read, timings: Timings) -> Answer:
+def _dated(
+    names: tuple[str, ...], asked: Asked, read: Read, missing: int, timings: Timings
+) -> Answer:
     return Answer(
         view=asked.query.view,
         columns=read.statement.columns,
@@ -125,7 +130,7 @@ def _dated(names: tuple[str, ...], asked: Asked, read: Read, timings: Timings) -
         checked_at=asked.now,
         pending=0,
         speed=SpeedContribution(enabled=False),
-        missing_resources=0,
+        missing_resources=missing,
         degradations=(),
         timings=timings,
         views=names,

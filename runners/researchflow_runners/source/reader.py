@@ -42,6 +42,8 @@ SELECT res_type, count(*) AS n FROM hfj_resource
 """
 _HEADS = """SELECT k.res_id, k.id, k.res_ver, k.deleted, k.updated_at
   FROM {keys} k WHERE k.id = ANY ({ids})"""
+_UNREADABLE = """SELECT count(*) FROM {keys} k
+ WHERE NOT k.deleted AND NOT EXISTS (SELECT FROM {current} c WHERE c.res_id = k.res_id)"""
 _RESOURCE = "SELECT c.id, c.version, c.text, c.meta::text AS meta FROM {current} c"
 
 
@@ -132,6 +134,15 @@ class SourceSnapshot:
         return self.layout.current_relation(
             resource_type, with_meta=with_meta, only=only, is_strict=is_strict
         )
+
+    async def unreadable(self, resource_type: str) -> int:
+        """How many resources of the type are there without any version that could be read."""
+        statement = compose(
+            _UNREADABLE,
+            keys=self.layout.keys_relation([resource_type]),
+            current=self.layout.current_relation(resource_type, with_meta=False),
+        )
+        return int(await self.session.fetchval(statement))
 
     async def heads(self, resource_type: str, ids: Sequence[str]) -> dict[str, Head]:
         """The newest state of each of these resources that exists, by id."""
