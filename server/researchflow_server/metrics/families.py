@@ -24,8 +24,8 @@ REFUSALS = (
     "column_missing", "columns_with_groups", "cursor_invalid", "duplicate_column",
     "filter_too_large", "freshness_conflict", "instant_without_zone", "operator_not_allowed",
     "postgres_conflict", "postgres_resources", "postgres_unavailable", "relation_missing",
-    "staleness_exceeded", "statement_rejected", "statement_timeout", "unknown_column",
-    "unknown_view", "value_type", "view_not_materialised", "view_not_published",
+    "resource_not_computable", "staleness_exceeded", "statement_rejected", "statement_timeout",
+    "unknown_column", "unknown_view", "value_type", "view_not_materialised", "view_not_published",
 )  # fmt: skip
 
 
