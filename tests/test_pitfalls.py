@@ -112,6 +112,11 @@ CAUGHT_BY = {
     ],
     "collector queries within the scrape": ["test_a_scrape_reads_memory_only"],
 }
+#: Longer than a provisional change lives.
+LATER = """
+UPDATE researchflow.overlay_entry
+SET valid_from = valid_from - interval '25 h', valid_until = valid_until - interval '25 h'
+"""
 TEST = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 
 ONE_GIVEN: dict[str, Any] = {
@@ -370,10 +375,7 @@ async def test_provisional_change_over_a_confirmed_one_gives_way_to_it_when_it_e
     await clinic.cache("Patient/a")
     assert await clinic.ids("patient_simple") == []
     async with clinic.database.session() as session:
-        await session.execute(
-            "UPDATE researchflow.overlay_entry SET valid_from = valid_from - interval '25 h',"
-            " valid_until = valid_until - interval '25 h'"
-        )
+        await session.execute(LATER)
     answer = await clinic.ask("patient_simple", columns=["id", "gender"])
     assert answer.rows == (("a", "other"),)
     await clinic.refresh()
@@ -412,3 +414,25 @@ async def test_direct_answer_counts_what_the_source_cannot_show(clinic: Clinic) 
     await clinic.refresh()
     answer = await clinic.ask("patient_simple", columns=["id"])
     assert (answer.route, answer.rows, answer.missing_resources) == ("materialized", (("a",),), 1)
+
+
+async def test_change_that_fails_is_missing_again_when_the_one_above_it_ends(
+    postgres_dsn: str, redis_url: str
+) -> None:
+    async with open_clinic(postgres_dsn, redis_url, views=[compile_view(ONE_GIVEN)]) as clinic:
+        await clinic.put(patient("a"))
+        await clinic.refresh()
+        await clinic.put(two_given("a"))
+        hint = Change.put(two_given("a"), version=2)
+        (heard,) = await clinic.writer.apply([hint], provenance="hint")
+        assert heard.failed_views == ("one_given",)
+        (above,) = await clinic.cache(patient("a"))
+        assert above.failed_views == ()
+        answer = await clinic.ask("one_given")
+        assert (answer.row_count, answer.missing_resources) == (1, 0)
+        async with clinic.database.session() as session:
+            await session.execute(LATER)
+        for _look in range(2):
+            answer = await clinic.ask("one_given")
+            assert (answer.row_count, answer.missing_resources) == (0, 1)
+            await clinic.projector.forget_covered()

@@ -30,6 +30,7 @@ SELECT
        AND (d.layer = 'speed') = EXISTS (
            SELECT FROM researchflow.overlay_entry AS e
            WHERE e.res_type = d.res_type AND e.id = d.id
+             AND (d.layer = 'batch' OR e.version = d.res_ver)
              AND e.valid_from <= now() AND now() < e.valid_until)) AS missing_live,
     (SELECT count(DISTINCT (d.res_type, d.id))
      FROM researchflow.dead_letter AS d

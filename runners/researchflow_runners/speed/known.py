@@ -23,6 +23,7 @@ SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS le
        e.incarnation,
        ARRAY(SELECT d.view_name FROM researchflow.dead_letter AS d
              WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id
+               AND d.res_ver = e.version
              ORDER BY 1) AS failed_views,
        ARRAY(SELECT c.view_name FROM researchflow.view_catalogue AS c
              WHERE c.resource_type = k.res_type ORDER BY 1) AS views

@@ -52,9 +52,13 @@ UPDATE researchflow.overlay_entry AS s SET valid_from = coalesce(
      WHERE p.res_type = s.res_type AND p.id = s.id AND p.origin = 'provisional'), '-infinity')
 WHERE s.res_type = $1 AND s.id = ANY($2::text[]) AND s.origin = 'source'
 """
+#: The letter of an entry that waits below a new one stays: that entry will count again.
 _REVIVE = """
-DELETE FROM researchflow.dead_letter
-WHERE layer = 'speed' AND res_type = $1 AND id = ANY($2::text[])
+DELETE FROM researchflow.dead_letter AS d
+WHERE d.layer = 'speed' AND d.res_type = $1 AND d.id = ANY($2::text[]) AND NOT EXISTS (
+    SELECT FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver
+      AND e.entry_id <> ALL($3::bigint[]))
 """
 _STORED = """
 SELECT entry_id, res_type, id, version, deleted, resource, origin, provenance, received_at,
@@ -68,7 +72,8 @@ DELETE FROM researchflow.overlay_entry WHERE res_type = $1 AND valid_until <= no
 _BURY = """
 DELETE FROM researchflow.dead_letter AS d
 WHERE d.layer = 'speed' AND d.res_type = $1 AND NOT EXISTS (
-    SELECT FROM researchflow.overlay_entry AS e WHERE e.res_type = d.res_type AND e.id = d.id)
+    SELECT FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver)
 """
 _HELD = """
 SELECT id, origin, version FROM researchflow.overlay_entry
@@ -125,7 +130,7 @@ async def merge(session: Session, resource_type: str, entries: Sequence[Entry]) 
         await session.execute(_ALTERNATE, resource_type, ids)
     revived = [entry.resource_id for entry in kept if known[entry.resource_id].dead]
     if revived:
-        await session.execute(_REVIVE, resource_type, revived)
+        await session.execute(_REVIVE, resource_type, revived, entry_ids)
     covered = frozenset(entry.resource_id for each in plans for entry in each.covered)
     return Merged(entry_ids, covered)
 
