@@ -7,6 +7,7 @@ nodes.py        the nodes that every expression is made of
 operators/      functions and operators, one file a family
 rows.py         selects, iterations and unions → FROM items
 compile.py      the whole statement: `compile_view`
+explain.py      syntax and typed nodes for reading
 """
 
 from researchflow_runners.compiler.column import HIDDEN_COLUMNS, Column

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -49,14 +50,9 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
     its JSON) and FhirPathError for an expression that cannot be compiled (`field` and `span`).
     """
     parsed = parse_definition(definition)
-    _check_resource(parsed.resource)
-    scope = _root_scope(parsed)
-    body = Body()
-    plan_selects(parsed.select, scope, body)
-    columns = [one.column for one in body.cells]
-    _check_unique(columns)
-    conditions = _conditions(parsed, scope)
-    before, after = _statement(body, scope, conditions, columns)
+    plan = plan_view(parsed)
+    body, columns = plan.body, plan.columns
+    before, after = _statement(body, plan.scope, plan.conditions, columns)
     return CompiledView(
         name=parsed.name or UNNAMED,
         resource=parsed.resource,
@@ -68,6 +64,27 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
         fans_out=body.several,
         reads_meta="d.meta" in after.render()[0] or "d.meta" in before.render()[0],
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the SQL of a view is made of."""
+
+    scope: Scope
+    body: Body
+    columns: list[Column]
+    conditions: list[Expr]
+
+
+def plan_view(parsed: ViewDefinition) -> Plan:
+    """Every expression resolved and every select placed; errors as compile_view."""
+    _check_resource(parsed.resource)
+    scope = _root_scope(parsed)
+    body = Body()
+    plan_selects(parsed.select, scope, body)
+    columns = [one.column for one in body.cells]
+    _check_unique(columns)
+    return Plan(scope, body, columns, _conditions(parsed, scope))
 
 
 def _root_scope(parsed: ViewDefinition) -> Scope:

@@ -42,10 +42,12 @@ CHOICE_KEY = re.compile(r"[a-z]+(?=[A-Z])")
 def resolve_text(text: str, scope: Scope, *, field: str) -> Expr:
     """The node of an expression; errors carry `field`, the expression's place in the view."""
     try:
-        return resolve(parse(text), scope)
+        found = resolve(parse(text), scope)
     except ResearchFlowError as error:
         error.field = error.field or field
         raise
+    scope.resolved[field] = found
+    return found
 
 
 def resolve(node: Node, scope: Scope) -> Expr:

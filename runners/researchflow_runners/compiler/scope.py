@@ -16,7 +16,8 @@ class Scope:
     """The focus, the resource, the innermost iteration and the constants.
 
     `lenient` lets an element be absent from the focus, as long as some FHIR type has it: `repeat`
-    applies one path to nodes of several types.
+    applies one path to nodes of several types. `resolved` collects the node of each expression by
+    its place in the view, for all scopes of the view.
     """
 
     this: Expr
@@ -25,6 +26,7 @@ class Scope:
     constants: Mapping[str, Constant]
     aliases: Iterator[int] = field(default_factory=count, compare=False)
     lenient: bool = False
+    resolved: dict[str, Expr] = field(default_factory=dict, compare=False)
 
     def alias(self, prefix: str) -> str:
         """A FROM alias that is used nowhere else in the statement."""
