@@ -11,19 +11,19 @@ import orjson
 
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.hybrid.explain import source_plan
 from researchflow_runners.naming import nearest
 from researchflow_runners.query.model import LIMIT_DEFAULT
-from researchflow_runners.sql import fixed
 from researchflow_runners.views import shipped_views
-from researchflow_server.cli.console import console, show_json, show_text, table
+from researchflow_server.cli.console import console, show_json, show_text
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.query import show_answer
+from researchflow_server.cli.stages import STAGES
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
 from researchflow_server.tools.query_view import answer_payload
 
-SHOWN_SOURCE = fixed("resources")
 FILE_BYTES_MAX = 1_048_576
 EXAMPLES = {
     "compile": "researchflow view compile patient_simple",
@@ -37,10 +37,18 @@ def register(parser: ArgumentParser) -> None:
     with_example(parser, *EXAMPLES.values())
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     compiled = _action(
-        actions.add_parser("compile", help="print the SQL made from it"),
+        actions.add_parser("compile", help="print what the compiler makes of it"),
         compile_action,
     )
-    compiled.add_argument("--stage", choices=("sql", "columns"), default="sql")
+    compiled.add_argument(
+        "--stage",
+        choices=tuple(STAGES),
+        default="sql",
+        help="syntax trees, typed nodes, SQL (default) or columns",
+    )
+    compiled.add_argument(
+        "--plan", action="store_true", help="add PostgreSQL's plan of it over the source"
+    )
     ran = _action(
         actions.add_parser("run", help="compute it from the source now"),
         run_action,
@@ -61,20 +69,25 @@ def _action(parser: ArgumentParser, run: Callable[[Namespace], Any]) -> Argument
 
 
 async def compile_action(arguments: Namespace) -> int:
-    """Prints a stage of the compiler."""
-    view = compile_view(definition_of(arguments.view))
-    if arguments.stage == "columns":
-        _show_columns(view, as_json=arguments.json)
-        return OK
-    text, values = view.select(SHOWN_SOURCE).render()
+    """Prints a stage of the compiler, and PostgreSQL's plan where it is asked for."""
+    definition = definition_of(arguments.view)
+    shown = STAGES[arguments.stage](definition)
+    plan = await _plan(compile_view(definition)) if arguments.plan else None
     if arguments.json:
-        show_json({"view": view.name, "digest": view.digest, "sql": text, "parameters": values})
+        show_json(shown.payload if plan is None else {**shown.payload, "plan": plan})
         return OK
-    show_text(f"-- {view.name}, digest {view.digest}; resources(res_id, id, text, meta)")
-    show_text(text)
-    for number, value in enumerate(values, start=1):
-        show_text(f"-- ${number} = {value!r}")
+    if isinstance(shown.content, str):
+        show_text(shown.content)
+    else:
+        console().print(shown.content)
+    if plan is not None:
+        show_text("\n".join(["-- plan over the source", *plan]))
     return OK
+
+
+async def _plan(view: CompiledView) -> list[str]:
+    async with open_runtime(read_settings(), background=False) as runtime:
+        return await source_plan(runtime.source, view)
 
 
 async def run_action(arguments: Namespace) -> int:
@@ -138,15 +151,3 @@ def _unreadable(path: Path, reason: str) -> ViewDefinitionError:
         field="view",
         hint="give a file with one ViewDefinition in JSON",
     )
-
-
-def _show_columns(view: CompiledView, *, as_json: bool) -> None:
-    names = ["column", "type", "postgresql", "list", "system"]
-    rows = [
-        [column.name, column.fhir_type, column.pg_type, column.collection, column.system]
-        for column in view.columns
-    ]
-    if as_json:
-        show_json({"columns": names, "rows": rows})
-    else:
-        console().print(table(names, rows))
