@@ -258,7 +258,7 @@ async def test_resource_that_cannot_be_computed_is_a_dead_letter(house: Warehous
     built = await house.refresh()
     assert len(await house.rows()) == 7
     assert [row[1] for row in await house.rows("people_names")] == ["A", *"CCCCC"]
-    assert built.dead_letters == 1
+    assert sum(view.dead_letters for view in built.views) == 1
     ((view, resource_id, version, reason),) = await house.fetch(DEAD)
     assert (view, resource_id, version) == ("people_names", "b", 1)
     assert "21000" in reason
@@ -266,7 +266,7 @@ async def test_resource_that_cannot_be_computed_is_a_dead_letter(house: Warehous
 
     await house.put(patient("a", name=[{"family": "A", "given": ["x", "y"]}]))
     changed = await house.refresh()
-    assert changed.dead_letters == 1
+    assert sum(view.dead_letters for view in changed.views) == 1
     assert [(row[0], row[1]) for row in await house.fetch(DEAD)] == [
         ("people_names", "a"),
         ("people_names", "b"),
