@@ -137,8 +137,8 @@ def condition(name: str, of: str, code: str = "E11", **fields: Any) -> dict[str,
     }
 
 
-def lab(name: str, of: str, value: float = 7.5, **fields: Any) -> dict[str, Any]:
-    """A final laboratory Observation of HbA1c."""
+def lab(name: str, of: str, value: float | None = 7.5, **fields: Any) -> dict[str, Any]:
+    """A final laboratory Observation of HbA1c; None is a result without a value."""
     category = "http://terminology.hl7.org/CodeSystem/observation-category"
     return {
         "resourceType": "Observation",
@@ -148,6 +148,6 @@ def lab(name: str, of: str, value: float = 7.5, **fields: Any) -> dict[str, Any]
         "code": {"coding": [{"system": "http://loinc.org", "code": "4548-4"}]},
         "subject": {"reference": f"Patient/{of}"},
         "effectiveDateTime": "2024-03-01",
-        "valueQuantity": {"value": value, "unit": "%"},
+        "valueQuantity": {"unit": "%"} if value is None else {"value": value, "unit": "%"},
         **fields,
     }

@@ -244,7 +244,7 @@ async def test_each_bad_line_is_reported_and_the_rest_is_stored(
     assert counts(report) == (len(good), 0, 0, 0, len(BAD_LINES))
     found = [(rejection.line, rejection.code) for rejection in report.rejections]
     assert found == [(2 * n, code) for n, (_, code) in enumerate(BAD_LINES, start=1)]
-    assert str(report.rejections[0]) == f"{tmp_path}/input.ndjson:2: not_json"
+    assert str(report.rejections[0]).startswith(f"{tmp_path}/input.ndjson:2: not_json: ")
 
 
 async def test_escaped_backslash_before_u0000_is_no_nul(database: Database, tmp_path: Path) -> None:

@@ -202,8 +202,15 @@ async def test_types_are_independent_and_deleted_resources_are_gone(
 async def test_resource_whose_rows_fail_is_named_and_the_rest_is_given(
     redis: RedisClient, runner: SpeedLayerRunner
 ) -> None:
-    await cache(redis, patient("p1"), patient("p2", active="perhaps"), patient("p3"))
-    result = await runner.execute(PATIENTS)
+    two = [{"family": "Alt"}, {"family": "Neu"}]
+    await cache(redis, patient("p1"), patient("p2", name=two), patient("p3"))
+    families = {
+        "resourceType": "ViewDefinition",
+        "name": "families",
+        "resource": "Patient",
+        "select": [{"column": [{"name": "family", "path": "name.family"}]}],
+    }
+    result = await runner.execute(families)
     assert sorted(one["id"] for one in result.resources) == ["p1", "p3"]
     assert result.failed_ids == ("p2",)
 

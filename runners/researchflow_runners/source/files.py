@@ -31,6 +31,28 @@ REJECTIONS_SHOWN_MAX = 100
 _BOM = b"\xef\xbb\xbf"
 
 
+#: What each code means and what to do about it.
+REASONS = {
+    "duplicate_key": "an object has two equal keys; keep one",
+    "invalid_bundle": "the Bundle's entries are not a list of entries; correct it",
+    "invalid_id": "the id is no FHIR id: 1 to 64 letters, digits, hyphens and dots",
+    "invalid_request": "the entry's request.url names no Type/id",
+    "lone_surrogate": "a string holds half a character; write it in UTF-8",
+    "no_id": "a delete needs Type/id",
+    "no_resource_type": "there is no resourceType; add it",
+    "not_an_object": "a line holds one JSON object",
+    "not_json": "this is not JSON; write one resource a line, in UTF-8",
+    "nul_character": "a string holds \\u0000, which PostgreSQL cannot store; remove it",
+    "number_out_of_range": "a number is too long or too large to be stored exactly",
+    "too_deep": "it nests deeper than can be stored",
+    "too_large": "it is larger than PostgreSQL can hold",
+    "unknown_type": "the resourceType is none of FHIR R4",
+    "unreadable_file": "the file cannot be read; check its permissions and compression",
+    "unsupported_method": "the entry's request.method is none of PUT, POST, DELETE",
+    "wrong_shape": "the element has another JSON type than FHIR says",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """One input that was not stored: where it is and why, never what it says."""
@@ -39,10 +61,12 @@ class Rejection:
     line: int
     code: str
     entry: int | None = None
+    element: str | None = None
 
     def __str__(self) -> str:
         entry = "" if self.entry is None else f" entry {self.entry}"
-        return f"{self.file}:{self.line}{entry}: {self.code}"
+        element = "" if self.element is None else f" at {self.element}"
+        return f"{self.file}:{self.line}{entry}: {self.code}{element}: {REASONS[self.code]}"
 
 
 @dataclass
@@ -149,7 +173,7 @@ class ChangeReader:
                 return self._entries(file, line, resource)
             return (change_of(resource, self._identifiers.identify(resource)),)
         except BadResource as error:
-            self.rejections.add(Rejection(str(file), line, error.code))
+            self.rejections.add(Rejection(str(file), line, error.code, element=error.element))
             return ()
 
     def _entries(self, file: Path, line: int, bundle: dict[str, Any]) -> Iterator[Change]:
@@ -157,7 +181,7 @@ class ChangeReader:
             if isinstance(change, Change):
                 yield change
             else:
-                self.rejections.add(Rejection(str(file), line, change.code, entry))
+                self.rejections.add(Rejection(str(file), line, change.code, entry, change.element))
 
 
 @contextmanager

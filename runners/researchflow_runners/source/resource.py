@@ -17,6 +17,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
+from researchflow_runners.fhir import model
+from researchflow_runners.fhir.shape import shape_fault
+
 #: The most that PostgreSQL can hold as one jsonb.
 INPUT_BYTES_MAX = 256 * 1024 * 1024
 NUMBER_CHARS_MAX = 100
@@ -32,11 +35,15 @@ _META_KEYS = {"versionId", "lastUpdated", "source", "tag", "profile", "security"
 
 
 class BadResource(Exception):
-    """Input that is no FHIR resource; `code` says why, and nothing says what was in it."""
+    """Input that is no FHIR resource; `code` says why, and nothing says what was in it.
 
-    def __init__(self, code: str) -> None:
+    `element` is the path of the element at fault, where one is.
+    """
+
+    def __init__(self, code: str, element: str | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.element = element
 
 
 class Tag(NamedTuple):
@@ -132,13 +139,18 @@ def _not_json(_constant: str) -> NoReturn:
 
 
 def checked(value: Any) -> dict[str, Any]:
-    """The value as a resource; BadResource when its type or id is none."""
+    """The value as a resource; BadResource when its type, id or shape is none."""
     if not isinstance(value, dict):
         raise BadResource("not_an_object")
     if not _is(_TYPE, value.get("resourceType")):
         raise BadResource("no_resource_type")
+    if not model().is_resource(value["resourceType"]):
+        raise BadResource("unknown_type")
     if "id" in value and not _is(_ID, value["id"]):
         raise BadResource("invalid_id")
+    element = shape_fault(value)
+    if element is not None:
+        raise BadResource("wrong_shape", element)
     return value
 
 

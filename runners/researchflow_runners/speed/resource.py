@@ -15,11 +15,13 @@ from typing import Any
 
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.fhir import model
+from researchflow_runners.fhir.shape import shape_fault
 from researchflow_runners.naming import nearest
 from researchflow_runners.speed.entry import VERSION_MAX
 
 RESOURCE_BYTES_MAX = 1_048_576
 RESOURCE_DEPTH_MAX = 100
+SHAPE_HINT = "send lists where FHIR has lists, and strings, numbers and booleans as such"
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 VERSION = re.compile(r"[0-9]{1,16}")
 #: NUL and lone surrogates: PostgreSQL's text cannot hold them.
@@ -49,6 +51,7 @@ def parse_resource(
     """
     body, text = _read(resource)
     _check_values(body)
+    _check_shape(body)
     found_type = _agreed(body.get("resourceType"), resource_type, "resourceType")
     found_id = _agreed(body.get("id"), resource_id, "id")
     return ParsedResource(
@@ -98,6 +101,12 @@ def check_version(version: object) -> int:
         hint="pass the server's integer version, or leave it out to follow the newest known",
         field="meta.versionId",
     )
+
+
+def _check_shape(body: dict[str, Any]) -> None:
+    element = shape_fault(body)
+    if element not in (None, "resourceType"):
+        raise _invalid(f'"{element}" has another JSON type than FHIR says', element, SHAPE_HINT)
 
 
 @cache
