@@ -194,6 +194,30 @@ def test_an_unreachable_source_is_told_apart_from_the_warehouse(
     assert "geheim" not in err
 
 
+def test_materialised_views_answer_while_the_source_is_away(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("load", "--synthetic")
+    run("refresh")
+    monkeypatch.setenv("RESEARCHFLOW_SOURCE_URL", "postgresql://127.0.0.1:1/none")
+    code, out, _err = run("query", "patient_simple", "--aggregate", "count", "--json")
+    assert (code, json.loads(out)["rows"]) == (OK, [[105]])
+    code, out, _err = run("status", "--json")
+    assert (code, json.loads(out)["source_up"]) == (UNREACHABLE, False)
+
+
+def test_status_lists_what_views_lack(run: Run, stores: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patients.ndjson"
+    file.write_text('{"resourceType":"Patient","id":"a","birthDate":"2020-02-30"}')
+    run("load", file)
+    run("refresh")
+    code, out, _err = run("status")
+    assert code == OK
+    assert "Patient/a" in out
+    assert "birth_date" in out
+    assert "a date or time that does not exist" in out
+
+
 def test_a_wrong_setting_is_a_usage_error(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

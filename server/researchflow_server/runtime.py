@@ -106,6 +106,20 @@ class Runtime:
             )
         return {state.view: state for state in snapshot.views}
 
+    async def require_source(self) -> None:
+        """Returns when the FHIR server's database answers; StoreError `source_unavailable`."""
+        try:
+            async with self.stores.source.session() as session:
+                await session.fetchval("SELECT 1")
+        except StoreError as error:
+            if error.code != "postgres_unavailable":
+                raise
+            raise StoreError(
+                "the FHIR server's database cannot be reached or is restarting",
+                code="source_unavailable",
+                hint="check the database of RESEARCHFLOW_SOURCE_URL, then try again",
+            ) from error
+
     async def check_source(self) -> None:
         """Looks at the source for changes that the batch layer lacks."""
         types = sorted({view.resource for view in self.views.values()})
@@ -207,16 +221,15 @@ async def _database(url: str, settings: Settings, stack: AsyncExitStack) -> Data
 
 
 async def _source(url: str, settings: Settings, stack: AsyncExitStack) -> Database:
-    try:
-        return await _database(url, settings, stack)
-    except StoreError as error:
-        if error.code != "postgres_unavailable":
-            raise
-        raise StoreError(
-            "the FHIR server's database cannot be reached or is restarting",
-            code="source_unavailable",
-            hint="check the database of RESEARCHFLOW_SOURCE_URL, then try again",
-        ) from error
+    """The FHIR server's database, which may be away: materialised views answer without it."""
+    source = await Database.connect(
+        url,
+        pool_size_max=settings.pool_max,
+        statement_timeout_s=STATEMENT_TIMEOUT_S,
+        must_answer=False,
+    )
+    stack.push_async_callback(source.close)
+    return source
 
 
 async def _check_redis(redis: RedisClient) -> None:

@@ -12,13 +12,22 @@ from dataclasses import dataclass, replace
 from researchflow_runners.batch.tables import stored_type
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import RefreshError, StatementError
-from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Session
 
 #: More failing resources than this mean that the view is wrong, not the data.
 CULPRITS_MAX = 10_000
 #: SQLSTATE classes that one resource's content can cause: cardinality, data, nesting too deep.
 _DATA_CLASSES = ("21", "22", "54")
+#: What the common data errors mean, in words.
+REASONS = {
+    "21000": "several values where the column takes one",
+    "22007": "not a date or time as FHIR writes them",
+    "22008": "a date or time that does not exist",
+    "22003": "a number that the column cannot hold",
+    "22023": "a value of another JSON type than the column's",
+}
+EVERY_COLUMN = fixed("q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +96,25 @@ async def find_culprits(session: Session, view: CompiledView, resources: Sql) ->
             middle = len(span) // 2
             stack += [span[middle:], span[:middle]]
             continue
-        culprits.append(Culprit(span[0], error.message, error.field))
+        column = await _failing_column(session, view, resources, span)
+        culprits.append(Culprit(span[0], REASONS.get(error.sqlstate, error.message), column))
         if len(culprits) > CULPRITS_MAX:
             raise _view_fails(view)
     return culprits
+
+
+async def _failing_column(
+    session: Session, view: CompiledView, resources: Sql, span: Sequence[int]
+) -> str | None:
+    """The first column that fails alone, by computing one after the other; None when none does."""
+    for column in view.columns:
+        if await _probe(session, view, resources, span, counted=ident("q", column.name)):
+            return column.name
+    for column in view.columns:
+        for companion, _type in column.physical[1:]:
+            if await _probe(session, view, resources, span, counted=ident("q", companion)):
+                return column.name
+    return None
 
 
 def is_data_error(error: StatementError) -> bool:
@@ -99,9 +123,14 @@ def is_data_error(error: StatementError) -> bool:
 
 
 async def _probe(
-    session: Session, view: CompiledView, resources: Sql, span: Sequence[int]
+    session: Session,
+    view: CompiledView,
+    resources: Sql,
+    span: Sequence[int],
+    *,
+    counted: Sql = EVERY_COLUMN,
 ) -> StatementError | None:
-    """Computes every column over one span of resources, storing nothing."""
+    """Computes every column, or the one to be counted, over one span; stores nothing."""
     part = compose(
         "(SELECT * FROM {} AS r WHERE r.res_id BETWEEN {} AND {} OFFSET 0)",
         resources,
@@ -110,7 +139,8 @@ async def _probe(
     )
     try:
         async with session.savepoint():
-            await session.fetchval(compose("SELECT count(q) FROM ({}) AS q", view.select(part)))
+            counting = compose("SELECT count({}) FROM ({}) AS q", counted, view.select(part))
+            await session.fetchval(counting)
     except StatementError as error:
         if is_data_error(error):
             return error

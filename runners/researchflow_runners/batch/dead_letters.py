@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from researchflow_runners.batch.build import Culprit
 from researchflow_runners.sql import Sql, compose, param
@@ -37,6 +38,30 @@ INSERT INTO researchflow.dead_letter
     (view_name, res_type, id, res_ver, column_name, reason, layer)
 SELECT view_name, res_type, id, res_ver, column_name, reason, 'batch' FROM rf_dead
 """
+
+
+_LIST = """
+SELECT view_name, res_type, id, res_ver, column_name, reason, layer
+FROM researchflow.dead_letter ORDER BY view_name, res_type, id, layer LIMIT $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A resource that a view lacks, and why; `column` is None when no single one is at fault."""
+
+    view: str
+    resource_type: str
+    id: str
+    version: int
+    column: str | None
+    reason: str
+    layer: str
+
+
+async def list_dead_letters(session: Session, *, limit: int) -> list[DeadLetter]:
+    """The first dead letters of all views, by view and resource."""
+    return [DeadLetter(*row.values()) for row in await session.fetch(_LIST, limit)]
 
 
 async def create_dead_table(session: Session) -> None:

@@ -153,8 +153,12 @@ class Database:
         *,
         pool_size_max: int = POOL_SIZE_MAX,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+        must_answer: bool = True,
     ) -> Database:
-        """Opens the pool and tries it; StoreError `postgres_unavailable` when it cannot."""
+        """Opens the pool and tries it; StoreError `postgres_unavailable` when it cannot.
+
+        Without `must_answer` it is tried by its first session only.
+        """
         options = _options(statement_timeout_s)
         pool = asyncpg.create_pool(
             # No floor: the driver would log a traceback each time it fails to restore it.
@@ -164,7 +168,7 @@ class Database:
             reset=_keep_session,
             **options,
         )
-        await _connected(_opened(pool))
+        await _connected(_opened(pool, connect=must_answer))
         return cls(pool, dsn, options)
 
     async def close(self) -> None:
@@ -303,10 +307,11 @@ async def _connected(operation: Awaitable[Any]) -> Any:
         raise translate(error) from error
 
 
-async def _opened(pool: Any) -> None:
+async def _opened(pool: Any, *, connect: bool) -> None:
     """Opens the pool, which connects to nothing, and its first connection, which does."""
     await pool
-    await pool.release(await pool.acquire())
+    if connect:
+        await pool.release(await pool.acquire())
 
 
 async def _closed(connection: Any) -> None:

@@ -23,6 +23,7 @@ def register(parser: ArgumentParser) -> None:
 async def run(arguments: Namespace) -> int:
     """Publishes a new anchor; the views keep their old one when it fails."""
     async with open_runtime(read_settings(), background=False) as runtime:
+        await runtime.require_source()
         with progress_bar(quiet=arguments.json) as bar:
             task = bar.add_task("comparing", total=None)
 

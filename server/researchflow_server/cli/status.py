@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from researchflow_runners.batch.dead_letters import DeadLetter, list_dead_letters
+from researchflow_runners.errors import StoreError
 from researchflow_server.cli.console import console, show_json, table
 from researchflow_server.cli.outcome import OK, UNREACHABLE
 from researchflow_server.cli.parser import with_example
 from researchflow_server.metrics.snapshot import Snapshot
-from researchflow_server.runtime import open_runtime
+from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings
+
+LETTERS_SHOWN_MAX = 50
 
 
 def register(parser: ArgumentParser) -> None:
@@ -23,19 +28,46 @@ def register(parser: ArgumentParser) -> None:
 async def run(arguments: Namespace) -> int:
     """Looks once, at the source too; exit code 3 when a store does not answer."""
     async with open_runtime(read_settings(), background=False) as runtime:
-        await runtime.check_source()
+        source_up = await _look_at_source(runtime)
         snapshot = await runtime.fresh_snapshot()
+        letters: list[DeadLetter] = []
+        if any(view.dead_letters for view in snapshot.views):
+            async with runtime.stores.warehouse.session() as session:
+                letters = await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)
     if arguments.json:
-        show_json(asdict(snapshot))
+        told = {"source_up": source_up, "dead_letters": [asdict(one) for one in letters]}
+        show_json({**asdict(snapshot), **told})
     else:
-        _show(snapshot)
-    return OK if snapshot.warehouse_up and snapshot.redis_up else UNREACHABLE
+        _show(snapshot, source_up=source_up)
+        _show_letters(letters)
+    return OK if snapshot.warehouse_up and snapshot.redis_up and source_up else UNREACHABLE
 
 
-def _show(snapshot: Snapshot) -> None:
+async def _look_at_source(runtime: Runtime) -> bool:
+    """Brings the pending changes up to date; False when the FHIR server's database is away."""
+    try:
+        await runtime.require_source()
+    except StoreError as error:
+        if error.code != "source_unavailable":
+            raise
+        return False
+    await runtime.check_source()
+    return True
+
+
+def _show_letters(letters: Sequence[DeadLetter]) -> None:
+    """The resources that views lack; the first of them when there are many."""
+    if letters:
+        rows = [
+            [one.view, f"{one.resource_type}/{one.id}", one.column, one.reason] for one in letters
+        ]
+        console().print(table(["view", "lacks", "column", "because of"], rows))
+
+
+def _show(snapshot: Snapshot, *, source_up: bool) -> None:
     out = console()
-    up = {True: "up", False: "down"}
-    out.print(f"warehouse {up[snapshot.warehouse_up]}, redis {up[snapshot.redis_up]}")
+    stores = {"source": source_up, "warehouse": snapshot.warehouse_up, "redis": snapshot.redis_up}
+    out.print(", ".join(f"{name} {'up' if up else 'down'}" for name, up in stores.items()))
     if not snapshot.views:
         out.print("no view is materialised yet; run `researchflow refresh`")
         return
