@@ -102,7 +102,7 @@ async def test_entry_whose_rows_fail_is_missing_and_counted_and_the_rest_shows(
     stack: SpeedStack,
 ) -> None:
     failed = await put(
-        stack, patient("p1", "male", active=SECRET), patient("p2"), patient("p3", "other")
+        stack, patient("p1", "male", birthDate=SECRET), patient("p2"), patient("p3", "other")
     )
     assert failed == [("patient_demographics", "patient_simple"), (), ()]
     rows = await stack.live("patient_simple", "id, gender")
@@ -119,14 +119,14 @@ async def test_entry_whose_rows_fail_is_missing_and_counted_and_the_rest_shows(
 
 
 async def test_newer_version_that_computes_takes_the_dead_letter_away(stack: SpeedStack) -> None:
-    await put(stack, patient("p1", active=SECRET))
+    await put(stack, patient("p1", birthDate=SECRET))
     assert await put(stack, patient("p1", "male")) == [()]
     assert await stack.live("patient_simple", "id, gender") == [("p1", "male")]
     assert await stack.value("SELECT count(*) FROM researchflow.dead_letter") == 0
 
 
 async def test_dead_letter_leaves_with_its_entry(stack: SpeedStack) -> None:
-    await put(stack, patient("p1", active=SECRET))
+    await put(stack, patient("p1", birthDate=SECRET))
     await stack.let_a_day_pass()
     await stack.projector.forget_covered()
     assert await stack.live("patient_simple", "id, gender") == [("p1", "female")]

@@ -436,3 +436,21 @@ async def test_change_that_fails_is_missing_again_when_the_one_above_it_ends(
             answer = await clinic.ask("one_given")
             assert (answer.row_count, answer.missing_resources) == (0, 1)
             await clinic.projector.forget_covered()
+
+
+async def test_what_a_refresh_dropped_does_not_come_back_with_the_next_change(
+    clinic: Clinic,
+) -> None:
+    await clinic.put(patient("a", gender="female"))
+    await clinic.cache({**patient("a", gender="female"), "meta": {"versionId": "1"}})
+    await clinic.expunge("Patient/a")
+    await clinic.put(patient("a", gender="male"))
+    await clinic.refresh()
+    await clinic.cache(patient("a", gender="other"))
+    async with clinic.database.session() as session:
+        held = await session.fetch("SELECT origin, version FROM researchflow.overlay_entry")
+    assert [tuple(row) for row in held] == [("provisional", 2)]
+    async with clinic.database.session() as session:
+        await session.execute(LATER)
+    answer = await clinic.ask("patient_simple", columns=["gender"])
+    assert answer.rows == (("male",),)

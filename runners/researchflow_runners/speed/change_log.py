@@ -32,6 +32,10 @@ class Position:
     epoch: str
     stream_id: str
 
+    def at(self, stream_id: str) -> Position:
+        """Another point of the same log."""
+        return Position(self.epoch, stream_id)
+
     def reaches(self, other: Position) -> bool:
         """Whether this point is at or after the other; one of another epoch leads nowhere."""
         return self.epoch != other.epoch or _order(self.stream_id) >= _order(other.stream_id)

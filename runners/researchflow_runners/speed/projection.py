@@ -75,7 +75,7 @@ class Projection:
             applied = await self._locked(session)
             changes = await self._log.after(self._type, applied)
             if changes.continues:
-                done = await self._follow(session, changes, covered)
+                done = await self._follow(session, changes, applied, covered)
             else:
                 done = await self._reconcile(session, covered)
             if done.position != applied:
@@ -112,12 +112,19 @@ class Projection:
         assert row is not None
         return Position(row["epoch"], row["stream_id"])
 
-    async def _follow(self, session: Session, changes: Changes, covered: set[str]) -> Applied:
-        """Applies the newest state of each changed resource."""
+    async def _follow(
+        self, session: Session, changes: Changes, applied: Position, covered: set[str]
+    ) -> Applied:
+        """Applies the newest state of each changed resource.
+
+        Redis may still hold an older entry beside it that was applied and then dropped, by a
+        refresh or because it expired: that one must not come back.
+        """
         dead = 0
         if changes.ids:
             found = await self._log.entries(self._type, changes.ids)
-            dead = await self._apply(session, found, covered)
+            new = [one for one in found if not applied.reaches(applied.at(one.stream_id))]
+            dead = await self._apply(session, new, covered)
         return Applied(len(changes.ids), dead, changes.last, changes.head)
 
     async def _reconcile(self, session: Session, covered: set[str]) -> Applied:
