@@ -34,11 +34,12 @@ class WorkedServer:
 
     async def work(self) -> None:
         """Leaves one patient changed at the source and one inserted, neither refreshed."""
+        self._rounds += 1
         await self._call("refresh_views")
-        await self._call("cache_resources", resources=[INSERTED])
+        inserted = INSERTED | {"meta": {"versionId": str(self._rounds)}}
+        await self._call("cache_resources", resources=[inserted])
         await self._call("query_view", view="patient_demographics")
         await self._call("query_view", fails=True, view="unknown")
-        self._rounds += 1
         changed = PATIENT | {"multipleBirthInteger": self._rounds}
         await put_resource(self.runtime.stores.source, changed)
         await self.runtime.check_source()
