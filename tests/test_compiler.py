@@ -174,7 +174,7 @@ async def test_text_in_constants_stays_data(connection: asyncpg.Connection) -> N
 
 async def test_dates_have_the_period_they_mean_beside_them(connection: asyncpg.Connection) -> None:
     compiled = compile_view(view_of("birthDate"))
-    names = [name for name, _type in compiled.physical_columns]
+    names = [name for name, _type in compiled.stored_columns]
     assert names == ["_res_id", "_id", "_ord", "c", "c__lo", "c__hi"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from researchflow_runners.compiler.column import HIDDEN_COLUMNS, Column, stored_columns
+from researchflow_runners.compiler.column import Column, stored_columns
 from researchflow_runners.sql import Sql, compose
 
 
@@ -39,13 +39,6 @@ class CompiledView:
     def column(self, name: str) -> Column | None:
         """The public column of that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
-
-    @property
-    def physical_columns(self) -> tuple[tuple[str, str], ...]:
-        """Name and type of every column of the SELECT, hidden ones first."""
-        return HIDDEN_COLUMNS + tuple(
-            stored for column in self.columns for stored in column.physical
-        )
 
     @property
     def stored_columns(self) -> tuple[tuple[str, str], ...]:

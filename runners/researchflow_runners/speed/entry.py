@@ -15,8 +15,6 @@ WriteOutcome = Literal["stored", "duplicate", "stale"]
 #: Lua holds numbers as doubles: integers are exact up to here.
 VERSION_MAX = 2**53 - 1
 PROVISIONAL_TTL_S = 24 * 3600.0
-TTL_MIN_S = 0.001
-TTL_MAX_S = 366 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
