@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from researchflow_runners.batch.catalogue import CatalogueViews
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView, published_views
@@ -18,7 +18,8 @@ class Plan:
 
     `kept` views exchange the rows of changed resources, `built` ones (new, or defined anew) are
     computed whole, `retired` ones are published and no longer defined. `new_types` are the types
-    that no published view reads, so that the ledger lacks them altogether.
+    that no published view reads, so that the ledger lacks them altogether. `registered` are the
+    names of views that were registered at run time.
     """
 
     anchor: int
@@ -27,6 +28,7 @@ class Plan:
     built: tuple[CompiledView, ...]
     retired: tuple[str, ...]
     new_types: tuple[str, ...]
+    registered: frozenset[str]
 
     @property
     def types(self) -> list[str]:
@@ -34,8 +36,9 @@ class Plan:
         return sorted({view.resource for view in self.views})
 
 
-async def make_plan(session: Session, views: Sequence[CompiledView]) -> Plan:
-    """The plan for the definitions as the catalogue stands."""
+async def make_plan(session: Session, wanted: CatalogueViews) -> Plan:
+    """The plan for the wanted views as the catalogue stands."""
+    views = wanted.views
     known = await published_views(session)
     kept = [
         (view, known[view.name])
@@ -45,7 +48,7 @@ async def make_plan(session: Session, views: Sequence[CompiledView]) -> Plan:
     same = {view.name for view, _published in kept}
     return Plan(
         anchor=await session.fetchval(_LAST_ANCHOR) + 1,
-        views=tuple(views),
+        views=views,
         kept=tuple(kept),
         built=tuple(view for view in views if view.name not in same),
         retired=tuple(sorted(known.keys() - {view.name for view in views})),
@@ -55,4 +58,5 @@ async def make_plan(session: Session, views: Sequence[CompiledView]) -> Plan:
                 - {published.resource_type for published in known.values()}
             )
         ),
+        registered=wanted.registered,
     )

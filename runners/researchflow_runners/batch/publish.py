@@ -42,13 +42,14 @@ FROM researchflow.overlay_entry WHERE res_type = $1 AND NOT deleted
 """
 _CATALOGUE = """
 INSERT INTO researchflow.view_catalogue AS v (view_name, digest, resource_type, definition,
-    columns, base_table, history_table, overlay_table, since_anchor)
-VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6, $7, $8, $9)
+    columns, base_table, history_table, overlay_table, since_anchor, registered_at)
+VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6, $7, $8, $9, CASE WHEN $10 THEN now() END)
 ON CONFLICT (view_name) DO UPDATE
 SET digest = excluded.digest, resource_type = excluded.resource_type,
     definition = excluded.definition, columns = excluded.columns,
     base_table = excluded.base_table, history_table = excluded.history_table,
-    overlay_table = excluded.overlay_table, since_anchor = excluded.since_anchor
+    overlay_table = excluded.overlay_table, since_anchor = excluded.since_anchor,
+    registered_at = excluded.registered_at
 """
 _NEW_ANCHOR = """
 INSERT INTO researchflow.anchor (anchor, data_as_of, source_snapshot, changed)
@@ -83,7 +84,7 @@ async def publish(
         await publish_ledger(session, plan, computed.diff)
         dropped = await absorb_entries(session, plan.types)
         for view in plan.built:
-            await _publish_built(session, view, plan.anchor)
+            await _publish_built(session, view, plan)
         await _retire(session, plan.retired)
         built = [view.name for view in plan.built]
         await publish_dead_letters(session, changed=list(moved), whole=[*built, *plan.retired])
@@ -124,9 +125,9 @@ async def _move_rows(
     return added, closed
 
 
-async def _publish_built(session: Session, view: CompiledView, anchor: int) -> None:
+async def _publish_built(session: Session, view: CompiledView, plan: Plan) -> None:
     """Overlay, catalogue row and SQL views of a view whose base table was built anew."""
-    published = publication(view, anchor)
+    published = publication(view, plan.anchor)
     await create_overlay(session, view)
     entries = await session.fetchval(_ENTRIES, view.resource)
     if entries:
@@ -141,7 +142,8 @@ async def _publish_built(session: Session, view: CompiledView, anchor: int) -> N
         published.base_table,
         published.history_table,
         published.overlay_table,
-        anchor,
+        plan.anchor,
+        view.name in plan.registered,
     )
     await publish_sql_views(session, published)
 

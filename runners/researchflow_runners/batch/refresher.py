@@ -12,6 +12,12 @@ from collections.abc import Sequence
 import anyio
 
 from researchflow_runners.batch.absorb import note_entries
+from researchflow_runners.batch.catalogue import (
+    UNCHANGED,
+    CatalogueChange,
+    CatalogueViews,
+    catalogue_views,
+)
 from researchflow_runners.batch.compute import compute
 from researchflow_runners.batch.plan import make_plan
 from researchflow_runners.batch.publish import publish
@@ -34,7 +40,7 @@ SET default_statistics_target = 10
 
 
 class Refresher:
-    """Keeps the given views, and no others, up to date with the source."""
+    """Keeps the given views and the registered ones, and no others, up to date with the source."""
 
     def __init__(
         self,
@@ -46,17 +52,23 @@ class Refresher:
     ) -> None:
         """The source may be in the warehouse (its `database` is then the same object) or apart.
 
-        `views` is the whole set: a published view that is not among them is retired.
+        A published view that is neither among `views` nor registered is retired.
         """
         _refuse_duplicates(views)
         self._warehouse = warehouse
+        self._source = source
         self._views = tuple(views)
         self._timeout_s = timeout_s
-        meta_types = frozenset(view.resource for view in views if view.reads_meta)
-        self._origin = Origin(source, meta_types)
 
-    async def refresh(self, progress: ProgressCallback | None = None) -> RefreshResult:
-        """Publishes one new anchor, or changes nothing and raises.
+    async def refresh(
+        self,
+        progress: ProgressCallback | None = None,
+        *,
+        change: CatalogueChange = UNCHANGED,
+    ) -> RefreshResult:
+        """Publishes one new anchor, with the views as `change` makes them, or raises.
+
+        When it raises nothing has changed, the set of views neither.
 
         RefreshError `refresh_running` (another one is at work), `view_fails`,
         `coverage_mismatch`; StoreError when a database is lost. All may be tried again.
@@ -65,20 +77,24 @@ class Refresher:
         async with self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session:
             run_id = await begin_run(session)
             try:
-                return await self._perform(session, run_id, Steps(progress))
+                return await self._perform(session, run_id, Steps(progress), change)
             except BaseException as error:
                 code = error.code if isinstance(error, ResearchFlowError) else "interrupted"
                 await _clean_up(session)
                 await mark_failed(self._warehouse, run_id, code)
                 raise
 
-    async def _perform(self, session: Session, run_id: int, steps: Steps) -> RefreshResult:
+    async def _perform(
+        self, session: Session, run_id: int, steps: Steps, change: CatalogueChange
+    ) -> RefreshResult:
         started = time.monotonic()
         await drop_orphans(session)
         await session.execute(_SETTINGS)
-        plan = await make_plan(session, self._views)
+        wanted = await catalogue_views(session, self._views, change)
+        plan = await make_plan(session, wanted)
         await note_entries(session)
-        opened = open_staging(session, self._warehouse, self._origin, timeout_s=self._timeout_s)
+        origin = self._origin(wanted)
+        opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)
         async with opened as staging:
             computed = await compute(session, staging, plan, steps)
         with steps.phase("publish"):
@@ -96,6 +112,10 @@ class Refresher:
             duration_s=time.monotonic() - started,
             phases_s=steps.seconds,
         )
+
+    def _origin(self, wanted: CatalogueViews) -> Origin:
+        meta_types = frozenset(view.resource for view in wanted.views if view.reads_meta)
+        return Origin(self._source, meta_types)
 
 
 async def _clean_up(session: Session) -> None:

@@ -18,8 +18,9 @@ from researchflow_runners.speed.overlay_entry import (
 )
 from researchflow_runners.speed.redis_client import ENTRIES_MAX
 from researchflow_runners.store.database import Database, Session
+from researchflow_runners.store.definitions import published_definition
 from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
-from researchflow_runners.store.published import published_views
+from researchflow_runners.store.published import PublishedView, published_views
 
 _POSITIONS = "SELECT res_type, epoch, stream_id FROM researchflow.projection"
 _LOCK = """
@@ -153,19 +154,23 @@ class Projection:
         if not merged.entry_ids:
             return 0
         targets = [
-            (self._view(published.name, published.digest), published.overlay_table)
+            (await self._view(session, published), published.overlay_table)
             for published in (await published_views(session)).values()
             if published.resource_type == self._type
         ]
         return await insert_views(session, targets, merged.entry_ids)
 
-    def _view(self, name: str, digest: str) -> CompiledView:
-        view = self._views.get(name)
-        if view is not None and view.digest == digest:
+    async def _view(self, session: Session, published: PublishedView) -> CompiledView:
+        """The published view: one of this process', or made from the catalogue's definition."""
+        view = self._views.get(published.name)
+        if view is not None and view.digest == published.digest:
             return view
+        found = await published_definition(session, published.name, published.digest)
+        if found is not None:
+            return found
         raise StoreError(
-            f'view "{name}" was published from another definition than this process knows',
+            f'view "{published.name}" was published by another release than this process runs',
             code="view_definition_differs",
-            hint="refresh, which publishes the definitions of the process that does it, or restart "
-            "this one with those of the last refresh",
+            hint="refresh, which publishes the SQL of the process that does it, or restart "
+            "this one with the release of the last refresh",
         )

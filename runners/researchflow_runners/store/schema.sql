@@ -39,8 +39,10 @@ CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
     base_table    text NOT NULL,               -- unqualified, in schema researchflow
     history_table text NOT NULL,
     overlay_table text NOT NULL,
-    since_anchor  bigint NOT NULL              -- the first anchor these tables can answer for
+    since_anchor  bigint NOT NULL,             -- the first anchor these tables can answer for
+    registered_at timestamptz                  -- of this definition; null for views that are shipped
 );
+ALTER TABLE researchflow.view_catalogue ADD COLUMN IF NOT EXISTS registered_at timestamptz;
 
 -- Resources whose rows could not be computed; the view goes on without them.
 CREATE TABLE IF NOT EXISTS researchflow.dead_letter (

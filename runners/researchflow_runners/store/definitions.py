@@ -1,0 +1,45 @@
+"""The ViewDefinitions of the catalogue, ready to run: of every view that is published."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.store.database import Session
+
+DEFINITIONS_HELD_MAX = 512
+
+_REGISTERED = """
+SELECT definition::text FROM researchflow.view_catalogue
+WHERE registered_at IS NOT NULL ORDER BY view_name
+"""
+_PUBLISHED = """
+SELECT definition::text FROM researchflow.view_catalogue WHERE view_name = $1 AND digest = $2
+"""
+
+
+async def registered_views(session: Session) -> dict[str, CompiledView]:
+    """The views that were registered at run time, by name."""
+    compiled = [_compiled(row[0]) for row in await session.fetch(_REGISTERED)]
+    return {view.name: view for view in compiled}
+
+
+async def published_definition(session: Session, name: str, digest: str) -> CompiledView | None:
+    """The view as it is published under this digest.
+
+    None when it is not, or when this process' compiler makes other SQL of the definition.
+    """
+    text = await session.fetchval(_PUBLISHED, name, digest)
+    compiled = _compiled(text) if text is not None else None
+    return compiled if compiled is not None and compiled.digest == digest else None
+
+
+async def as_stored(session: Session, view: CompiledView) -> CompiledView:
+    """The view of the definition as jsonb keeps it, so that its digest stays what it is."""
+    return _compiled(await session.fetchval("SELECT $1::jsonb::text", json.dumps(view.definition)))
+
+
+@lru_cache(maxsize=DEFINITIONS_HELD_MAX)
+def _compiled(definition: str) -> CompiledView:
+    return compile_view(json.loads(definition))
