@@ -36,8 +36,12 @@ literals = st.one_of(
             Literal("time", "12:30"),
             Literal("quantity", "5", "mg"),
             Literal("quantity", "5", "days"),
+            Literal("quantity", "5", "days", calendar=True),
+            Literal("quantity", "1", "year", calendar=True),
+            Literal("quantity", "10.5", "mg/dL"),
         ]
     ),
+    st.builds(Literal, st.just("quantity"), st.just("2.50"), st.text(min_size=1)),
 )
 leaves = st.one_of(
     literals,

@@ -21,11 +21,15 @@ class _Spanned:
 
 @dataclass(frozen=True, slots=True)
 class Literal(_Spanned):
-    """A constant; `text` is its value without quotes, `@` and escapes."""
+    """A constant; `text` is its value without quotes, `@` and escapes.
+
+    `unit` is a quantity's; `calendar` says that it is a word such as `years`, not a UCUM code.
+    """
 
     kind: LiteralKind
     text: str
     unit: str | None = None
+    calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

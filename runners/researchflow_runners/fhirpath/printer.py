@@ -18,7 +18,7 @@ from researchflow_runners.fhirpath.ast import (
     This,
     TypeTest,
 )
-from researchflow_runners.fhirpath.parser import BINDING, UNITS
+from researchflow_runners.fhirpath.parser import BINDING
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -70,7 +70,7 @@ def _literal(node: Literal) -> str:
             return f"@T{node.text}"
         case "quantity":
             unit = node.unit or ""
-            return f"{node.text} {unit if unit in UNITS else _quoted(unit)}"
+            return f"{node.text} {unit if node.calendar else _quoted(unit)}"
         case _:
             return node.text
 
