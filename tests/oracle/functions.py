@@ -9,6 +9,7 @@ from typing import Any
 
 from oracle import temporal
 from oracle.item import Item, as_boolean, child, single
+from oracle.operators import distinct
 
 Items = list[Item]
 
@@ -83,6 +84,10 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "first": lambda target: target[:1],
     "last": lambda target: target[-1:],
     "count": lambda target: [Item(len(target), "integer")],
+    "union": lambda target, other: distinct([*target, *other]),
+    "combine": lambda target, other: [*target, *other],
+    "distinct": distinct,
+    "isDistinct": lambda target: [Item(len(distinct(target)) == len(target), "boolean")],
     "not": negate,
     "extension": extension,
     "join": join,

@@ -69,6 +69,8 @@ def equal_items(left: Item, right: Item) -> bool | None:
     if left.type in TEMPORAL and right.type in TEMPORAL:
         order = temporal.order(left.value, right.value)
         return None if order is None else order == 0
+    if left.type == right.type == "time":
+        return temporal.same_time(left.value, right.value)
     if isinstance(left.value, bool) is not isinstance(right.value, bool):
         return False
     return bool(left.value == right.value)

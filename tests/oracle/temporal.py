@@ -55,6 +55,16 @@ def order(left: str, right: str) -> int | None:
     return None
 
 
+def same_time(left: str, right: str) -> bool | None:
+    """None when one is written to the minute and the other finer; fractions are no finer."""
+    parts = [[*text.split(":")] for text in (left, right)]
+    if any(one != other for one, other in zip(*parts, strict=False) if "." not in one + other):
+        return False
+    if len(parts[0]) != len(parts[1]):
+        return None
+    return Decimal(parts[0][-1]) == Decimal(parts[1][-1])
+
+
 def date_boundary(text: str, *, high: bool) -> str:
     year, month, day = (*text.split("-"), "", "")[:3]
     month = month or ("12" if high else "01")

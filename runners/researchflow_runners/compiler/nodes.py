@@ -176,9 +176,14 @@ class Child(Expr):
             return None
         if not self.element_many:
             return source.member(keys[0])
+        return source.then(self._items_step(keys[0]))
+
+    def _items_step(self, key: str) -> str:
+        if not self.element_many:
+            return key_step(key)
         # An item of a primitive list may be null: a placeholder for an extension beside it.
         placeholder = " ? (@ != null)" if kind_of(self.types) != "complex" else ""
-        return source.then(key_step(keys[0]), "[*]", placeholder)
+        return f"{key_step(key)}[*]{placeholder}"
 
     def _source_path(self) -> Path | None:
         path = self.source.path()
@@ -202,7 +207,7 @@ class Child(Expr):
         steps = [
             compose(
                 "SELECT c.v FROM jsonb_path_query(s.v, {}) AS c(v)",
-                fixed(f"'${key_step(key)}{'[*]' if self.element_many else ''}'"),
+                fixed(f"'${self._items_step(key)}'"),
             )
             for key in self.json_keys()
         ]

@@ -57,6 +57,8 @@ def kind_of(types: Types) -> Kind:
         return kinds.pop()
     if kinds <= NUMBERS:
         return "decimal"
+    if kinds <= DATES:
+        return "dateTime"
     if kinds <= {"complex", "quantity"}:
         return "complex"
     return "mixed"

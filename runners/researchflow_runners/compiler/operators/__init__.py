@@ -6,6 +6,7 @@ knows its SQL, and add its test. Importing this package registers them all.
 
 from researchflow_runners.compiler.operators import (
     boundaries,
+    combining,
     conversion,
     existence,
     extension,
@@ -21,6 +22,7 @@ from researchflow_runners.compiler.operators.subsetting import indexed
 __all__ = [
     "binary_operator",
     "boundaries",
+    "combining",
     "conversion",
     "existence",
     "extension",

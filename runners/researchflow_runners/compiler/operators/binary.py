@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.operators.arithmetic import ARITHMETIC, arithmetic
+from researchflow_runners.compiler.operators.combining import union
 from researchflow_runners.compiler.operators.comparison import COMPARISONS, comparison
 from researchflow_runners.compiler.operators.logic import logical
 from researchflow_runners.compiler.operators.membership import membership
@@ -11,6 +12,7 @@ from researchflow_runners.errors import FhirPathError, Span
 
 LOGICAL = frozenset({"and", "or", "xor", "implies"})
 MEMBERSHIP = frozenset({"in", "contains"})
+UNION = "|"
 
 
 def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
@@ -27,10 +29,12 @@ def binary_operator(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
         return arithmetic(operator, left, right, span)
     if operator in MEMBERSHIP:
         return membership(operator, left, right, span)
+    if operator == UNION:
+        return union(left, right, span)
     raise FhirPathError(
         f"the operator '{operator}' is not supported",
         code="unsupported",
-        allowed=sorted(LOGICAL | COMPARISONS | ARITHMETIC | MEMBERSHIP),
+        allowed=sorted(LOGICAL | COMPARISONS | ARITHMETIC | MEMBERSHIP | {UNION}),
         hint="Use one of the allowed operators.",
         span=span,
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from researchflow_runners.compiler.expr import Expr, Path, Requirement
 from researchflow_runners.compiler.jsonpath import call
 from researchflow_runners.compiler.nodes import Child, Constant
+from researchflow_runners.compiler.operators.combining import Combined, Distinct
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.fhirpath.ast import NOWHERE
 from researchflow_runners.sql import Sql, compose, fixed
 
 
@@ -43,6 +45,9 @@ class OneOf(Expr):
 @dataclass(frozen=True)
 class First(OneOf):
     def value(self) -> Sql:
+        if isinstance(self.source, Combined):
+            sides = (self.source.left, self.source.right)
+            return compose("coalesce({}, {})", *(first_of(one).json() for one in sides))
         plain = _plain_list(self.source)
         if plain is not None:
             return compose("({} -> 0)", plain)
@@ -86,7 +91,14 @@ def _plain_list(source: Expr) -> Sql | None:
 
 @function("first")
 def first(call: Invocation) -> Expr:
-    return First(call.source, span=call.span) if call.source.many else call.source
+    return first_of(call.source, call.span)
+
+
+def first_of(source: Expr, span: Span = NOWHERE) -> Expr:
+    """The node of `source.first()`."""
+    while isinstance(source, Distinct):
+        source = source.source
+    return First(source, span=span) if source.many else source
 
 
 @function("last")
