@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from researchflow_runners import conformance
 from researchflow_runners.compiler import CompiledView
-from researchflow_runners.conformance import Case, Suite, multiset
+from researchflow_runners.conformance import Case, Suite, multiset, read_suites
 from researchflow_runners.store.database import Session
 
-__all__ = ["check_case", "multiset", "rows_of"]
+__all__ = ["check_case", "multiset", "params_of", "rows_of"]
 
 Json = Mapping[str, Any]
+CASES = Path(__file__).parent / "cases"
+
+
+def params_of(directory: Path) -> Iterator[Any]:
+    """A pytest parameter for each case of the suites in a directory: (suite, case)."""
+    for suite in read_suites(directory) if directory.is_dir() else ():
+        for case in suite.cases:
+            title = " ".join(case.title.split())
+            yield pytest.param(suite, case, id=f"{suite.file.removesuffix('.json')}: {title}")
 
 
 async def rows_of(
@@ -26,12 +37,10 @@ async def rows_of(
     return await conformance.rows_of(Session(connection), view, _document(resources))
 
 
-async def check_case(connection: asyncpg.Connection, resources: Iterable[Json], case: Json) -> None:
+async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case) -> None:
     """Fails unless the case's view gives what it expects."""
     await connection.execute("SET TIME ZONE 'UTC'")
-    judged = Case.model_validate(case)
-    suite = Suite(file="", document=_document(resources), cases=(judged,))
-    reason = await conformance.judge(Session(connection), suite, judged)
+    reason = await conformance.judge(Session(connection), suite, case)
     assert reason is None, reason
 
 
