@@ -104,6 +104,11 @@ def test_precedence(text: str, same: str) -> None:
         ("'open", 0, 1),
         ("$foo", 0, 4),
         ("1 = = 2", 4, 5),
+        ("a > @2021-02-30", 4, 15),
+        ("@2020-13", 0, 8),
+        ("@T24:00:00", 0, 10),
+        ("@2020-01-01T10:60:00Z", 0, 21),
+        ("@2020-01-01T10:00:00+15:00", 0, 26),
     ],
 )
 def test_syntax_error_has_the_place(text: str, start: int, end: int) -> None:

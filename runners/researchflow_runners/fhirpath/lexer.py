@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.fhirpath.calendar import exists
 
 EXPRESSION_LENGTH_MAX = 10_000
 
@@ -92,7 +93,15 @@ def _token(match: re.Match[str]) -> Token:
         text = raw[2:]
     else:
         text = raw
-    return Token(kind, text, Span(match.start(), match.end()))
+    span = Span(match.start(), match.end())
+    if kind in ("date", "dateTime", "time") and not exists(kind, text):
+        raise FhirPathError(
+            f"there is no {kind} '{raw}'",
+            code="syntax",
+            hint="Correct the month, day, hour, minute or offset.",
+            span=span,
+        )
+    return Token(kind, text, span)
 
 
 def unescape(text: str) -> str:
