@@ -18,6 +18,7 @@ import asyncpg
 
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.failure import DRIVER_ERRORS, translate, unavailable
+from researchflow_runners.store.stream import RowStream
 
 CONNECT_TIMEOUT_S = 10.0
 ACQUIRE_TIMEOUT_S = 15.0
@@ -56,6 +57,13 @@ class Session:
         """The first column of the first row, or None."""
         text, values = _render(statement, args)
         return await self._run(self._connection.fetchval(text, *values))
+
+    async def stream(self, statement: Statement, *args: Any) -> RowStream:
+        """Opens a server-side cursor over the rows; the deadline holds for each batch of them."""
+        text, values = _render(statement, args)
+        prepared = await self._run(self._connection.prepare(text))
+        cursor = await self._run(prepared.cursor(*values))
+        return RowStream(prepared, cursor, self._run)
 
     async def execute(self, statement: Statement, *args: Any) -> int:
         """Runs the statement; gives how many rows it touched, 0 where PostgreSQL does not say.
