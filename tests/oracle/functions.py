@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from oracle import temporal
+from oracle import conversions, temporal
 from oracle.item import Item, as_boolean, child, single
 from oracle.operators import distinct
 
@@ -51,18 +51,6 @@ def substring(value: str, start: int, length: int | None = None) -> str | None:
     return value[start:] if length is None else value[start : start + length]
 
 
-def to_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def to_integer(value: Any) -> int | None:
-    return int(value) if re.fullmatch(r"[+-]?\d+|True|False", str(value)) else None
-
-
-def to_decimal(value: Any) -> Decimal | None:
-    return Decimal(str(value)) if re.fullmatch(r"[+-]?\d+(\.\d+)?", str(value)) else None
-
-
 def boundary(high: bool) -> Callable[..., Items]:
     def apply(target: Items) -> Items:
         item = single(target)
@@ -80,6 +68,7 @@ def boundary(high: bool) -> Callable[..., Items]:
 
 
 FUNCTIONS: dict[str, Callable[..., Items]] = {
+    **conversions.FUNCTIONS,
     "empty": lambda target: [Item(not target, "boolean")],
     "first": lambda target: target[:1],
     "last": lambda target: target[-1:],
@@ -103,7 +92,4 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "trim": text(str.strip, "string"),
     "length": text(len, "integer"),
     "substring": text(substring, "string"),
-    "toString": text(to_text, "string"),
-    "toInteger": text(to_integer, "integer"),
-    "toDecimal": text(to_decimal, "decimal"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Path, Requirement
+from researchflow_runners.compiler.expr import Expr, Form, Path, Requirement
 from researchflow_runners.compiler.jsonpath import call
 from researchflow_runners.compiler.nodes import Child, Constant
 from researchflow_runners.compiler.operators.combining import Combined, Distinct
@@ -64,6 +64,30 @@ class Last(OneOf):
 
 
 @dataclass(frozen=True)
+class Single(Expr):
+    """The one item of a source; several are the run-time error of a single-valued column.
+
+    Not shared between columns: where an `iif()` does not take the branch, there is no error.
+    """
+
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    @property
+    def form(self) -> Form:
+        return self.source.form
+
+    def path(self) -> Path | None:
+        return Path(self, ()) if self.form == "json" else None
+
+    def value(self) -> Sql:
+        return self.source.value()
+
+
+@dataclass(frozen=True)
 class At(OneOf):
     """`source[index]`, from 0; a negative index finds nothing."""
 
@@ -99,6 +123,16 @@ def first_of(source: Expr, span: Span = NOWHERE) -> Expr:
     while isinstance(source, Distinct):
         source = source.source
     return First(source, span=span) if source.many else source
+
+
+def single_of(source: Expr, span: Span) -> Expr:
+    """The node of `source.single()`."""
+    return Single(source, span=span) if source.many else source
+
+
+@function("single")
+def single(call: Invocation) -> Expr:
+    return single_of(call.source, call.span)
 
 
 @function("last")
