@@ -200,6 +200,6 @@ def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql,
 
 
 def _digest(definition: Mapping[str, Any], before: Sql, after: Sql) -> str:
-    canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"), default=str)
     parts = (COMPILER_VERSION, canonical, repr(before.render()), repr(after.render()))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()

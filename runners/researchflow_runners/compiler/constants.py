@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -10,6 +9,7 @@ from decimal import Decimal
 from researchflow_runners.compiler.definition import ConstantDefinition
 from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.fhirpath.calendar import exists
 
 #: Key in the definition → FHIR type and what its JSON must be.
 VALUE_TYPES: dict[str, tuple[str, type | tuple[type, ...]]] = {
@@ -40,6 +40,13 @@ LEXICAL = {
     "time": r"\d\d:\d\d(:\d\d(\.\d+)?)?",
     "integer64": r"-?\d{1,19}",
 }
+#: Least and greatest value of each kind of integer.
+RANGES = {
+    "integer": (-(2**31), 2**31 - 1),
+    "positiveInt": (1, 2**31 - 1),
+    "unsignedInt": (0, 2**31 - 1),
+    "integer64": (-(2**63), 2**63 - 1),
+}
 
 
 def parse_constants(definitions: Sequence[ConstantDefinition]) -> dict[str, Constant]:
@@ -68,11 +75,21 @@ def _constant(definition: ConstantDefinition, field: str) -> Constant:
     key, value = next(iter(extra.items()))
     fhir_type, wanted = VALUE_TYPES[key]
     fits = isinstance(value, wanted) and (fhir_type == "boolean") == isinstance(value, bool)
-    pattern = LEXICAL.get(fhir_type)
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if not fits or (pattern and not re.fullmatch(pattern, text)):
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if not fits or not _is_written_as(fhir_type, text):
         raise _invalid(definition, f"{field}.{key}", f"is not of type {fhir_type}", ())
     return Constant(fhir_type, text)
+
+
+def _is_written_as(fhir_type: str, text: str) -> bool:
+    """Whether the text is one that the type allows."""
+    pattern = LEXICAL.get(fhir_type)
+    if pattern is not None and not re.fullmatch(pattern, text):
+        return False
+    if fhir_type in ("date", "dateTime", "instant", "time"):
+        return exists(fhir_type, text)
+    least, most = RANGES.get(fhir_type, (None, None))
+    return least is None or most is None or least <= int(text) <= most
 
 
 def _invalid(

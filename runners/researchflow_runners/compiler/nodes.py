@@ -24,6 +24,9 @@ from researchflow_runners.compiler.jsonpath import (
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.sql import Sql, compose, fixed, join, param
 
+#: Greatest value of PostgreSQL's integer; an integer64 may be greater.
+INTEGER_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Focus(Expr):
@@ -122,7 +125,7 @@ class Constant(Expr):
         if kind == "boolean":
             return "boolean"
         if kind == "integer":
-            return "integer"
+            return "integer" if abs(int(self.text_value)) <= INTEGER_MAX else "numeric"
         return "numeric" if kind == "decimal" else "text"
 
     def value(self) -> Sql:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,18 +22,16 @@ from researchflow_runners.errors import SourceDataError
 SUITE_BYTES_MAX = 64 * 1_048_576
 
 
-def _with_floats(view: Any) -> Any:
-    """The view as JSON readers commonly give it; what is expected keeps its exact decimals."""
-    return json.loads(json.dumps(view, default=float))
-
-
 class Case(BaseModel):
-    """A view and what it is expected to give; the view is judged by the compiler alone."""
+    """A view and what it is expected to give; the view is judged by the compiler alone.
+
+    Decimals are Decimal, in the view as well, so that they keep the digits they are written with.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     title: StrictStr
-    view: Annotated[Any, AfterValidator(_with_floats)]
+    view: Any
     expect: list[dict[str, Any]] | None = None
     expectCount: StrictInt | None = None
     expectError: StrictBool = False
