@@ -268,12 +268,12 @@ async def test_a_refresh_outlives_a_client_that_leaves(
     go_on, left = asyncio.Event(), asyncio.Event()
     real = runtime.refresher.refresh
 
-    async def paused(tell: Any) -> Any:
+    async def paused(tell: Any, **change: Any) -> Any:
         await tell(Progress("compute", 0, 2))
         left.set()
         await go_on.wait()
         await tell(Progress("compute", 1, 2))
-        return await real(tell)
+        return await real(tell, **change)
 
     monkeypatch.setattr(runtime.refresher, "refresh", paused)
     await endpoint.tools.put(patient("eve"))

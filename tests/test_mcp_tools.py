@@ -86,13 +86,17 @@ async def test_only_tools_that_write_say_so(read: ToolServer) -> None:
         for tool in listed.tools
         if tool.annotations and not tool.annotations.read_only_hint
     }
-    assert writing == {contract.CACHE_RESOURCES, contract.REFRESH_VIEWS}
+    assert writing == {
+        contract.CACHE_RESOURCES,
+        contract.REFRESH_VIEWS,
+        contract.REGISTER_VIEW,
+        contract.DROP_VIEW,
+    }
 
 
 async def test_view_arguments_are_enumerated(read: ToolServer) -> None:
     schemas = {tool.name: tool.input_schema for tool in (await read.client.list_tools()).tools}
     views = list(read.runtime.views)
-    assert schemas["describe_view"]["properties"]["view"]["enum"] == views
     assert schemas["query_view"]["$defs"]["View"]["enum"] == views
     assert schemas["query_view"]["additionalProperties"] is False
 

@@ -201,3 +201,22 @@ async def test_earlier_anchor_of_a_replaced_view_is_refused_not_answered_anew(
     first = await register(clinic, {**PEOPLE, "name": "own"})
     await register(clinic, {**PEOPLE_ACTIVE, "name": "own"})
     assert await refused(clinic.ask("own", as_of=first.anchor)) == "anchor_before_view"
+
+
+async def test_definition_that_this_release_refuses_is_named_and_can_be_dropped(
+    clinic: Clinic,
+) -> None:
+    await register(clinic, OWN)
+    outdated = """
+    UPDATE researchflow.view_catalogue
+    SET definition = jsonb_set(definition, '{select,0,column,0,path}', '"noSuchElement"')
+    WHERE view_name = 'own_names'
+    """
+    await value(clinic, outdated)
+    with pytest.raises(ResearchFlowError) as caught:
+        await clinic.refresh()
+    assert caught.value.code == "definition_outdated"
+    assert '"own_names"' in caught.value.message
+    assert caught.value.field == "select[0].column[0].path"
+    assert (await drop(clinic, "own_names")).retired == ("own_names",)
+    await clinic.refresh()

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.caching import CacheHint
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    ResourceTemplate,
+)
+from mcp_types import Resource as MCPResource
+from mcp_types import Tool as MCPTool
+from pydantic import AnyUrl, BaseModel
 
+from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.catalogue import (
+    VIEW_TEMPLATE,
+    VIEWS_URI,
+    listed_views,
+    read_view,
+)
 from researchflow_server.middleware import LatencyMiddleware
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools import TOOLS
@@ -21,7 +40,9 @@ from researchflow_server.tools.schema import compact_schema
 from researchflow_server.tools.spec import ToolSpec
 
 SERVER_NAME = "researchflow"
-CATALOGUE_TTL_MS = 300_000
+#: How long a client may keep the list of tools, whose schemas name the views.
+CATALOGUE_TTL_MS = 60_000
+SCHEMAS_HELD_MAX = 64
 
 INSTRUCTIONS = """\
 Answers questions about the patients of a FHIR server from typed views.
@@ -47,19 +68,19 @@ class ResearchFlowServer(MCPServer[Any]):
 
     def __init__(self, runtime: Runtime) -> None:
         names = tuple(spec.name for spec in TOOLS)
+        self._runtime = runtime
+        self._specs = {spec.name: spec for spec in TOOLS}
         super().__init__(
             SERVER_NAME,
             title="ResearchFlow",
             instructions=INSTRUCTIONS,
             version=version("researchflow"),
-            tools=[_listed(spec, tuple(runtime.views)) for spec in TOOLS],
+            tools=[_tool(spec) for spec in TOOLS],
             log_level=runtime.settings.log_level,
             cache_hints={"tools/list": CacheHint(ttl_ms=CATALOGUE_TTL_MS, scope="public")},
             subscriptions=False,
             middleware=[LatencyMiddleware(runtime.metrics.operations.observe, names)],
         )
-        self._runtime = runtime
-        self._specs = {spec.name: spec for spec in TOOLS}
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
         """None for our tools: the SDK walks the whole schema at every call for header parameters.
@@ -67,6 +88,40 @@ class ResearchFlowServer(MCPServer[Any]):
         Ours declare none, and without any there is nothing to compare with the headers.
         """
         return None if name in self._specs else super()._tool_input_schema(name)
+
+    async def list_tools(self) -> list[MCPTool]:
+        """The catalogue of tools; `view` arguments enumerate the views there are now."""
+        names = tuple(await self._view_names())
+        return [self._shown(tool, names) for tool in await super().list_tools()]
+
+    def _shown(self, tool: MCPTool, view_names: tuple[str, ...]) -> MCPTool:
+        if tool.name not in self._specs:
+            return tool
+        arguments: type[BaseModel] = self._specs[tool.name].arguments
+        return tool.model_copy(update={"input_schema": _schema(arguments, view_names)})
+
+    async def _view_names(self) -> Iterable[str]:
+        """The views there are, or were when the warehouse last told: a list must not need it."""
+        try:
+            return await self._runtime.known_views()
+        except ResearchFlowError:
+            return self._runtime.views
+
+    async def list_resources(self) -> list[MCPResource]:
+        """Every view as a resource, and what else was added."""
+        return [*await listed_views(self._runtime), *await super().list_resources()]
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """The form of a view's address, and what else was added."""
+        return [VIEW_TEMPLATE, *await super().list_resource_templates()]
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """A view's definition and freshness; failures are protocol errors with our codes."""
+        if not str(uri).startswith(VIEWS_URI):
+            return await super().read_resource(uri, context)
+        return [await read_view(self._runtime, str(uri))]
 
     async def call_tool(
         self,
@@ -96,16 +151,21 @@ class ResearchFlowServer(MCPServer[Any]):
         return await super().get_prompt(name, arguments, context)
 
 
-def _listed(spec: ToolSpec[Any], view_names: tuple[str, ...]) -> Tool:
-    """The tool as the catalogue shows it; calls go through `call_tool` above."""
+def _tool(spec: ToolSpec[Any]) -> Tool:
+    """The tool as the SDK keeps it; `list_tools` and `call_tool` above do what it would."""
     return Tool(
         fn=spec.run,
         name=spec.name,
         title=spec.title,
         description=spec.description,
-        parameters=compact_schema(spec.arguments, view_names),
+        parameters={},
         fn_metadata=FuncMetadata(arg_model=ArgModelBase),
         is_async=True,
         context_kwarg=None,
         annotations=spec.annotations,
     )
+
+
+@lru_cache(maxsize=SCHEMAS_HELD_MAX)
+def _schema(arguments: type[BaseModel], view_names: tuple[str, ...]) -> dict[str, Any]:
+    return compact_schema(arguments, view_names)

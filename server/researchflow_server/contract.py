@@ -31,11 +31,14 @@ from researchflow_runners.query.model import (
 __all__ = [
     "CACHE_RESOURCES",
     "DESCRIBE_VIEW",
+    "DROP_VIEW",
     "GET_STATISTICS",
     "LIST_VIEWS",
     "QUERY_VIEW",
     "REFRESH_VIEWS",
+    "REGISTER_VIEW",
     "TOOL_NAMES",
+    "VALIDATE_VIEW",
     "AgeGroup",
     "Aggregate",
     "AllOf",
@@ -46,6 +49,8 @@ __all__ = [
     "Degradation",
     "DescribeViewInput",
     "DescribeViewOutput",
+    "DropViewInput",
+    "DropViewOutput",
     "ErrorInfo",
     "Filter",
     "GetStatisticsInput",
@@ -58,11 +63,15 @@ __all__ = [
     "QueryViewOutput",
     "RefreshViewsInput",
     "RefreshViewsOutput",
+    "RegisterViewInput",
+    "RegisterViewOutput",
     "Scalar",
     "SpeedContribution",
     "SubQuery",
     "Table",
     "ToolFailure",
+    "ValidateViewInput",
+    "ValidateViewOutput",
 ]
 
 LIST_VIEWS = "list_views"
@@ -71,6 +80,9 @@ QUERY_VIEW = "query_view"
 CACHE_RESOURCES = "cache_resources"
 REFRESH_VIEWS = "refresh_views"
 GET_STATISTICS = "get_statistics"
+VALIDATE_VIEW = "validate_view"
+REGISTER_VIEW = "register_view"
+DROP_VIEW = "drop_view"
 TOOL_NAMES = (
     LIST_VIEWS,
     DESCRIBE_VIEW,
@@ -78,6 +90,9 @@ TOOL_NAMES = (
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,
+    VALIDATE_VIEW,
+    REGISTER_VIEW,
+    DROP_VIEW,
 )
 
 CHANGES_MAX = 50
@@ -266,6 +281,55 @@ class RefreshViewsOutput(_Output):
     duration_s: float | None = None
     error_code: str | None = None
     warnings: list[str] = Field(default_factory=list)
+
+
+class ValidateViewInput(_Input):
+    """A definition to check; nothing is stored."""
+
+    definition: dict[str, Any] = Field(description="SQL-on-FHIR ViewDefinition")
+
+
+class ValidateViewOutput(Table):
+    """One row per column of the view that the definition makes.
+
+    `replaces` says that a registered view of this name exists; `unchanged` that it is this one.
+    """
+
+    view: str
+    resource: str
+    rows_per_resource: Literal["one", "many"]
+    replaces: bool
+    unchanged: bool
+
+
+class RegisterViewInput(_Input):
+    """A definition to publish under its name, replacing the registered view of that name."""
+
+    definition: dict[str, Any] = Field(description="SQL-on-FHIR ViewDefinition with a name")
+
+
+class RegisterViewOutput(RefreshViewsOutput):
+    """How the refresh that builds the view went; registered is what was published.
+
+    While it runs, refresh_views tells by `run_id` how it ends. `rows` and `dead_letters` are of
+    the view as built; null while it runs, or when this very definition was published before.
+    """
+
+    view: str
+    rows: int | None = None
+    dead_letters: int | None = None
+
+
+class DropViewInput(_Input):
+    """A registered view to drop; the views that come with the product stay."""
+
+    view: str
+
+
+class DropViewOutput(RefreshViewsOutput):
+    """How the refresh that drops the view went; gone is what is published without it."""
+
+    view: str
 
 
 class GetStatisticsInput(_Input):

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.result import Progress, RefreshResult
-from researchflow_runners.errors import QueryError, ResearchFlowError
+from researchflow_runners.errors import QueryError, RefreshError, ResearchFlowError
 from researchflow_runners.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -66,10 +67,37 @@ class Refreshes:
         Raises the error of a refresh that failed meanwhile; RefreshError `refresh_running` when
         another process refreshes.
         """
-        if self._task is None or self._task.done():
-            self._newest_progress = None
-            self._task = asyncio.create_task(self._refresher.refresh(self._tell))
-            self._task.add_done_callback(_note_failure)
+        if self._is_idle():
+            self._begin(UNCHANGED)
+        return await self._followed(watcher, wait_s)
+
+    async def change(
+        self, change: CatalogueChange, *, wait_s: float, watcher: Watcher
+    ) -> tuple[RefreshRun, RefreshResult | None]:
+        """Starts the refresh that registers or drops a view, once none runs here any more.
+
+        The result is there when it ended in time. Raises what the refresh raises; RefreshError
+        `refresh_running` when another refresh outlasts the time.
+        """
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while not self._is_idle():
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                raise _busy()
+            assert self._task is not None
+            await self._watch(self._task, watcher, left_s)
+        task = self._begin(change)
+        run = await self._followed(watcher, max(0.0, deadline - asyncio.get_running_loop().time()))
+        return run, task.result() if task.done() else None
+
+    def _begin(self, change: CatalogueChange) -> asyncio.Task[RefreshResult]:
+        self._newest_progress = None
+        self._task = asyncio.create_task(self._refresher.refresh(self._tell, change=change))
+        self._task.add_done_callback(_note_failure)
+        return self._task
+
+    async def _followed(self, watcher: Watcher, wait_s: float) -> RefreshRun:
+        assert self._task is not None
         await self._watch(self._task, watcher, wait_s)
         if self._task.done():
             self._task.result()
@@ -147,6 +175,14 @@ class Refreshes:
         self._newest_progress = progress
         self._progressed.set()
         self._progressed = asyncio.Event()
+
+
+def _busy() -> RefreshError:
+    return RefreshError(
+        "another refresh is running",
+        code="refresh_running",
+        hint="wait for it to finish, then try again",
+    )
 
 
 def _note_failure(task: asyncio.Task[RefreshResult]) -> None:

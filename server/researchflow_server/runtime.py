@@ -29,6 +29,7 @@ from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.speed.redis_connection import RedisConnection
 from researchflow_runners.speed.writer import ChangeWriter
 from researchflow_runners.store.database import Database
+from researchflow_runners.store.definitions import registered_views
 from researchflow_runners.views import shipped_views
 from researchflow_server.embedded import embedded_services, running
 from researchflow_server.keyfile import cursor_key
@@ -57,15 +58,19 @@ class Stores:
 
 
 class Runtime:
-    """The parts, wired; `open_runtime` makes and closes one."""
+    """The parts, wired; `open_runtime` makes and closes one.
+
+    `views` are those there were when the warehouse last told: the shipped and the registered ones.
+    """
 
     def __init__(
-        self, settings: Settings, stores: Stores, views: Mapping[str, CompiledView]
+        self, settings: Settings, stores: Stores, shipped: Mapping[str, CompiledView]
     ) -> None:
         self.settings = settings
         self.stores = stores
-        self.views = views
-        compiled = tuple(views.values())
+        self.views = shipped
+        self.shipped = shipped
+        compiled = tuple(shipped.values())
         self.source = HapiSource(stores.source)
         self.projector = Projector(stores.warehouse, stores.redis, compiled)
         self.refresher = Refresher(stores.warehouse, self.source, compiled)
@@ -106,6 +111,12 @@ class Runtime:
             )
         return {state.view: state for state in snapshot.views}
 
+    async def known_views(self) -> Mapping[str, CompiledView]:
+        """The shipped and the registered views by name; StoreError, ViewDefinitionError."""
+        async with self.stores.warehouse.session() as session:
+            self.views = {**self.shipped, **await registered_views(session)}
+        return self.views
+
     async def require_source(self) -> None:
         """Returns when the FHIR server's database answers; StoreError `source_unavailable`."""
         try:
@@ -122,7 +133,7 @@ class Runtime:
 
     async def check_source(self) -> None:
         """Looks at the source for changes that the batch layer lacks."""
-        types = sorted({view.resource for view in self.views.values()})
+        types = sorted({view.resource for view in (await self.known_views()).values()})
         await check_source(self.stores.warehouse, self.source, types)
 
     async def expire_anchors(self) -> None:

@@ -6,7 +6,7 @@ and its name appear and go in one commit, and a view that cannot be built is nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.compile import UNNAMED
@@ -14,7 +14,7 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError, ViewDefinitionError
 from researchflow_runners.naming import nearest
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.definitions import as_stored, registered_views
+from researchflow_runners.store.definitions import as_stored, registered_names, registered_views
 
 REGISTERED_VIEWS_MAX = 200
 
@@ -46,20 +46,21 @@ async def catalogue_views(
     Once registered, a name stays the registered view's, also when a later release ships one of
     that name. Errors as `check_registrable` and `check_droppable`.
     """
-    registered = await registered_views(session)
     names = [view.name for view in shipped]
+    goes = change.drop or (change.register.name if change.register else None)
+    before = await registered_names(session)
+    registered = await registered_views(session, but=goes)
     if change.register is not None:
-        check_registrable(change.register, names, registered)
+        check_registrable(change.register, names, before)
         registered[change.register.name] = await as_stored(session, change.register)
     if change.drop is not None:
-        check_droppable(change.drop, names, registered)
-        del registered[change.drop]
+        check_droppable(change.drop, names, before)
     views = {view.name: view for view in shipped} | registered
     return CatalogueViews(tuple(views.values()), frozenset(registered))
 
 
 def check_registrable(
-    view: CompiledView, shipped: Sequence[str], registered: Mapping[str, CompiledView]
+    view: CompiledView, shipped: Collection[str], registered: Collection[str]
 ) -> None:
     """ViewDefinitionError `view_without_name`, `view_is_shipped` or `too_many_views`."""
     if view.name == UNNAMED:
@@ -82,9 +83,7 @@ def check_registrable(
         )
 
 
-def check_droppable(
-    name: str, shipped: Sequence[str], registered: Mapping[str, CompiledView]
-) -> None:
+def check_droppable(name: str, shipped: Collection[str], registered: Collection[str]) -> None:
     """QueryError `unknown_view`, or ViewDefinitionError `view_is_shipped`."""
     if name in registered:
         return

@@ -122,7 +122,7 @@ class Aggregate(_Strict):
 
 
 class AgeGroup(_Strict):
-    """Groups a birth date into age brackets in whole years at the time of the answer."""
+    """Birth dates by age in whole years at the time of the answer."""
 
     column: str = Field(description="A date column, such as birth_date")
     age_brackets: list[int] = Field(

@@ -6,12 +6,13 @@ import json
 from functools import lru_cache
 
 from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
 from researchflow_runners.store.database import Session
 
 DEFINITIONS_HELD_MAX = 512
 
 _REGISTERED = """
-SELECT definition::text FROM researchflow.view_catalogue
+SELECT view_name, definition::text FROM researchflow.view_catalogue
 WHERE registered_at IS NOT NULL ORDER BY view_name
 """
 _PUBLISHED = """
@@ -19,10 +20,19 @@ SELECT definition::text FROM researchflow.view_catalogue WHERE view_name = $1 AN
 """
 
 
-async def registered_views(session: Session) -> dict[str, CompiledView]:
-    """The views that were registered at run time, by name."""
-    compiled = [_compiled(row[0]) for row in await session.fetch(_REGISTERED)]
-    return {view.name: view for view in compiled}
+async def registered_names(session: Session) -> list[str]:
+    """The names of the views that were registered at run time, in order."""
+    return [row[0] for row in await session.fetch(_REGISTERED)]
+
+
+async def registered_views(session: Session, *, but: str | None = None) -> dict[str, CompiledView]:
+    """The views that were registered at run time, by name, without the one called `but`.
+
+    ViewDefinitionError `definition_outdated` when this release refuses a definition that the one
+    it was registered with took.
+    """
+    rows = await session.fetch(_REGISTERED)
+    return {row[0]: _registered(row[0], row[1]) for row in rows if row[0] != but}
 
 
 async def published_definition(session: Session, name: str, digest: str) -> CompiledView | None:
@@ -38,6 +48,19 @@ async def published_definition(session: Session, name: str, digest: str) -> Comp
 async def as_stored(session: Session, view: CompiledView) -> CompiledView:
     """The view of the definition as jsonb keeps it, so that its digest stays what it is."""
     return _compiled(await session.fetchval("SELECT $1::jsonb::text", json.dumps(view.definition)))
+
+
+def _registered(name: str, definition: str) -> CompiledView:
+    try:
+        return _compiled(definition)
+    except ResearchFlowError as error:
+        raise ViewDefinitionError(
+            f'the registered view "{name}" cannot be compiled by this release: {error.message}',
+            code="definition_outdated",
+            field=error.field,
+            span=error.span,
+            hint="register a corrected definition, or drop the view",
+        ) from error
 
 
 @lru_cache(maxsize=DEFINITIONS_HELD_MAX)

@@ -6,11 +6,14 @@ from typing import Any
 
 from researchflow_server.tools.cache_resources import CACHE_RESOURCES
 from researchflow_server.tools.describe_view import DESCRIBE_VIEW
+from researchflow_server.tools.drop_view import DROP_VIEW
 from researchflow_server.tools.get_statistics import GET_STATISTICS
 from researchflow_server.tools.list_views import LIST_VIEWS
 from researchflow_server.tools.query_view import QUERY_VIEW
 from researchflow_server.tools.refresh_views import REFRESH_VIEWS
+from researchflow_server.tools.register_view import REGISTER_VIEW
 from researchflow_server.tools.spec import ToolSpec
+from researchflow_server.tools.validate_view import VALIDATE_VIEW
 
 TOOLS: tuple[ToolSpec[Any], ...] = (
     LIST_VIEWS,
@@ -19,4 +22,7 @@ TOOLS: tuple[ToolSpec[Any], ...] = (
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,
+    VALIDATE_VIEW,
+    REGISTER_VIEW,
+    DROP_VIEW,
 )

@@ -22,7 +22,7 @@ SHOWN_SOURCE = fixed("resources")
 
 async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     """The description; QueryError `unknown_view` names the nearest view."""
-    views = call.runtime.views
+    views = await call.runtime.known_views()
     find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
     view = views[arguments.view]
     state = (await call.runtime.view_states()).get(view.name)
@@ -30,12 +30,9 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
         "view": view.name,
         "resource": view.resource,
         "description": view.definition.get("description") or view.definition.get("title"),
-        "rows_per_resource": "many" if view.fans_out else "one",
+        "rows_per_resource": rows_per_resource(view),
         "columns": list(COLUMNS),
-        "rows": [
-            [column.name, column.fhir_type, column.collection, column.description, column.system]
-            for column in view.columns
-        ],
+        "rows": column_rows(view),
         "materialized": state is not None,
         "anchor": state.anchor if state else None,
         "data_as_of": state.data_as_of if state else None,
@@ -45,6 +42,19 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     }
     _check_size(payload, call.bytes_max)
     return payload
+
+
+def column_rows(view: CompiledView) -> list[list[Any]]:
+    """One row per column of the view, in the shape of COLUMNS."""
+    return [
+        [column.name, column.fhir_type, column.collection, column.description, column.system]
+        for column in view.columns
+    ]
+
+
+def rows_per_resource(view: CompiledView) -> str:
+    """`many` when a resource may have several rows, else `one`."""
+    return "many" if view.fans_out else "one"
 
 
 def _shown(view: CompiledView, show: str) -> dict[str, Any]:

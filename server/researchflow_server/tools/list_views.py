@@ -26,7 +26,7 @@ COLUMNS = (
 
 async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
     """One row per view, by name."""
-    views = call.runtime.views
+    views = await call.runtime.known_views()
     if arguments.resource is not None:
         _check_resource(arguments.resource, sorted({view.resource for view in views.values()}))
     states = await call.runtime.view_states()

@@ -7,10 +7,11 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
-from researchflow_runners.batch.result import Progress
+from researchflow_runners.batch.catalogue import CatalogueChange
+from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_server import contract
 from researchflow_server.contract import RefreshViewsInput
-from researchflow_server.refreshes import RefreshRun
+from researchflow_server.refreshes import RefreshRun, Watcher
 from researchflow_server.tools.spec import Call, ToolSpec
 
 
@@ -20,17 +21,34 @@ async def run(call: Call, arguments: RefreshViewsInput) -> dict[str, Any]:
     if arguments.run_id is not None:
         found = await refreshes.look(arguments.run_id, wait_s=arguments.wait_s)
     else:
-
-        async def tell(progress: Progress) -> None:
-            about = f"{progress.phase} {progress.view}" if progress.view else progress.phase
-            await call.progress(progress.done, progress.total, about)
-
-        found = await refreshes.start(wait_s=arguments.wait_s, watcher=tell)
+        found = await refreshes.start(wait_s=arguments.wait_s, watcher=told_to(call))
     await call.runtime.fresh_snapshot()
-    return _payload(found)
+    return run_payload(found)
 
 
-def _payload(found: RefreshRun) -> dict[str, Any]:
+async def change_catalogue(
+    call: Call, change: CatalogueChange
+) -> tuple[RefreshRun, RefreshResult | None]:
+    """The refresh that registers or drops a view, and its result when it ended in time."""
+    found = await call.runtime.refreshes.change(
+        change, wait_s=contract.REFRESH_WAIT_DEFAULT_S, watcher=told_to(call)
+    )
+    await call.runtime.fresh_snapshot()
+    return found
+
+
+def told_to(call: Call) -> Watcher:
+    """Reports a refresh's progress to the call."""
+
+    async def tell(progress: Progress) -> None:
+        about = f"{progress.phase} {progress.view}" if progress.view else progress.phase
+        await call.progress(progress.done, progress.total, about)
+
+    return tell
+
+
+def run_payload(found: RefreshRun) -> dict[str, Any]:
+    """The run in the shape of contract.RefreshViewsOutput."""
     warnings = []
     if found.status == "running":
         warnings.append(f"still running: ask again with run_id {found.run_id}")

@@ -29,8 +29,12 @@ def success(payload: dict[str, Any]) -> CallToolResult:
 
 def failure(error: ResearchFlowError) -> CallToolResult:
     """The result of a call that did not: `{"error": {...}}`."""
-    parts = {name: _shown(part) for name, part in error.as_dict().items()}
-    return _result({"error": parts}, is_error=True)
+    return _result({"error": error_parts(error)}, is_error=True)
+
+
+def error_parts(error: ResearchFlowError) -> dict[str, Any]:
+    """The error as callers see it, each of its texts bounded."""
+    return {name: _shown(part) for name, part in error.as_dict().items()}
 
 
 def unicode_text(text: str) -> str:

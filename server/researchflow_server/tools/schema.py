@@ -12,32 +12,55 @@ from typing import Any
 from pydantic import BaseModel
 
 FILTER_KINDS = ("Compare", "InQuery", "AnyOf", "AllOf", "Not")
-TOLD_BY_FIELDS = frozenset({"Aggregate", "AllOf", "AnyOf", "Compare", "Order", "SubQuery"})
+CONNECTIVES = ("AllOf", "AnyOf", "Not")
+TOLD_BY_FIELDS = frozenset({"Aggregate", "Compare", "Order", "SubQuery"})
+#: With more views than this, naming them all would crowd out the rest; list_views names them.
+VIEWS_NAMED_MAX = 40
 _FILTER_REFS = [{"$ref": f"#/$defs/{kind}"} for kind in FILTER_KINDS]
 _FILTER = {"$ref": "#/$defs/Filter"}
+_SHOWN_FILTER = {
+    "anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in ("Compare", "InQuery", "Combine")]
+}
 _DROPPED_DEFAULTS: tuple[Any, ...] = (None, [])
 
 
 def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, with `view` limited to the views that exist."""
+    """The JSON schema of a tool's arguments; the views that exist are named where one is asked."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     schema.pop("description", None)
     compacted: dict[str, Any] = _compact(schema)
+    compacted.setdefault("properties", {})
     if definitions:
         compacted["$defs"] = {name: _compact(_terse(part)) for name, part in definitions.items()}
-    compacted.setdefault("properties", {})
-    _limit_views(compacted, view_names)
     if "Compare" in definitions:
-        compacted["$defs"]["Filter"] = {"anyOf": _FILTER_REFS}
+        _combine_connectives(compacted["$defs"])
+        _name_views(compacted, view_names)
     return compacted
 
 
+def _short_list(node: dict[str, Any], beside: list[dict[str, Any]]) -> dict[str, Any]:
+    """A list of what stands beside it needs no second naming of that."""
+    inner = node.get("items", {}).get("anyOf", [])
+    return {"type": "array"} if inner and all(part in beside for part in inner) else node
+
+
+def _combine_connectives(definitions: dict[str, Any]) -> None:
+    """`all_of`, `any_of` and `not` as one object: three would cost twice the words."""
+    parts = [definitions.pop(name) for name in CONNECTIVES]
+    definitions["Combine"] = {
+        "type": "object",
+        "description": "Exactly one of the three; unknown stays unknown below not",
+        "properties": {name: shown for part in parts for name, shown in part["properties"].items()},
+    }
+    definitions["Filter"] = _SHOWN_FILTER
+
+
 def _terse(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition whose fields explain it: only some say what their names do not."""
-    if definition.get("title") in TOLD_BY_FIELDS:
-        return {key: value for key, value in definition.items() if key != "description"}
-    return definition
+    """A definition without what its names say already; unknown fields are refused in any case."""
+    told = definition.get("title") in TOLD_BY_FIELDS
+    left_out = {"additionalProperties", "description"} if told else {"additionalProperties"}
+    return {key: value for key, value in definition.items() if key not in left_out}
 
 
 def _compact(node: Any) -> Any:
@@ -50,6 +73,7 @@ def _compact(node: Any) -> Any:
         for key, value in node.items()
         if not (key == "title" and isinstance(value, str))
         and not (key == "default" and value in _DROPPED_DEFAULTS)
+        and not (key == "additionalProperties" and value is True)
     }
     kept = {key: _compact(value) for key, value in kept.items()}
     if kept.get("oneOf") == _FILTER_REFS:
@@ -65,6 +89,7 @@ def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
     left = [part for part in alternatives if part != {"type": "null"}]
+    left = [_short_list(part, left) for part in left]
     if len(left) == 1:
         return {**left[0], **rest}
     if {"type": "number"} in left:
@@ -72,13 +97,10 @@ def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": left, **rest}
 
 
-def _limit_views(schema: dict[str, Any], view_names: Sequence[str]) -> None:
-    """Enumerates the views, once: the names are many."""
-    owners = [schema, *schema.get("$defs", {}).values()]
-    views = [owner["properties"]["view"] for owner in owners if "view" in owner["properties"]]
-    for view in views:
-        view.pop("type")
-        view.pop("description", None)
-        view.update({"enum": list(view_names)} if len(views) == 1 else {"$ref": "#/$defs/View"})
-    if len(views) > 1:
-        schema["$defs"]["View"] = {"enum": list(view_names)}
+def _name_views(schema: dict[str, Any], view_names: Sequence[str]) -> None:
+    """Enumerates the views, once for all places that take one."""
+    for owner in (schema, *schema["$defs"].values()):
+        if "view" in owner.get("properties", {}):
+            owner["properties"]["view"] = {"$ref": "#/$defs/View"}
+    named = {"enum": list(view_names)} if len(view_names) <= VIEWS_NAMED_MAX else {}
+    schema["$defs"]["View"] = {"type": "string", **named}

@@ -1,0 +1,29 @@
+"""Takes a registered view away, with its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_types import ToolAnnotations
+
+from researchflow_runners.batch.catalogue import CatalogueChange
+from researchflow_server import contract
+from researchflow_server.contract import DropViewInput
+from researchflow_server.tools.refresh_views import change_catalogue, run_payload
+from researchflow_server.tools.spec import Call, ToolSpec
+
+
+async def run(call: Call, arguments: DropViewInput) -> dict[str, Any]:
+    """How the refresh that drops it went, or that it still runs."""
+    found, _result = await change_catalogue(call, CatalogueChange(drop=arguments.view))
+    return {**run_payload(found), "view": arguments.view}
+
+
+DROP_VIEW = ToolSpec(
+    name=contract.DROP_VIEW,
+    title="Drop a view",
+    description="Drops a registered view with its rows at every anchor.",
+    arguments=DropViewInput,
+    annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False),
+    run=run,
+)
