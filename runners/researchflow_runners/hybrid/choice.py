@@ -72,7 +72,7 @@ async def choose(
     if asked.position is not None:
         wanted = asked.position.anchor
     if asked_freshness(asked.query) == "live" and use_speed_layer:
-        relation = partial(_merged, waiting_types=facts.waiting_types)
+        relation = partial(merged_relation, waiting_types=facts.waiting_types)
         return Choice("live", facts.anchor, facts.data_as_of, True, relation)
     if wanted is None or wanted == facts.anchor:
         return Choice("anchored", facts.anchor, facts.data_as_of, True, anchored_relation)
@@ -83,7 +83,7 @@ async def choose(
     return Choice("anchored", found.anchor, found.data_as_of, False, relation)
 
 
-def _merged(view: PublishedView, *, waiting_types: frozenset[str]) -> Sql:
+def merged_relation(view: PublishedView, *, waiting_types: frozenset[str]) -> Sql:
     """The merged rows; where nothing waits they are the current anchor's, in the same snapshot."""
     waits = view.resource_type in waiting_types
     return live_relation(view) if waits else anchored_relation(view)

@@ -60,7 +60,7 @@ class PostgresRunner:
             )
             relations = {name: await _relation(snapshot, views[name]) for name in names}
             facts_ms = (time.perf_counter() - began_s) * 1000
-            with _told(names):
+            with data_error_told(names):
                 read = await read_page(
                     snapshot.session,
                     asked,
@@ -88,7 +88,7 @@ def _check_is_live(query: Query) -> None:
 
 
 @contextmanager
-def _told(names: tuple[str, ...]) -> Iterator[None]:
+def data_error_told(names: tuple[str, ...]) -> Iterator[None]:
     """A resource that a view cannot compute stops this route; the error names the other one."""
     try:
         yield

@@ -17,6 +17,8 @@ from researchflow_runners.naming import nearest
 VALUES_MAX = 100
 CONCEPT = "CodeableConcept"
 PATIENT = "Patient"
+#: Elements that say whose record a resource is, by R4's types.
+PATIENT_ELEMENTS = ("subject", "patient", "beneficiary", "individual", "candidate")
 
 #: Search parameter → the element it looks at; `medication` and `vaccineCode` are codes by meaning.
 _ELEMENTS = {
@@ -81,7 +83,7 @@ def patient_path(resource_type: str) -> str | None:
     """FHIRPath of the patient's key in a resource of the type; None when it has no patient."""
     if resource_type == PATIENT:
         return "getResourceKey()"
-    for name in ("subject", "patient"):
+    for name in PATIENT_ELEMENTS:
         element = model().element(resource_type, name)
         if element is None or element.many or "Reference" not in element.types:
             continue
