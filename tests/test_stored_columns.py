@@ -29,6 +29,29 @@ KEYED = {
     ],
 }
 
+#: Columns of the id's type that are another value, or none, in some rows.
+OTHERWISE = {
+    "name": "otherwise",
+    "resource": "Patient",
+    "select": [
+        {
+            "forEachOrNull": "contact",
+            "column": [{"name": "on_null_row", "path": "%resource.id"}],
+            "select": [{"forEachOrNull": "telecom", "column": [{"name": "v", "path": "value"}]}],
+        },
+        {"forEachOrNull": "photo", "column": [{"name": "also", "path": "%resource.id"}]},
+        {
+            "unionAll": [
+                {"column": [{"name": "key", "path": "id", "type": "id"}]},
+                {
+                    "forEach": "link.other",
+                    "column": [{"name": "key", "path": "getReferenceKey(Patient)", "type": "id"}],
+                },
+            ]
+        },
+    ],
+}
+
 
 @pytest_asyncio.fixture
 async def together(postgres_dsn: str) -> AsyncIterator[Warehouse]:
@@ -76,3 +99,9 @@ async def test_id_is_looked_up_by_index(together: Warehouse, published: Publishe
         await session.execute("SET LOCAL enable_seqscan = off")
         plan = "\n".join(row[0] for row in await session.fetch(asked))
     assert "_id_idx" in plan
+
+
+async def test_a_column_that_is_not_the_key_in_every_row_is_stored(together: Warehouse) -> None:
+    await together.put(patient("a", link=[{"other": {"reference": "Patient/b"}}]))
+    await together.refresh([OTHERWISE])
+    assert await together.rows("otherwise") == [(None, None, None, "a"), (None, None, None, "b")]

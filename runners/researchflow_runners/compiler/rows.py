@@ -19,6 +19,7 @@ from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.sharing import share
+from researchflow_runners.compiler.united import Offer, united
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
 
@@ -31,11 +32,16 @@ class Cell:
     alias of an iteration that may be the null row, on which every column is NULL.
     """
 
-    column: Column
+    offer: Offer
     expr: Expr | None = None
     read: Sql = EMPTY
     nullable: str | None = None
     is_row_index: bool = False
+
+    @property
+    def column(self) -> Column:
+        """The column as the view gives it."""
+        return self.offer.column
 
 
 @dataclass
@@ -177,7 +183,10 @@ def _iterate(
 def _plan_cell(definition: ColumnDefinition, scope: Scope, path: str, nullable: str | None) -> Cell:
     expr = resolve_text(definition.path, scope, field=f"{path}.path")
     column = plan_column(definition, expr, f"{path}.type")
-    return Cell(column, expr, nullable=nullable, is_row_index=isinstance(expr, RowIndex))
+    if nullable is not None:
+        column = replace(column, is_key=False)
+    offer = Offer(column, definition.type is not None)
+    return Cell(offer, expr, nullable=nullable, is_row_index=isinstance(expr, RowIndex))
 
 
 def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str) -> None:
@@ -200,38 +209,41 @@ def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str
         read = fixed(f"{alias}.c{number}")
         if one.is_row_index:
             read = compose("coalesce({}, 0)", read)
-        body.cells.append(Cell(one.column, read=read, is_row_index=one.is_row_index))
+        offer = replace(one.offer, column=replace(one.column, is_key=False))
+        body.cells.append(Cell(offer, read=read, is_row_index=one.is_row_index))
 
 
 def _plan_union(branches: Sequence[SelectDefinition], scope: Scope, body: Body, path: str) -> None:
     """All branches one after the other; they have the same columns."""
     bodies: list[Body] = []
+    offers: list[Offer] = []
     for number, branch in enumerate(branches):
         sub = Body()
         plan_select(branch, scope, sub, f"{path}[{number}]", nullable=None)
-        if bodies:
-            _check_same_columns(bodies[0], sub, f"{path}[{number}]")
+        found = [one.offer for one in sub.cells]
+        offers = _united(offers, found, f"{path}[{number}]") if bodies else found
         bodies.append(sub)
     if len(bodies) > 1 or bodies[0].several:
         body.multiply(None)
     alias = scope.alias("u")
     union = join(" UNION ALL ", [sub.select(scope) for sub in bodies])
     body.joins.append(compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias)))
-    for number, one in enumerate(bodies[0].cells):
+    for number, offer in enumerate(offers):
         is_row_index = all(sub.cells[number].is_row_index for sub in bodies)
         read = fixed(f"{alias}.c{number}")
-        body.cells.append(Cell(one.column, read=read, is_row_index=is_row_index))
+        body.cells.append(Cell(offer, read=read, is_row_index=is_row_index))
 
 
-def _check_same_columns(first: Body, other: Body, path: str) -> None:
-    wanted = [(one.column.name, one.column.fhir_type, one.column.collection) for one in first.cells]
-    found = [(one.column.name, one.column.fhir_type, one.column.collection) for one in other.cells]
-    if wanted == found:
-        return
+def _united(first: Sequence[Offer], other: Sequence[Offer], path: str) -> list[Offer]:
+    """The columns of both branches; a branch at `path` that has others is refused."""
+    pairs = zip(first, other, strict=False)
+    found = [both for one, two in pairs if (both := united(one, two)) is not None]
+    if len(first) == len(other) == len(found):
+        return found
     raise ViewDefinitionError(
         f"the columns of '{path}' differ from those of the first branch",
         code="union_mismatch",
         field=path,
-        allowed=[name for name, _type, _collection in wanted],
+        allowed=[one.column.name for one in first],
         hint="Give every branch the same columns: names, order and types.",
     )
