@@ -1,0 +1,79 @@
+"""A SQL text that passed the check, ready to stand in a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from researchflow_runners.composed.syntax import Syntax
+from researchflow_runners.errors import Span
+from researchflow_runners.sql import EMPTY, Sql, fixed, join, param
+
+SEMICOLON = "ASCII_59"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Other text for the characters from `start` to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSql:
+    """`labels` gives the declared label by the name it is read as; `columns_read` are the names of
+    all columns it reads, None when that may be every one."""
+
+    syntax: Syntax
+    tree: Mapping[str, Any]
+    labels: Mapping[str, str]
+    columns_read: frozenset[str] | None
+    parameter_types: Mapping[str, str]
+    edits: tuple[Edit, ...]
+
+    def sql(self, values: Mapping[str, Any] | None = None) -> Sql:
+        """The SELECT, with a value for each parameter it uses; KeyError when one lacks.
+
+        The one place where text that a user wrote becomes SQL: it is the text that was checked,
+        without comments and semicolons.
+        """
+        given = values or {}
+        parts: list[Sql] = []
+        position = 0
+        for start, end, instead in self._replacements():
+            parts.append(fixed(self.syntax.masked[position:start]))
+            parts.append(self._parameter(start, given) if instead is None else fixed(instead))
+            position = end
+        parts.append(fixed(self.syntax.masked[position:]))
+        return join("", parts) if parts else EMPTY
+
+    def span_at(self, position: int) -> Span | None:
+        """The token of the text at a character of the rendered SQL of a text without parameters."""
+        shift = 0
+        for edit in self.edits:
+            if edit.start + shift >= position:
+                break
+            shift += len(edit.text) - (edit.end - edit.start)
+        place = position - shift
+        found = (token for token in self.syntax.tokens if token.start <= place < token.end)
+        return next((token.span for token in found), None)
+
+    def _replacements(self) -> list[tuple[int, int, str | None]]:
+        """Edits, semicolons and parameters (None) in order of their places."""
+        signs = [
+            (token.start, token.end, " ")
+            for token in self.syntax.tokens
+            if token.kind == "ASCII_59"
+        ]
+        edits = [(edit.start, edit.end, edit.text) for edit in self.edits]
+        named = [
+            (start, start + len(name) + 1, None) for start, name in self.syntax.parameters.items()
+        ]
+        return sorted([*signs, *edits, *named], key=lambda one: one[0])
+
+    def _parameter(self, start: int, values: Mapping[str, Any]) -> Sql:
+        name = self.syntax.parameters[start]
+        return param(values[name], self.parameter_types[name])

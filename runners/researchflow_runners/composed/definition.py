@@ -1,0 +1,398 @@
+"""A SQLView or SQLQuery as written: a FHIR Library that carries SQL over views.
+
+Follows the profiles SQLView and SQLQuery of SQL on FHIR 3.0.0-ballot. Elements that describe the
+Library itself (url, status, publisher …) are not read. The SQL is still text here; sql_check.py
+judges it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+
+from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
+from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.naming import nearest
+
+Kind = Literal["sql-view", "sql-query"]
+
+DEPENDENCIES_MAX = 16
+PARAMETERS_MAX = 50
+CONTENTS_MAX = 30
+DIALECT = "postgresql"
+SQL_TEXT_EXTENSION = re.compile(r"https?://.+/StructureDefinition/sql-text")
+#: Parameter types and the PostgreSQL type their values are bound as.
+PARAMETER_TYPES = {
+    "string": "text",
+    "code": "text",
+    "id": "text",
+    "uri": "text",
+    "integer": "integer",
+    "decimal": "numeric",
+    "boolean": "boolean",
+    "date": "text",
+    "dateTime": "text",
+}
+_NAME = re.compile(SQL_NAME_PATTERN)
+_TERMINOLOGY = ("ValueSet", "ConceptMap")
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A view that the SQL reads, under the table name `label`."""
+
+    label: str
+    view: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqlParameter:
+    """A parameter `:name` of an SQLQuery."""
+
+    name: str
+    fhir_type: str
+
+    @property
+    def pg_type(self) -> str:
+        """The PostgreSQL type that its value is bound as; dates are compared as their text."""
+        return PARAMETER_TYPES[self.fhir_type]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlLibrary:
+    """The parts of an SQLView or SQLQuery that decide its rows.
+
+    `sql_field` is the path of the attachment that `sql` was taken from.
+    """
+
+    kind: Kind
+    name: str | None
+    description: str | None
+    depends_on: tuple[Dependency, ...]
+    parameters: tuple[SqlParameter, ...]
+    sql: str
+    sql_field: str
+    definition: Mapping[str, Any]
+
+    @property
+    def views(self) -> dict[str, str]:
+        """The view behind each label."""
+        return {dependency.label: dependency.view for dependency in self.depends_on}
+
+
+class _Element(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Coding(_Element):
+    code: StrictStr | None = None
+
+
+class _Concept(_Element):
+    coding: list[_Coding] = Field(default_factory=list)
+
+
+class _Extension(_Element):
+    url: StrictStr
+    valueString: StrictStr | None = None
+
+
+class _Attachment(_Element):
+    contentType: StrictStr
+    data: StrictStr | None = None
+    extension: list[_Extension] = Field(default_factory=list)
+
+
+class _Artifact(_Element):
+    type: StrictStr
+    label: StrictStr | None = None
+    resource: StrictStr | None = None
+
+
+class _Parameter(_Element):
+    name: StrictStr
+    use: StrictStr
+    type: StrictStr
+
+
+class _Library(_Element):
+    resourceType: Literal["Library"]
+    type: _Concept | None = None
+    name: StrictStr | None = None
+    title: StrictStr | None = None
+    description: StrictStr | None = None
+    relatedArtifact: list[_Artifact] = Field(default_factory=list)
+    content: list[_Attachment] = Field(default_factory=list, max_length=CONTENTS_MAX)
+    parameter: list[_Parameter] = Field(default_factory=list, max_length=PARAMETERS_MAX)
+
+
+def is_library(raw: Mapping[str, Any]) -> bool:
+    """Whether this is meant to be a Library rather than a ViewDefinition."""
+    return raw.get("resourceType") == "Library"
+
+
+def parse_library(raw: Mapping[str, Any]) -> SqlLibrary:
+    """The SQLView or SQLQuery in `raw`, a FHIR JSON object.
+
+    Without a `type` it is a SQLQuery when it declares parameters, else a SQLView. Raises
+    ViewDefinitionError with `field` as the path of the first thing wrong.
+    """
+    try:
+        library = _Library.model_validate(raw)
+    except ValidationError as error:
+        raise _translated(error) from error
+    kind = _kind(library)
+    sql, sql_field = _sql(library.content)
+    return SqlLibrary(
+        kind=kind,
+        name=_name(library, kind),
+        description=library.description or library.title,
+        depends_on=_dependencies(library.relatedArtifact),
+        parameters=_parameters(library.parameter, kind),
+        sql=sql,
+        sql_field=sql_field,
+        definition=dict(raw),
+    )
+
+
+def _kind(library: _Library) -> Kind:
+    codes = [coding.code for coding in library.type.coding] if library.type else []
+    if "sql-view" in codes:
+        return "sql-view"
+    if "sql-query" in codes:
+        return "sql-query"
+    if codes:
+        raise _refused(
+            "the Library is neither an SQLView nor an SQLQuery",
+            code="library_type",
+            field="type.coding[0].code",
+            hint="Set the code to sql-view, or to sql-query for SQL with parameters.",
+            allowed=("sql-view", "sql-query"),
+        )
+    return "sql-query" if library.parameter else "sql-view"
+
+
+def _name(library: _Library, kind: Kind) -> str | None:
+    if library.name is None and kind == "sql-query":
+        return None
+    if library.name is None:
+        raise _refused(
+            "'name' is missing",
+            code="definition_incomplete",
+            field="name",
+            hint="Give the view a name of its own: it is asked by it.",
+        )
+    _check_name(library.name, field="name")
+    return library.name
+
+
+def _dependencies(artifacts: Sequence[_Artifact]) -> tuple[Dependency, ...]:
+    found: list[Dependency] = []
+    for number, artifact in enumerate(artifacts):
+        if artifact.type != "depends-on":
+            continue
+        at = f"relatedArtifact[{number}]"
+        if artifact.label is None or artifact.resource is None:
+            lacking = "label" if artifact.label is None else "resource"
+            raise _refused(
+                f"'{at}.{lacking}' is missing",
+                code="definition_incomplete",
+                field=f"{at}.{lacking}",
+                hint="Give each dependency the view as resource and its table name as label.",
+            )
+        _check_name(artifact.label, field=f"{at}.label")
+        if artifact.label.lower() in {one.label.lower() for one in found}:
+            raise _refused(
+                f"two dependencies are labelled '{artifact.label}'",
+                code="duplicate_label",
+                field=f"{at}.label",
+                hint="Give each dependency a label of its own; upper and lower case are one.",
+            )
+        found.append(Dependency(artifact.label, _view_name(artifact.resource, f"{at}.resource")))
+    _check_count(found)
+    return tuple(found)
+
+
+def _check_count(found: Sequence[Dependency]) -> None:
+    if 1 <= len(found) <= DEPENDENCIES_MAX:
+        return
+    raise _refused(
+        f"the SQL depends on {len(found)} views",
+        code="dependency_count",
+        field="relatedArtifact",
+        hint=f"Declare 1 to {DEPENDENCIES_MAX} views as relatedArtifact of type depends-on.",
+    )
+
+
+def _view_name(resource: str, field: str) -> str:
+    """The view that a canonical URL, a reference or a bare name means."""
+    segments = resource.partition("|")[0].rstrip("/").split("/")
+    if len(segments) > 1 and segments[-2] in _TERMINOLOGY:
+        raise _refused(
+            f"a {segments[-2]} cannot stand in a composed view",
+            code="dependency_type",
+            field=field,
+            hint="Depend on views; compare codes with a list of VALUES in the SQL.",
+            allowed=("ViewDefinition", "Library"),
+        )
+    _check_name(segments[-1], field=field)
+    return segments[-1]
+
+
+def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParameter, ...]:
+    if parameters and kind == "sql-view":
+        raise _refused(
+            "an SQLView has no parameters",
+            code="view_parameters",
+            field="parameter",
+            hint="Leave them out and filter the view when asking it.",
+        )
+    found: dict[str, SqlParameter] = {}
+    for number, parameter in enumerate(parameters):
+        at = f"parameter[{number}]"
+        _check_name(parameter.name, field=f"{at}.name")
+        if parameter.name in found:
+            raise _refused(
+                f"the parameter '{parameter.name}' is declared twice",
+                code="duplicate_parameter",
+                field=f"{at}.name",
+                hint="Declare each parameter once.",
+            )
+        _check_one_of(parameter.use, ("in",), f"{at}.use", "parameter_use")
+        _check_one_of(parameter.type, tuple(PARAMETER_TYPES), f"{at}.type", "parameter_type")
+        found[parameter.name] = SqlParameter(parameter.name, parameter.type)
+    return tuple(found.values())
+
+
+def _sql(contents: Sequence[_Attachment]) -> tuple[str, str]:
+    """The SQL for PostgreSQL, else the one of no dialect; and where it was found."""
+    dialects: list[str | None] = []
+    for number, content in enumerate(contents):
+        dialects.append(_dialect(content.contentType, f"content[{number}].contentType"))
+    for wanted in (DIALECT, None):
+        if wanted in dialects:
+            number = dialects.index(wanted)
+            return _text(contents[number], f"content[{number}]"), f"content[{number}]"
+    raise _refused(
+        "the Library has no SQL for PostgreSQL",
+        code="dialect_missing",
+        field="content",
+        hint="Add a content of contentType application/sql or application/sql;dialect=postgresql.",
+        allowed=("application/sql", f"application/sql;dialect={DIALECT}"),
+    )
+
+
+def _dialect(content_type: str, field: str) -> str | None:
+    """The dialect that a MIME type names, or None."""
+    kind, *options = (part.strip() for part in content_type.split(";"))
+    if kind.lower() != "application/sql":
+        raise _refused(
+            f"'{content_type}' is not SQL",
+            code="content_type",
+            field=field,
+            hint="Use application/sql, with ;dialect=postgresql where the SQL is PostgreSQL's.",
+            allowed=("application/sql", f"application/sql;dialect={DIALECT}"),
+        )
+    for option in options:
+        key, _, value = option.partition("=")
+        if key.strip().lower() == "dialect":
+            return value.strip().strip('"').lower()
+    return None
+
+
+def _text(content: _Attachment, at: str) -> str:
+    """The SQL of one attachment; where it stands twice, both must say the same."""
+    shown = next(
+        (one.valueString for one in content.extension if SQL_TEXT_EXTENSION.fullmatch(one.url)),
+        None,
+    )
+    if content.data is None and shown is None:
+        raise _refused(
+            f"'{at}.data' is missing",
+            code="definition_incomplete",
+            field=f"{at}.data",
+            hint="Give the SQL as base64 in data, or as text in the extension sql-text.",
+        )
+    if content.data is None:
+        return shown or ""
+    try:
+        text = base64.b64decode(content.data, validate=False).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise _refused(
+            f"'{at}.data' is not base64 of UTF-8 text",
+            code="sql_encoding",
+            field=f"{at}.data",
+            hint="Encode the SQL text as UTF-8, then as base64.",
+        ) from error
+    if shown is not None and shown.strip() != text.strip():
+        raise _refused(
+            f"'{at}' shows another SQL in sql-text than it carries in data",
+            code="sql_text_differs",
+            field=f"{at}.extension",
+            hint="Make both the same, or leave sql-text out: who reads it must see what runs.",
+        )
+    return text
+
+
+def _check_name(name: str, *, field: str) -> None:
+    if _NAME.fullmatch(name) and len(name) <= SQL_NAME_LENGTH_MAX:
+        return
+    raise _refused(
+        f"'{field}' is not a valid name",
+        code="invalid_name",
+        field=field,
+        hint=f"Start with a letter, then letters, digits and underscores,"
+        f" {SQL_NAME_LENGTH_MAX} at most.",
+    )
+
+
+def _check_one_of(value: str, allowed: tuple[str, ...], field: str, code: str) -> None:
+    if value in allowed:
+        return
+    raise _refused(
+        f"'{value}' is not allowed as '{field}'",
+        code=code,
+        field=field,
+        hint="Use one of the allowed values.",
+        allowed=allowed,
+        did_you_mean=nearest(value, allowed),
+    )
+
+
+def _refused(
+    message: str,
+    *,
+    code: str,
+    field: str,
+    hint: str,
+    allowed: Sequence[str] = (),
+    did_you_mean: str | None = None,
+) -> ViewDefinitionError:
+    return ViewDefinitionError(
+        message, code=code, field=field, hint=hint, allowed=allowed, did_you_mean=did_you_mean
+    )
+
+
+def _translated(error: ValidationError) -> ViewDefinitionError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    field = path.lstrip(".") or "definition"
+    if first["type"] == "missing":
+        return _refused(
+            f"'{field}' is missing",
+            code="definition_incomplete",
+            field=field,
+            hint=f"Add '{first['loc'][-1]}' to the Library.",
+        )
+    return _refused(
+        f"'{field}': {first['msg'].lower()}",
+        code="invalid_definition",
+        field=field,
+        hint="Correct the value to what the profiles SQLView and SQLQuery ask for.",
+    )

@@ -1,0 +1,101 @@
+"""Refusals of SQL text: what, where, and what would be allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from researchflow_runners.composed.grammar import CONSTRUCTS
+from researchflow_runners.composed.syntax import Syntax
+from researchflow_runners.errors import Span, ViewDefinitionError
+from researchflow_runners.naming import nearest
+
+#: The word by which a refused construct is found, where its name is not what is written.
+_FOUND_BY = {
+    "SelectStmt.intoClause": "into",
+    "SelectStmt.lockingClause": "for",
+    "WithClause.recursive": "recursive",
+}
+ALLOWED_SHOWN_MAX = 200
+
+
+class Refusals:
+    """Makes the errors about one text; `field` is where the text stands."""
+
+    def __init__(self, syntax: Syntax, field: str) -> None:
+        self.field = field
+        self._syntax = syntax
+
+    def statements(self) -> ViewDefinitionError:
+        """Not exactly one statement."""
+        return self.make(
+            f"the SQL holds {len(self._syntax.statements)} statements",
+            "sql_statement",
+            self._syntax.find(";") if self._syntax.statements else None,
+            "Write exactly one SELECT.",
+        )
+
+    def construct(self, key: str, location: int | None) -> ViewDefinitionError:
+        """A node, or a field of one, that no view may have."""
+        name = CONSTRUCTS.get(key) or key.partition(".")[0].removesuffix("Stmt").upper()
+        span = self._syntax.find(_FOUND_BY.get(key, name.lower()))
+        return self.make(
+            f"'{name}' is not allowed in a composed view",
+            "sql_construct",
+            self._syntax.span(location) if location is not None and span is None else span,
+            "Write one SELECT over the declared views: joins, subqueries, WITH, UNION, GROUP BY"
+            " and windows may be used.",
+        )
+
+    def word(
+        self,
+        what: str,
+        name: str,
+        code: str,
+        location: int | None,
+        allowed: Collection[str],
+        *,
+        hint: str | None = None,
+        words: int = 1,
+    ) -> ViewDefinitionError:
+        """A name, of so many words, that is not among those allowed."""
+        shown = sorted(allowed)
+        return self.make(
+            f"{what} '{name}' is not allowed in a composed view"
+            if code.startswith("sql_")
+            else f"there is no {what} '{name}' here",
+            code,
+            self._syntax.span(location, words) if location is not None else None,
+            hint or "Use one of the allowed names.",
+            allowed=shown[:ALLOWED_SHOWN_MAX],
+            did_you_mean=nearest(name, shown),
+        )
+
+    def at(
+        self, message: str, code: str, place: int | str | None, hint: str
+    ) -> ViewDefinitionError:
+        """Any other refusal, at a node's location or at a word."""
+        if isinstance(place, str):
+            return self.make(message, code, self._syntax.find(place), hint)
+        span = self._syntax.span(place) if place is not None else None
+        return self.make(message, code, span, hint)
+
+    def make(
+        self,
+        message: str,
+        code: str,
+        span: Span | None,
+        hint: str,
+        *,
+        allowed: Collection[str] = (),
+        did_you_mean: str | None = None,
+    ) -> ViewDefinitionError:
+        """The error, at a place of the text."""
+        return ViewDefinitionError(
+            message,
+            code=code,
+            field=self.field,
+            span=span,
+            hint=hint,
+            allowed=tuple(allowed),
+            did_you_mean=did_you_mean,
+        )

@@ -1,0 +1,116 @@
+"""The functions, types and operators that a composed view may use.
+
+All of them depend on their arguments alone, so that the rows of an anchor stay what they were:
+no clock, no random number, no session, no catalogue, no file, no other server, no lock.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+AGGREGATES = _words(
+    """
+    array_agg avg bit_and bit_or bool_and bool_or corr count covar_pop covar_samp every json_agg
+    json_object_agg jsonb_agg jsonb_object_agg max min mode percentile_cont percentile_disc
+    regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+    stddev stddev_pop stddev_samp string_agg sum var_pop var_samp variance
+    """
+)
+WINDOW_FUNCTIONS = _words(
+    """
+    cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank
+    row_number
+    """
+)
+STRING_FUNCTIONS = _words(
+    """
+    ascii bit_length btrim char_length character_length chr concat concat_ws format initcap
+    is_normalized left length like_escape lower lpad ltrim md5 normalize octet_length overlay
+    position regexp_count regexp_instr regexp_like regexp_match regexp_matches regexp_replace
+    regexp_split_to_array regexp_split_to_table regexp_substr replace reverse right rpad rtrim
+    similar_escape similar_to_escape split_part starts_with string_to_array string_to_table strpos
+    substr substring to_hex translate upper
+    """
+)
+NUMBER_FUNCTIONS = _words(
+    """
+    abs acos asin atan atan2 cbrt ceil ceiling cos degrees div exp floor gcd lcm ln log log10
+    min_scale mod pi pow power radians round scale sign sin sqrt tan to_number trim_scale trunc
+    width_bucket
+    """
+)
+DATE_FUNCTIONS = _words(
+    """
+    age date date_bin date_part date_trunc extract isfinite justify_days justify_hours
+    justify_interval make_date make_interval make_time make_timestamp make_timestamptz overlaps
+    timezone to_char to_date to_timestamp
+    """
+)
+JSON_FUNCTIONS = _words(
+    """
+    json_array_elements json_array_elements_text json_array_length json_build_array
+    json_build_object json_each json_each_text json_extract_path json_extract_path_text
+    json_object_keys json_typeof jsonb_array_elements jsonb_array_elements_text
+    jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each jsonb_each_text
+    jsonb_extract_path jsonb_extract_path_text jsonb_object_keys jsonb_path_exists
+    jsonb_path_match jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_pretty
+    jsonb_set jsonb_strip_nulls jsonb_typeof row_to_json to_json to_jsonb
+    """
+)
+ARRAY_FUNCTIONS = _words(
+    """
+    array_append array_cat array_length array_lower array_ndims array_position array_positions
+    array_prepend array_remove array_replace array_to_string array_upper cardinality unnest
+    """
+)
+OTHER_FUNCTIONS = _words("num_nonnulls num_nulls")
+FUNCTIONS = (
+    AGGREGATES
+    | WINDOW_FUNCTIONS
+    | STRING_FUNCTIONS
+    | NUMBER_FUNCTIONS
+    | DATE_FUNCTIONS
+    | JSON_FUNCTIONS
+    | ARRAY_FUNCTIONS
+    | OTHER_FUNCTIONS
+)
+#: Their result depends on the order of their rows, which is no order unless one is given.
+ORDERED_AGGREGATES = _words(
+    "array_agg json_agg json_object_agg jsonb_agg jsonb_object_agg string_agg"
+)
+ORDERED_WINDOW_FUNCTIONS = WINDOW_FUNCTIONS - {"cume_dist", "percent_rank"}
+#: Functions that count from today unless they are given this many arguments.
+ARGUMENTS_MIN = {"age": 2}
+
+TYPES = _words(
+    """
+    bool bpchar date float4 float8 int2 int4 int8 interval json jsonb numeric text time timestamp
+    timestamptz uuid varchar
+    """
+)
+OPERATORS = _words(
+    """
+    + - * / % ^ |/ ||/ @ & | # ~ << >> = <> != < > <= >= ||
+    ~~ !~~ ~~* !~~* !~ ~* !~* ^@
+    -> ->> #> #>> @> <@ ? ?| ?& @? @@ && #-
+    """
+)
+COLLATIONS = frozenset({"C"})
+
+#: Texts that PostgreSQL reads as the time of the statement where a date is expected.
+CLOCK_WORDS = re.compile(r"\s*(now|today|tomorrow|yesterday)\s*", re.IGNORECASE)
+CLOCK_WORD_IN_DATE = re.compile(r"\b(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+
+CLOCK_HINT = (
+    "A view answers the same at the same anchor: filter by time, or group by age, in the query"
+    " that asks it."
+)
+FUNCTION_HINTS = dict.fromkeys(
+    _words("age clock_timestamp now statement_timestamp timeofday transaction_timestamp"),
+    CLOCK_HINT,
+)

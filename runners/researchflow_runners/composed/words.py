@@ -1,0 +1,148 @@
+"""The words of a SQL text that are judged one by one: functions, types, operators, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from researchflow_runners.composed.refusal import Refusals
+from researchflow_runners.composed.vocabulary import (
+    ARGUMENTS_MIN,
+    CLOCK_HINT,
+    CLOCK_WORD_IN_DATE,
+    CLOCK_WORDS,
+    COLLATIONS,
+    FUNCTION_HINTS,
+    FUNCTIONS,
+    OPERATORS,
+    ORDERED_AGGREGATES,
+    ORDERED_WINDOW_FUNCTIONS,
+    TYPES,
+)
+from researchflow_runners.errors import ViewDefinitionError
+
+CATALOG = "pg_catalog"
+_DATE_TYPES = frozenset({"date", "time", "timestamp", "timestamptz"})
+_LIKE_KINDS = ("AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL", "AEXPR_LIKE", "AEXPR_ILIKE")
+
+Fields = Mapping[str, Any]
+
+
+class WordCheck:
+    """Refuses the words that the vocabulary lacks."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+
+    def check(self, kind: str, fields: Fields) -> None:
+        """Judges the node's own words."""
+        if kind == "TypeCast":
+            self._cast(fields)
+        elif kind == "A_Const":
+            self._constant(fields)
+        elif kind == "A_Expr" and fields["kind"] in _LIKE_KINDS:
+            self._operator(fields["name"], fields.get("location"))
+        elif kind == "SubLink" and "operName" in fields:
+            self._operator(fields["operName"], fields.get("location"))
+        elif kind == "CollateClause":
+            self._one_of("the collation", fields["collname"], COLLATIONS, "sql_type", fields)
+        elif kind == "SelectStmt":
+            self._limit(fields)
+        elif kind == "A_Indirection":
+            self._indirection(fields)
+
+    def function(self, fields: Fields) -> None:
+        """Judges the function of a call."""
+        words = _strings(fields["funcname"])
+        name, location = words[-1], fields.get("location")
+        too_few = len(fields.get("args", ())) < ARGUMENTS_MIN.get(name, 0)
+        if words[:-1] not in ([], [CATALOG]) or name not in FUNCTIONS or too_few:
+            shown = ".".join(words)
+            raise self._refusals.word(
+                "the function",
+                shown,
+                "sql_function",
+                location,
+                FUNCTIONS,
+                hint=FUNCTION_HINTS.get(name),
+                words=len(words),
+            )
+        if name in ORDERED_AGGREGATES and "agg_order" not in fields and "over" not in fields:
+            raise self._unordered(f"'{name}'", location, f"{name}(… ORDER BY …)")
+        over = fields.get("over", {})
+        if name in ORDERED_WINDOW_FUNCTIONS and not {"orderClause", "name", "refname"} & set(over):
+            raise self._unordered(f"'{name}'", location, "OVER (… ORDER BY …)")
+
+    def session_value(self, fields: Fields) -> ViewDefinitionError:
+        """The refusal of a value that PostgreSQL takes from the clock or the session."""
+        name = str(fields["op"]).removeprefix("SVFOP_").removesuffix("_N").lower()
+        hint = CLOCK_HINT if "TIME" in fields["op"] or "DATE" in fields["op"] else None
+        location = fields.get("location")
+        return self._refusals.word(
+            "the function", name, "sql_function", location, FUNCTIONS, hint=hint
+        )
+
+    def _cast(self, fields: Fields) -> None:
+        kind = fields["typeName"]
+        self._one_of("the type", kind["names"], TYPES, "sql_type", kind)
+        constant = fields.get("arg", {}).get("A_Const", {})
+        text = constant.get("sval", {}).get("sval", "")
+        if _strings(kind["names"])[-1] in _DATE_TYPES and CLOCK_WORD_IN_DATE.search(text):
+            raise self._clock(text, constant)
+
+    def _constant(self, fields: Fields) -> None:
+        text = fields.get("sval", {}).get("sval", "")
+        if CLOCK_WORDS.fullmatch(text):
+            raise self._clock(text, fields)
+
+    def _operator(self, name: Sequence[Fields], location: int | None) -> None:
+        words = _strings(name)
+        if words[:-1] not in ([], [CATALOG]) or words[-1] not in OPERATORS:
+            raise self._refusals.word(
+                "the operator", ".".join(words), "sql_operator", location, OPERATORS
+            )
+
+    def _limit(self, fields: Fields) -> None:
+        """A part of the rows must be the same part each time."""
+        for clause, name in (("limitCount", "LIMIT"), ("limitOffset", "OFFSET")):
+            if clause in fields and "sortClause" not in fields:
+                raise self._unordered(f"'{name}'", name, "ORDER BY … LIMIT")
+        if any(fields.get("distinctClause", ())) and "sortClause" not in fields:
+            raise self._unordered("'DISTINCT ON'", "distinct", "DISTINCT ON (…) … ORDER BY …")
+
+    def _indirection(self, fields: Fields) -> None:
+        """`(value).name` is also how PostgreSQL calls a function of that name."""
+        for part in fields["indirection"]:
+            kind = next(iter(part))
+            if kind != "A_Indices":
+                location = next(iter(fields["arg"].values())).get("location")
+                raise self._refusals.construct(f"A_Indirection.{kind}", location)
+
+    def _one_of(
+        self, what: str, names: Sequence[Fields], allowed: frozenset[str], code: str, fields: Fields
+    ) -> None:
+        words = _strings(names)
+        if words[:-1] not in ([], [CATALOG]) or words[-1] not in allowed:
+            location = fields.get("location")
+            raise self._refusals.word(what, ".".join(words), code, location, allowed)
+
+    def _clock(self, text: str, fields: Fields) -> ViewDefinitionError:
+        return self._refusals.at(
+            f"the text '{text.strip()}' means the time of the statement",
+            "sql_clock",
+            fields.get("location"),
+            CLOCK_HINT,
+        )
+
+    def _unordered(self, what: str, place: int | str | None, instead: str) -> ViewDefinitionError:
+        return self._refusals.at(
+            f"{what} without an order gives other rows each time",
+            "sql_unordered",
+            place,
+            f"Write {instead}, with an order that leaves no ties.",
+        )
+
+
+def _strings(nodes: Sequence[Fields]) -> list[str]:
+    """The texts of a dotted name."""
+    return [node["String"]["sval"] for node in nodes]
