@@ -25,7 +25,9 @@ REASONS = {
     "22007": "not a date or time as FHIR writes them",
     "22008": "a date or time that does not exist",
     "22003": "a number that the column cannot hold",
+    "22011": "a value that the column's SQL type cannot hold as it is written",
     "22023": "a value of another JSON type than the column's",
+    "22P02": "a value that is not written as its type asks",
 }
 EVERY_COLUMN = fixed("q")
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.column import LOW_SUFFIX, Column
+from researchflow_runners.compiler.sql_types import MOMENT_TYPES, TEXT_TYPES, base_type
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError, StoreError
 from researchflow_runners.sql import Sql, compose, fixed, ident, join
@@ -99,13 +100,17 @@ def filter_columns(columns: tuple[Column, ...]) -> list[str]:
     A status or category has a system too, but too few values for an index to help.
     """
     names = [column.name for column in columns if _is_key(column)]
-    dates = [column.name + LOW_SUFFIX for column in columns if column.has_range]
+    dates = [
+        column.name + LOW_SUFFIX if column.has_range else column.name
+        for column in columns
+        if column.has_range or column.base_type in MOMENT_TYPES
+    ]
     return ["_id", *names, *dates[:1]]
 
 
 def _is_key(column: Column) -> bool:
     """Whether the column is a patient's key or a clinical code, and stored."""
-    if column.collection or column.pg_type != "text" or column.is_key:
+    if column.collection or not column.is_text or column.is_key:
         return False
     is_code = column.system is not None and (column.name == "code" or column.name[-5:] == "_code")
     return column.name == "patient_id" or is_code
@@ -176,7 +181,7 @@ def _definitions(view: CompiledView) -> Sql:
 
 def stored_type(pg_type: str) -> Sql:
     """The type as stored."""
-    return fixed('text COLLATE "C"' if pg_type == "text" else pg_type)
+    return fixed(f'{pg_type} COLLATE "C"' if base_type(pg_type) in TEXT_TYPES else pg_type)
 
 
 def _short(digest: str) -> str:

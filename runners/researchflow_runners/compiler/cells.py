@@ -1,19 +1,28 @@
-"""A column's type and the SQL that gives its value in that type."""
+"""A column's type and the SQL that reads its value."""
 
 from __future__ import annotations
 
-from researchflow_runners.compiler.column import PG_TYPES, Column
+from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.definition import ColumnDefinition
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.nodes import ResourceId
+from researchflow_runners.compiler.sql_types import (
+    DEFAULT_TYPES,
+    HELD,
+    WHOLE_TYPES,
+    SqlType,
+    named_type,
+)
 from researchflow_runners.compiler.types import (
+    DATES,
     NUMBERS,
     Kind,
+    Types,
     is_primitive,
     kind_of_type,
     known_type,
 )
-from researchflow_runners.errors import FhirPathError
+from researchflow_runners.errors import FhirPathError, ViewDefinitionError
 from researchflow_runners.sql import Sql, compose, fixed
 
 #: Kinds of values that a column of the kind holds unchanged; text holds every primitive.
@@ -21,6 +30,9 @@ HELD_BY: dict[Kind, frozenset[Kind]] = {
     "boolean": frozenset({"boolean"}),
     "integer": frozenset({"integer"}),
     "decimal": NUMBERS,
+    "date": DATES | {"string"},
+    "dateTime": DATES | {"string"},
+    "time": frozenset({"time", "string"}),
     "complex": frozenset({"complex", "quantity"}),
     "quantity": frozenset({"quantity"}),
 }
@@ -28,43 +40,59 @@ SYSTEM_TAG = "researchflow/system"
 SQL_TYPE_TAG = "ansi/type"
 
 
-def plan_column(definition: ColumnDefinition, expr: Expr, field: str) -> Column:
-    """The column of an expression.
+def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
+    """The column of an expression; `path` is the column's place in the view.
 
-    Raises FhirPathError `column_type` when the declared type cannot hold the expression's values
-    without changing them.
+    Raises FhirPathError `column_type` when the declared type, or the SQL type of a tag, cannot
+    hold the expression's values without changing them, and ViewDefinitionError `column_type` for
+    a tag that names no SQL type.
     """
-    if definition.tag_value(SQL_TYPE_TAG) is not None:
-        raise _refused(definition, field, f"the tag '{SQL_TYPE_TAG}' is not supported", "Remove it")
+    field = f"{path}.type"
     fhir_type = _declared(definition, field) or _inferred(definition, expr, field)
     _check_fits(definition, fhir_type, expr, field)
-    pg_type = PG_TYPES.get(fhir_type, "text") if is_primitive(fhir_type) else "jsonb"
+    pg_type = DEFAULT_TYPES.get(fhir_type, "text") if is_primitive(fhir_type) else "jsonb"
+    stored = _tagged(definition, expr.types, path) or SqlType(pg_type)
+    pg_type = "jsonb" if definition.collection else stored.pg_type
     return Column(
         name=definition.name,
         fhir_type=fhir_type,
-        pg_type="jsonb" if definition.collection else pg_type,
+        pg_type=pg_type,
         collection=definition.collection,
         description=definition.description,
         system=definition.tag_value(SYSTEM_TAG),
-        is_key=isinstance(expr, ResourceId) and pg_type == "text" and not definition.collection,
+        is_key=isinstance(expr, ResourceId) and pg_type == "text",
+        size_max=stored.size_max,
     )
 
 
 def cell(column: Column, expr: Expr) -> Sql:
-    """The value of the column, of its PostgreSQL type."""
+    """What the column reads: a value of the column's type, or of the one that its cast takes."""
+    base = column.base_type
     if column.collection:
-        value = expr.array()
-    elif not expr.types:
-        value = fixed("NULL")
-    elif column.pg_type == "text":
-        return compose('({})::text COLLATE "C"', expr.text())
-    elif column.pg_type == "boolean":
-        value = expr.boolean()
-    elif column.pg_type in ("integer", "bigint", "numeric"):
-        value = expr.numeric()
+        return compose("({})::jsonb", expr.array())
+    if base in WHOLE_TYPES:
+        return _whole(column, expr)
+    if base == "jsonb":
+        value, read = expr.json(), "jsonb"
+    elif base == "boolean":
+        value, read = expr.boolean(), "boolean"
+    elif base in ("numeric", "double precision"):
+        value, read = expr.numeric(), "numeric"
     else:
-        value = expr.json()
-    return compose("({})::" + column.pg_type, value)
+        value, read = expr.text(), 'text COLLATE "C"'
+    return compose("({})::" + read, value if expr.types else fixed("NULL"))
+
+
+def _whole(column: Column, expr: Expr) -> Sql:
+    """A whole number: a cast from the number would round, one from its text refuses.
+
+    An integer of FHIR has no decimal point, so `1.0` in a resource is refused as well.
+    """
+    if expr.form == "integer" or not expr.types:
+        return compose("({})::" + column.pg_type, expr.value() if expr.types else fixed("NULL"))
+    is_read = expr.form == "json" and expr.kind == "integer"
+    number = expr.numeric() if is_read else compose("trim_scale({})", expr.numeric())
+    return compose("({})::text::" + column.pg_type, number)
 
 
 def _declared(definition: ColumnDefinition, field: str) -> str | None:
@@ -75,6 +103,39 @@ def _declared(definition: ColumnDefinition, field: str) -> str | None:
     if found is None:
         raise _refused(definition, field, f"unknown type '{definition.type}'", "Name a FHIR type")
     return found
+
+
+def _tagged(definition: ColumnDefinition, types: Types, path: str) -> SqlType | None:
+    """The SQL type that a tag names, when values of these FHIR types may be held in it."""
+    found = [number for number, tag in enumerate(definition.tag) if tag.name == SQL_TYPE_TAG]
+    if not found:
+        return None
+    field = f"{path}.tag[{found[-1]}].value"
+    if len(found) > 1:
+        raise _refused(definition, field, f"the tag '{SQL_TYPE_TAG}' is given twice", "Keep one")
+    if definition.collection:
+        why = f"the tag '{SQL_TYPE_TAG}' does not apply to a collection, which is a JSON array"
+        raise _refused(definition, field, why, "Remove the tag, or select one item")
+    try:
+        named = named_type(definition.tag[found[0]].value)
+    except ViewDefinitionError as error:
+        error.field = field
+        raise
+    _check_held(definition, named.base_type, types, field)
+    return named
+
+
+def _check_held(definition: ColumnDefinition, base: str, types: Types, field: str) -> None:
+    held = HELD.get(base)
+    fits = set(types) <= held if held is not None else all(map(is_primitive, types))
+    if not fits:
+        shown = " or ".join(types[:3])
+        raise _refused(
+            definition,
+            field,
+            f"values of type {shown} do not fit the SQL type {base}",
+            f"It holds {', '.join(sorted(held))}" if held else "Select one element of it",
+        )
 
 
 def _inferred(definition: ColumnDefinition, expr: Expr, field: str) -> str:

@@ -1,4 +1,4 @@
-"""A column of a view: its FHIR type and how PostgreSQL holds it.
+"""A column of a view: its FHIR type and how PostgreSQL holds it (sql_types.py says which way).
 
 Dates, dateTimes and instants keep the text they were written with. Where a filter or a sort needs
 order, two companions hold the period that the text means, `[lo, hi)` in UTC: `2024-06` is the
@@ -10,20 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.sql_types import TEXT_TYPES, base_type
+
 RANGE_TYPES = frozenset({"date", "dateTime", "instant"})
 LOW_SUFFIX = "__lo"
 HIGH_SUFFIX = "__hi"
-
-#: FHIR primitive → PostgreSQL type of its column; every other primitive is text, the rest jsonb.
-PG_TYPES = {
-    "boolean": "boolean",
-    "integer": "integer",
-    "positiveInt": "integer",
-    "unsignedInt": "integer",
-    "integer64": "bigint",
-    "decimal": "numeric",
-}
-
 
 #: Columns that every compiled SELECT gives before the view's own.
 #: `_res_id` bigint (null when the relation has none), `_id` the FHIR id, `_ord` the row's number
@@ -35,7 +26,8 @@ HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", "text"), ("_ord", "integer"))
 class Column:
     """One public column; `system` names the code system whose codes it carries.
 
-    `is_key` says that it always equals the hidden `_id`; tables then hold that alone.
+    `is_key` says that it always equals the hidden `_id`; tables then hold that alone. `size_max`
+    is the most characters or bytes that a tag `ansi/type` allows a value.
     """
 
     name: str
@@ -45,11 +37,22 @@ class Column:
     description: str | None = None
     system: str | None = None
     is_key: bool = False
+    size_max: int | None = None
+
+    @property
+    def base_type(self) -> str:
+        """The PostgreSQL type without its numbers."""
+        return base_type(self.pg_type)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is the text as it was written."""
+        return self.base_type in TEXT_TYPES
 
     @property
     def has_range(self) -> bool:
         """Whether the companions `<name>__lo` and `<name>__hi` exist."""
-        return self.fhir_type in RANGE_TYPES and self.pg_type == "text" and not self.collection
+        return self.fhir_type in RANGE_TYPES and self.is_text and not self.collection
 
     @property
     def physical(self) -> tuple[tuple[str, str], ...]:

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from researchflow_runners.compiler.casts import cast, needs_cast
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.nodes import Resource, RowIndex
+from researchflow_runners.compiler.operators.clock import reads_clock
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.rows import Body, plan_selects
 from researchflow_runners.compiler.scope import Scope
+from researchflow_runners.compiler.value_sets import parse_value_sets
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
 from researchflow_runners.fhir import model
@@ -63,6 +66,7 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
         after_source=after,
         fans_out=body.several,
         reads_meta="d.meta" in after.render()[0] or "d.meta" in before.render()[0],
+        volatile=reads_clock(before) or reads_clock(after),
     )
 
 
@@ -94,6 +98,7 @@ def _root_scope(parsed: ViewDefinition) -> Scope:
         resource=resource,
         row_index=RowIndex(None),
         constants=parse_constants(parsed.constant),
+        value_sets=parse_value_sets(parsed.contained),
     )
 
 
@@ -177,13 +182,15 @@ def _head(cells: Sequence[Sql], order: Sql) -> Sql:
 
 
 def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql, Sql]:
-    """The statement with names, and beside each date the period it means."""
+    """The statement with names, each value in its column's type, and beside each date the period
+    it means."""
     ranged = [number for number, column in enumerate(columns) if column.has_range]
     outputs = [fixed("q._res_id"), fixed("q._id"), fixed("q._ord")]
     for number, column in enumerate(columns):
         names = [ident(name) for name, _type in column.physical]
         value = fixed(f"q.c{number}")
-        outputs.append(compose("{} AS {}", value, names[0]))
+        typed = cast(column, value) if needs_cast(column) else value
+        outputs.append(compose("{} AS {}", typed, names[0]))
         if column.has_range:
             start = fixed(f"q.l{number}")
             outputs.append(compose("{} AS {}", start, names[1]))
@@ -191,7 +198,10 @@ def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql,
     starts = [
         compose("{} AS {}", low(fixed(f"p.c{number}")), fixed(f"l{number}")) for number in ranged
     ]
+    # OFFSET 0: what a cast reads several times is computed once.
     opening, closing = "SELECT {} FROM (", ") AS q"
+    if any(map(needs_cast, columns)):
+        closing = " OFFSET 0) AS q"
     if ranged:
         # Two levels, so that a date is read, then its start computed, once each.
         opening, closing = "SELECT {} FROM (SELECT p.*, {} FROM (", " OFFSET 0) AS p OFFSET 0) AS q"

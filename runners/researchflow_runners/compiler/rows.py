@@ -182,7 +182,7 @@ def _iterate(
 
 def _plan_cell(definition: ColumnDefinition, scope: Scope, path: str, nullable: str | None) -> Cell:
     expr = resolve_text(definition.path, scope, field=f"{path}.path")
-    column = plan_column(definition, expr, f"{path}.type")
+    column = plan_column(definition, expr, path)
     if nullable is not None:
         column = replace(column, is_key=False)
     offer = Offer(column, definition.type is not None)

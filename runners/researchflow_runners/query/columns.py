@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
+from researchflow_runners.compiler.sql_types import MOMENT_TYPES, WHOLE_TYPES
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
-from researchflow_runners.sql import Sql, compose, ident
+from researchflow_runners.sql import Sql, compose, fixed, ident
 
 #: The columns of every view that a query may name.
 Catalogue: TypeAlias = Mapping[str, Sequence[Column]]
 
 #: How a column compares. `period` columns are dates, dateTimes and instants; `opaque` ones are
-#: lists and whole FHIR elements, which can only be shown, counted and tested for presence.
+#: lists, whole FHIR elements and bytes, which can only be shown, counted and tested for presence.
 Kind = Literal["boolean", "integer", "decimal", "text", "time", "period", "opaque"]
 
 
@@ -32,17 +33,26 @@ class AnswerColumn:
 
 def kind_of(column: Column) -> Kind:
     """How values of the column compare."""
-    if column.has_range:
+    base = column.base_type
+    if column.has_range or base in MOMENT_TYPES:
         return "period"
-    if column.collection or column.pg_type == "jsonb":
+    if base in ("jsonb", "bytea"):
         return "opaque"
-    if column.pg_type == "boolean":
+    if base == "boolean":
         return "boolean"
-    if column.pg_type in ("integer", "bigint"):
+    if base in WHOLE_TYPES:
         return "integer"
-    if column.pg_type == "numeric":
+    if base in ("numeric", "double precision"):
         return "decimal"
-    return "time" if column.fhir_type == "time" else "text"
+    return "time" if base == "time" or column.fhir_type == "time" else "text"
+
+
+def compared_type(column: Column) -> str:
+    """The PostgreSQL type in which values of the column are compared and sorted."""
+    if column.is_text:
+        return "text"
+    # A decimal constant compared with a float would be rounded to one.
+    return "numeric" if column.base_type == "double precision" else column.base_type
 
 
 def answer_column(column: Column) -> AnswerColumn:
@@ -88,16 +98,34 @@ def find_column(name: str, columns: Sequence[Column], *, view: str, field: str) 
 
 
 def value_sql(alias: Sql, column: Column) -> Sql:
-    """The column itself; text compares by code point whatever the database's locale."""
+    """The column as it compares; text does by code point whatever the database's locale."""
     plain = compose("{}.{}", alias, ident(column.name))
-    return compose('{} COLLATE "C"', plain) if column.pg_type == "text" else plain
+    if column.is_text:
+        return compose('{} COLLATE "C"', plain)
+    if column.base_type == "double precision":
+        # Through text: the cast itself keeps 15 digits only.
+        return compose("{}::text::numeric", plain)
+    return plain
+
+
+def shown_as(compared: Sql, column: Column) -> Sql:
+    """A value that compares as the column does, in the type that an answer shows."""
+    if column.base_type == "double precision":
+        return compose("({})::double precision", compared)
+    return compared
 
 
 def low_sql(alias: Sql, column: Column) -> Sql:
-    """The first instant that a period column's value may mean."""
-    return compose("{}.{}", alias, ident(column.name + LOW_SUFFIX))
+    """The first instant that a period column's value may mean.
+
+    Days and clocks without a zone are compared with instants as UTC, which sessions have.
+    """
+    return compose("{}.{}", alias, ident(column.name + (LOW_SUFFIX if column.has_range else "")))
 
 
 def high_sql(alias: Sql, column: Column) -> Sql:
     """The first instant after the period that a column's value means."""
-    return compose("{}.{}", alias, ident(column.name + HIGH_SUFFIX))
+    if column.has_range:
+        return compose("{}.{}", alias, ident(column.name + HIGH_SUFFIX))
+    length = "1 day" if column.base_type == "date" else "1 microsecond"
+    return compose("({} + interval {})", low_sql(alias, column), fixed(f"'{length}'"))

@@ -20,15 +20,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
-from researchflow_runners.query.columns import Kind, high_sql, kind_of, low_sql, value_sql
+from researchflow_runners.query.columns import (
+    Kind,
+    compared_type,
+    high_sql,
+    kind_of,
+    low_sql,
+    value_sql,
+)
 from researchflow_runners.query.model import VALUES_MAX, Compare, Operator, Scalar
 from researchflow_runners.query.period import Period
-from researchflow_runners.query.values import as_boolean, as_number, as_period, as_text
+from researchflow_runners.query.values import (
+    as_boolean,
+    as_number,
+    as_period,
+    as_text,
+    as_time,
+)
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 
 _PRESENCE: tuple[Operator, ...] = ("is_null", "not_null")
@@ -84,11 +97,10 @@ def compare_truth(compare: Compare, column: Column, alias: Sql, *, field: str) -
     value = _scalar(compare, field=field)
     at = f"{field}.value"
     if kind == "period":
-        period = as_period(value, column=column.name, field=at)
-        return _period_truth(compare.op, period, column, alias)
+        return _period_truth(compare.op, _period(value, column, field=at), column, alias)
     if compare.op in _SUBSTRING:
         return _substring(compare.op, as_text(value, column=column.name, field=at), column, alias)
-    constant = _constant(value, kind, column=column.name, field=at)
+    constant = _constant(value, kind, column, field=at)
     return Truth(
         _plain(compare.op, column, alias, constant),
         _plain(_OPPOSITE[compare.op], column, alias, constant),
@@ -100,7 +112,7 @@ def _check_operator(compare: Compare, kind: Kind, *, field: str) -> None:
         return
     reasons = {
         "text": "text has no order here; compare numbers and dates in their own columns",
-        "opaque": "this column holds lists or elements; only its presence can be asked for",
+        "opaque": "this column holds lists, elements or bytes; only its presence can be asked for",
     }
     raise QueryError(
         f'operator "{compare.op}" does not apply to column "{compare.column}"',
@@ -141,12 +153,25 @@ def _wrong_shape(compare: Compare, hint: str, *, field: str) -> NoReturn:
     )
 
 
-def _constant(value: Scalar, kind: Kind, *, column: str, field: str) -> Sql:
+def _constant(value: Scalar, kind: Kind, column: Column, *, field: str) -> Sql:
     if kind == "boolean":
-        return param(as_boolean(value, column=column, field=field), "boolean")
+        return param(as_boolean(value, column=column.name, field=field), "boolean")
+    typed = param(_checked(value, kind, column, field=field), _CONSTANTS[kind])
+    return compose("({})::time", typed) if compared_type(column) == "time" else typed
+
+
+def _checked(value: Scalar, kind: Kind, column: Column, *, field: str) -> Any:
     if kind in ("integer", "decimal"):
-        return param(as_number(value, kind, column=column, field=field), _CONSTANTS[kind])
-    return param(as_text(value, column=column, field=field), "text")
+        return as_number(value, kind, column=column.name, field=field)
+    if compared_type(column) == "time":
+        return as_time(value, column=column.name, field=field)
+    return as_text(value, column=column.name, field=field)
+
+
+def _period(value: Scalar, column: Column, *, field: str) -> Period:
+    """A clock without a zone is compared with clocks only."""
+    zoned = column.base_type != "timestamp"
+    return as_period(value, column=column.name, field=field, zoned=zoned)
 
 
 def _plain(op: str, column: Column, alias: Sql, constant: Sql) -> Sql:
@@ -159,17 +184,15 @@ def _membership(
     at = [f"{field}.value[{position}]" for position in range(len(values))]
     if kind == "period":
         periods = [
-            as_period(value, column=column.name, field=place)
-            for value, place in zip(values, at, strict=True)
+            _period(value, column, field=place) for value, place in zip(values, at, strict=True)
         ]
         return any_truth([_period_truth("eq", each, column, alias) for each in periods])
     checked = [
-        as_number(value, kind, column=column.name, field=place)
-        if kind in ("integer", "decimal")
-        else as_text(value, column=column.name, field=place)
-        for value, place in zip(values, at, strict=True)
+        _checked(value, kind, column, field=place) for value, place in zip(values, at, strict=True)
     ]
     listed = param(checked, _CONSTANTS[kind] + "[]")
+    if compared_type(column) == "time":
+        listed = compose("({})::time[]", listed)
     stored = value_sql(alias, column)
     return Truth(
         compose("{} = ANY ({})", stored, listed), compose("{} <> ALL ({})", stored, listed)

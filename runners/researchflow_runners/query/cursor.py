@@ -30,10 +30,14 @@ _SIGNATURE_BYTES = 16
 _READERS: dict[str, Callable[[Any], Any]] = {
     "text": str,
     "boolean": bool,
+    "smallint": int,
     "integer": int,
     "bigint": int,
     "numeric": Decimal,
     "timestamptz": str,
+    "timestamp": str,
+    "date": str,
+    "time": str,
 }
 
 

@@ -14,6 +14,7 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import (
     Catalogue,
+    compared_type,
     find_column,
     find_view,
     kind_of,
@@ -167,7 +168,10 @@ def _exists(
 def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:
     joinable = ("text", "integer", "decimal", "time")
     kinds = (kind_of(own), kind_of(theirs))
-    if kinds[0] == kinds[1] and kinds[0] in joinable:
+    alike = kinds[0] == kinds[1] and (
+        kinds[0] != "time" or compared_type(own) == compared_type(theirs)
+    )
+    if alike and kinds[0] in joinable:
         return
     raise QueryError(
         f'column "{own.name}" ({kinds[0]}) cannot be matched with column '

@@ -1,8 +1,8 @@
 """The total order of an answer, and the rows that come after a given one in it.
 
 The sort keys of a row are the columns `k0`, `k1`, … of the statement that gives the answer.
-Instants travel as PostgreSQL's text: Python's calendar is narrower, and the driver takes its two
-ends for infinities.
+Instants, dates and times travel as PostgreSQL's text: Python's calendar is narrower, and the
+driver takes its two ends for infinities.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
-INSTANT = "timestamptz"
+AS_TEXT = frozenset({"timestamptz", "timestamp", "date", "time"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def after_sql(keys: Sequence[SortKey], values: tuple[Any, ...]) -> Sql:
 
 def shown_sql(number: int, key: SortKey) -> str:
     """The sort key of that number as a statement hands it out."""
-    return f"k{number}::text" if key.pg_type == INSTANT else f"k{number}"
+    return f"k{number}::text" if key.pg_type in AS_TEXT else f"k{number}"
 
 
 def _constant(value: Any, pg_type: str) -> Sql:
-    if pg_type == INSTANT:
-        return compose("({})::timestamptz", param(value, "text"))
+    if pg_type in AS_TEXT:
+        return compose("({})::" + pg_type, param(value, "text"))
     return param(value, pg_type)

@@ -1,7 +1,8 @@
 """The columns a query shows: how each is computed and how it sorts.
 
 Dates, dateTimes and instants sort by the period they mean (begin, then end) and then by their
-text; `min` and `max` give the text of the first and the last value in that order.
+text; `min` and `max` give the text of the first and the last value in that order. Where a tag
+made them a SQL date or timestamp, they are sorted and given as that.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import (
     AnswerColumn,
     answer_column,
+    compared_type,
     high_sql,
     kind_of,
     low_sql,
+    shown_as,
     value_sql,
 )
 from researchflow_runners.query.filters import Rows
@@ -46,17 +49,17 @@ class Output:
 
 def column_output(column: Column, rows: Rows) -> Output:
     """A column of the view as it is."""
-    shown = value_sql(rows.alias, column)
+    shown = shown_as(value_sql(rows.alias, column), column)
     keys = _column_keys(column, rows.alias)
     return Output(answer_column(column), shown, keys, is_json=column.pg_type == "jsonb")
 
 
 def _column_keys(column: Column, alias: Sql) -> tuple[Key, ...]:
     kind = kind_of(column)
-    own = (value_sql(alias, column), column.pg_type)
+    own = (value_sql(alias, column), compared_type(column))
     if kind == "opaque":
         return ()
-    if kind != "period":
+    if not column.has_range:
         return (own,)
     return (
         (low_sql(alias, column), "timestamptz"),
@@ -173,9 +176,9 @@ def _extreme(aggregate: Aggregate, column: Column, alias: Sql) -> Output:
     )
     function = fixed(aggregate.fn)
     stored = value_sql(alias, column)
-    if kind_of(column) != "period":
-        shown = compose("{}({})", function, stored)
-        return Output(described, shown, ((shown, column.pg_type),))
+    if not column.has_range:
+        found = compose("{}({})", function, stored)
+        return Output(described, shown_as(found, column), ((found, compared_type(column)),))
     low, high = low_sql(alias, column), high_sql(alias, column)
     # Arrays compare element by element, so one pass finds the text that goes with the bound.
     found = compose(

@@ -15,6 +15,8 @@ TEXT_CHARS_MAX = 10_000
 INTEGER_MAX = 2**63 - 1
 DECIMAL_DIGITS_MAX = 1_000
 
+_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?")
+_ZONE = re.compile(r"T.*(Z|[+-][0-9]{2}:[0-9]{2})$")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
 
 _EXPECTED: dict[Kind, str] = {
@@ -50,11 +52,25 @@ def as_number(value: Scalar, kind: Kind, *, column: str, field: str) -> int | De
     return number
 
 
-def as_period(value: Scalar, *, column: str, field: str) -> Period:
-    """The constant for a date, dateTime or instant column."""
+def as_time(value: Scalar, *, column: str, field: str) -> str:
+    """The constant for a column of SQL's TIME: hours and minutes at least."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        refuse("time", column=column, field=field)
+    return value
+
+
+def as_period(value: Scalar, *, column: str, field: str, zoned: bool = True) -> Period:
+    """The constant for a date, dateTime or instant column; not `zoned`, for one without zones."""
     period = parse_period(value) if isinstance(value, str) else None
-    if period is None:
+    if period is None or not isinstance(value, str):
         refuse("period", column=column, field=field)
+    if not zoned and _ZONE.search(value):
+        raise QueryError(
+            f'column "{column}" holds clock times without a zone',
+            code="value_type",
+            hint="leave the zone out of the value; a TIMESTAMP WITH TIME ZONE would compare zones",
+            field=field,
+        )
     return period
 
 
