@@ -40,7 +40,7 @@ def view_of(path: str, **column: Any) -> dict[str, Any]:
         ("multipleBirth > 1", "not_comparable", (0, 17)),
         ("%missing", "unknown_constant", (0, 8)),
         ("deceased.ofType(Nothing)", "unknown_type", (0, 24)),
-        ("5 'mg'", "unsupported", (0, 6)),
+        ("5 ''", "invalid_unit", (0, 4)),
         ("name ~ name", "unsupported", (0, 11)),
         ("multipleBirth | active", "unsupported", (0, 22)),
         ("extension.value.distinct()", "unsupported", (0, 26)),

@@ -36,8 +36,8 @@ literals = st.one_of(
             Literal("time", "12:30"),
             Literal("quantity", "5", "mg"),
             Literal("quantity", "5", "days"),
-            Literal("quantity", "5", "days", calendar=True),
-            Literal("quantity", "1", "year", calendar=True),
+            Literal("duration", "5", "days"),
+            Literal("duration", "1", "year"),
             Literal("quantity", "10.5", "mg/dL"),
         ]
     ),

@@ -21,6 +21,7 @@ from researchflow_runners.batch.catalogue import (
 from researchflow_runners.batch.compute import compute
 from researchflow_runners.batch.plan import make_plan
 from researchflow_runners.batch.publish import publish
+from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.batch.result import ProgressCallback, RefreshResult
 from researchflow_runners.batch.run import begin_run, mark_failed
 from researchflow_runners.batch.staging import Origin, open_staging
@@ -53,8 +54,11 @@ class Refresher:
         """The source may be in the warehouse (its `database` is then the same object) or apart.
 
         A published view that is neither among `views` nor registered is retired.
+        ViewDefinitionError `duplicate_view`, `view_not_repeatable`.
         """
         _refuse_duplicates(views)
+        for view in views:
+            require_repeatable(view)
         self._warehouse = warehouse
         self._source = source
         self._views = tuple(views)

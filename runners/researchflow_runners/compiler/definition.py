@@ -107,6 +107,7 @@ class ViewDefinition(BaseModel):
     name: SqlName | None = None
     title: StrictStr | None = None
     description: StrictStr | None = None
+    contained: list[dict[str, Any]] = Field(default_factory=list)
     constant: list[ConstantDefinition] = Field(default_factory=list)
     select: list[SelectDefinition] = Field(min_length=1)
     where: list[WhereDefinition] = Field(default_factory=list)

@@ -15,6 +15,7 @@ from researchflow_runners.compiler.nodes import (
     ResourceMeta,
 )
 from researchflow_runners.compiler.operators import binary_operator, indexed, negative, type_test
+from researchflow_runners.compiler.operators.quantities import quantity_literal
 from researchflow_runners.compiler.registry import Invocation, invoke
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types, is_primitive
@@ -89,14 +90,11 @@ def resolve(node: Node, scope: Scope) -> Expr:
 
 
 def _literal(node: Literal) -> Expr:
-    if node.kind == "quantity":
-        raise FhirPathError(
-            "quantity literals are not supported",
-            code="unsupported",
-            hint="Compare the quantity's value and code apart, such as value > 5 and code = 'mg'.",
-            span=node.span,
-        )
-    return Constant(node.kind, node.text, span=node.span)
+    if node.kind in ("quantity", "duration"):
+        return quantity_literal(node)
+    # `@2024T` is a dateTime of which only the year is known.
+    text = node.text.removesuffix("T") if node.kind == "dateTime" else node.text
+    return Constant(node.kind, text, span=node.span)
 
 
 def _external(name: str, scope: Scope, span: Span) -> Expr:

@@ -9,11 +9,12 @@ from itertools import count
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.nodes import Constant, Focus, Resource, RowIndex
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.value_sets import ValueSet
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The focus, the resource, the innermost iteration and the constants.
+    """The focus, the resource, the innermost iteration, the constants and the value sets.
 
     `lenient` lets an element be absent from the focus, as long as some FHIR type has it: `repeat`
     applies one path to nodes of several types. `resolved` collects the node of each expression by
@@ -26,6 +27,7 @@ class Scope:
     constants: Mapping[str, Constant]
     aliases: Iterator[int] = field(default_factory=count, compare=False)
     lenient: bool = False
+    value_sets: Mapping[str, ValueSet] = field(default_factory=dict)
     resolved: dict[str, Expr] = field(default_factory=dict, compare=False)
 
     def alias(self, prefix: str) -> str:

@@ -14,7 +14,8 @@ class CompiledView:
     """A ViewDefinition as SQL.
 
     `digest` changes whenever the definition or the SQL made from it changes. `fans_out` says that
-    a resource may have more than one row; `reads_meta` that the source's `meta` matters.
+    a resource may have more than one row; `reads_meta` that the source's `meta` matters;
+    `volatile` that the rows depend on the clock, so that they cannot be kept.
     """
 
     name: str
@@ -26,6 +27,7 @@ class CompiledView:
     after_source: Sql
     fans_out: bool
     reads_meta: bool
+    volatile: bool
 
     def select(self, source: Sql) -> Sql:
         """The SELECT over `source`, a parenthesised query or a table of resources.

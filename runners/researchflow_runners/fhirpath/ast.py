@@ -9,7 +9,7 @@ from typing import TypeAlias
 from researchflow_runners.errors import Span
 
 LiteralKind = OneOf[
-    "string", "integer", "decimal", "boolean", "date", "dateTime", "time", "quantity"
+    "string", "integer", "decimal", "boolean", "date", "dateTime", "time", "quantity", "duration"
 ]
 NOWHERE = Span(0, 0)
 
@@ -23,13 +23,12 @@ class _Spanned:
 class Literal(_Spanned):
     """A constant; `text` is its value without quotes, `@` and escapes.
 
-    `unit` is a quantity's; `calendar` says that it is a word such as `years`, not a UCUM code.
+    `unit` is a quantity's UCUM code, or a duration's word such as `years`.
     """
 
     kind: LiteralKind
     text: str
     unit: str | None = None
-    calendar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

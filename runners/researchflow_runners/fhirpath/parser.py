@@ -250,6 +250,7 @@ class _Parser:
         if unit.kind == "string" or (unit.kind == "name" and unit.text in UNITS):
             self._take()
             span = Span(token.span.start, unit.span.end)
-            return Literal("quantity", token.text, unit.text, unit.kind == "name", span=span)
+            measured: LiteralKind = "duration" if unit.kind == "name" else "quantity"
+            return Literal(measured, token.text, unit.text, span=span)
         kind: LiteralKind = "decimal" if "." in token.text else "integer"
         return Literal(kind, token.text, span=token.span)

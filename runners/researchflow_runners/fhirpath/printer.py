@@ -69,8 +69,9 @@ def _literal(node: Literal) -> str:
         case "time":
             return f"@T{node.text}"
         case "quantity":
-            unit = node.unit or ""
-            return f"{node.text} {unit if node.calendar else _quoted(unit)}"
+            return f"{node.text} {_quoted(node.unit or '')}"
+        case "duration":
+            return f"{node.text} {node.unit}"
         case _:
             return node.text
 

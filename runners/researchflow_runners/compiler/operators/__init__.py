@@ -6,6 +6,7 @@ knows its SQL, and add its test. Importing this package registers them all.
 
 from researchflow_runners.compiler.operators import (
     boundaries,
+    clock,
     combining,
     conversion,
     converting,
@@ -14,6 +15,7 @@ from researchflow_runners.compiler.operators import (
     filtering,
     keys,
     strings,
+    terminology,
 )
 from researchflow_runners.compiler.operators.arithmetic import negative
 from researchflow_runners.compiler.operators.binary import binary_operator
@@ -23,6 +25,7 @@ from researchflow_runners.compiler.operators.subsetting import indexed
 __all__ = [
     "binary_operator",
     "boundaries",
+    "clock",
     "combining",
     "conversion",
     "converting",
@@ -33,5 +36,6 @@ __all__ = [
     "keys",
     "negative",
     "strings",
+    "terminology",
     "type_test",
 ]

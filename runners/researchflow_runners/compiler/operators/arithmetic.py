@@ -1,6 +1,7 @@
 """`+ - * / div mod`, the sign, and `&`; numbers are exact decimals.
 
-Division by zero is empty. `+` and `&` join strings; `&` takes an empty side as ''.
+Division by zero is empty. `+` and `&` join strings; `&` takes an empty side as ''. Dates and
+times take an amount of time (durations.py).
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Form, StringExpr
 from researchflow_runners.compiler.nodes import Empty
-from researchflow_runners.compiler.types import NUMBERS, Types
+from researchflow_runners.compiler.operators.durations import shifted
+from researchflow_runners.compiler.operators.quantities import (
+    QuantityConstant,
+    negative_quantity,
+)
+from researchflow_runners.compiler.types import DATES, NUMBERS, Types
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose
 
@@ -89,10 +95,12 @@ def arithmetic(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
         return Concatenation(left, right, empty_as_text=False, span=span)
     if operator in TEMPLATES and kinds <= NUMBERS:
         return Number(operator, left, right, span=span)
+    if operator in ("+", "-") and left.kind in {*DATES, "time"} and right.kind == "quantity":
+        return shifted(operator, left, right, span)
     raise FhirPathError(
         f"cannot compute {'/'.join(left.types[:3])} {operator} {'/'.join(right.types[:3])}",
         code="not_a_number",
-        hint="Use integers and decimals; strings take + and &.",
+        hint="Use integers and decimals; strings take + and &, dates an amount such as 6 months.",
         span=span,
     )
 
@@ -101,6 +109,8 @@ def negative(operand: Expr, span: Span) -> Expr:
     """The node of `-operand`."""
     if operand.kind == "empty":
         return operand
+    if isinstance(operand, QuantityConstant):
+        return negative_quantity(operand, span)
     if operand.kind not in NUMBERS:
         raise FhirPathError(
             f"cannot negate {'/'.join(operand.types[:3])}",

@@ -12,6 +12,7 @@ from researchflow_runners.compiler.expr import Expr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.logic import BooleanExpr
+from researchflow_runners.compiler.operators.quantities import compared, never_comparable
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types
 from researchflow_runners.errors import FhirPathError, Span
@@ -63,6 +64,8 @@ class Compare(BooleanExpr):
         if self.compared_kind == "time":
             left, right = self.left.text(), self.right.text()
             return compose(TIMES, op=_symbol(self.operator), l=left, r=right)
+        if self.compared_kind == "quantity":
+            return compared(_symbol(self.operator), self.left, self.right)
         left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
         return compose("({} {} {})", left, _symbol(self.operator), right)
 
@@ -164,8 +167,8 @@ def comparison(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     if kind == "empty":
         return Empty(span=span)
     if operator in ("=", "!=") and (left.many or right.many):
-        if kind in DATES or kind == "time":
-            # Item by item, which only single items can be for periods of unequal precision.
+        if kind in DATES or kind in ("time", "quantity"):
+            # Item by item, which only single items can be where two may be neither equal nor not.
             return Compare(operator, left, right, kind, span=span)
         return CompareLists(operator, left, right, kind, span=span)
     return Compare(operator, left, right, kind, span=span)
@@ -176,19 +179,19 @@ def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
     kinds = {left.kind, right.kind}
     if "empty" in kinds:
         return "empty"
-    if len(kinds) == 1 and kinds <= {"string", "boolean", "integer", "decimal", "time"}:
-        return left.kind
+    if len(kinds) == 1 and kinds <= {"string", "boolean", "integer", "decimal", "time", "quantity"}:
+        return "empty" if never_comparable(left, right) else left.kind
     if kinds <= NUMBERS:
         return "decimal"
     if kinds <= DATES:
         return "dateTime"
-    if operator in ("=", "!=") and len(kinds) == 1 and kinds <= {"complex", "quantity"}:
+    if operator in ("=", "!=") and kinds == {"complex"}:
         return left.kind
     shown = " and ".join("/".join(one.types[:3]) for one in (left, right))
     if "mixed" in kinds:
         hint = "Narrow the choice element first, such as value.ofType(Quantity).value."
     elif "quantity" in kinds:
-        hint = "Compare the quantity's value, and its code where units may differ."
+        hint = "Write the number with its unit, such as 5 'mg', or compare the quantity's value."
     else:
         hint = "Compare values of one kind; dates are written @2024-01-31."
     raise FhirPathError(

@@ -8,6 +8,7 @@ from researchflow_runners.compiler.expr import Expr, Form, StringExpr
 from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.filtering import narrowed
 from researchflow_runners.compiler.operators.logic import BooleanExpr, require_boolean
+from researchflow_runners.compiler.operators.quantities import quantity_text
 from researchflow_runners.compiler.operators.strings import TextCall
 from researchflow_runners.compiler.registry import Invocation, function, type_specifier
 from researchflow_runners.compiler.types import Types
@@ -63,7 +64,9 @@ def iif(call: Invocation) -> Expr:
 
 @function("toString")
 def to_string(call: Invocation) -> Expr:
-    if call.source.kind in ("complex", "quantity", "mixed"):
+    if call.source.kind == "quantity":
+        return quantity_text(call.source, call.span)
+    if call.source.kind in ("complex", "mixed"):
         raise call.refused("converts primitive values only", hint="Select one element of it.")
     return TextCall("{}", (_as_text(call.source),), span=call.span)
 

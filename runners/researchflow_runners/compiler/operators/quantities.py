@@ -1,0 +1,148 @@
+"""Quantities: literals, comparison and `toString()`.
+
+Two quantities compare when their units are the same: UCUM codes, or else the text of the unit;
+UCUM codes also when they convert exactly (units.py). Everything else is empty: other units, a
+missing value, and a `comparator`, because `<5` is no number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from researchflow_runners.compiler.expr import Expr, Path, StringExpr
+from researchflow_runners.compiler.nodes import Constant
+from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.units import (
+    INDEFINITE,
+    UCUM,
+    calendar_code,
+    conversions,
+    conversions_json,
+)
+from researchflow_runners.errors import FhirPathError, Span
+from researchflow_runners.fhirpath.ast import Literal
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
+
+#: A quantity `q` as its UCUM code, the name of its unit and its number.
+PARTS = """(SELECT p.c, coalesce(p.c, p.q ->> 'unit',
+ CASE WHEN p.q ? 'code' THEN concat(p.q ->> 'system', '|', p.q ->> 'code') END, '1') AS u, p.x
+ FROM (SELECT t.q, CASE WHEN t.q ->> 'system' = {ucum} THEN t.q ->> 'code' END AS c,
+ CASE WHEN NOT t.q ? 'comparator' THEN (t.q ->> 'value')::numeric END AS x
+ FROM (SELECT {quantity} AS q OFFSET 0) AS t) AS p)"""
+LITERAL_PARTS = "(SELECT {code} AS c, {code} AS u, ({number})::numeric AS x)"
+COMPARED = """(SELECT CASE WHEN l.u = r.u THEN l.x {op} r.x{converted} END
+ FROM {left} AS l CROSS JOIN {right} AS r)"""
+CONVERTED = """ WHEN {table} -> l.c ->> 0 = {table} -> r.c ->> 0
+ THEN l.x * ({table} -> l.c ->> 1)::numeric {op} r.x * ({table} -> r.c ->> 1)::numeric"""
+WRITTEN = r"""(SELECT CASE WHEN NOT t.q ? 'comparator'
+ THEN (t.q ->> 'value') || ' ''' || replace(replace(p.u, '\', '\\'), '''', '\''') || '''' END
+ FROM (SELECT {quantity} AS q OFFSET 0) AS t CROSS JOIN LATERAL {parts} AS p)"""
+
+
+@dataclass(frozen=True)
+class QuantityConstant(Expr):
+    """A quantity literal; `calendar` is its word, such as `years`, when it has no UCUM code."""
+
+    number: str
+    code: str
+    calendar: str | None = None
+
+    @property
+    def types(self) -> Types:
+        return ("Quantity",)
+
+    def path(self) -> Path:
+        return Path(self, ())
+
+    def value(self) -> Sql:
+        unit, code = json.dumps(self.calendar or self.code), json.dumps(self.code)
+        # The number as text: JSON of Python's own making would not keep every decimal.
+        written = f'{{"value":{self.number},"unit":{unit},"system":"{UCUM}","code":{code}}}'
+        return param(written, "jsonb")
+
+
+def quantity_literal(node: Literal) -> Expr:
+    """The node of `5 'mg'` or `4 years`; FhirPathError `invalid_unit` for an empty unit."""
+    unit = node.unit or ""
+    if not unit.strip() or "\x00" in unit:
+        raise FhirPathError(
+            "the quantity has no unit",
+            code="invalid_unit",
+            hint="Write a UCUM code in quotes, such as 5 'mg'; '1' is a bare number.",
+            span=node.span,
+        )
+    number = format(Decimal(node.text), "f")
+    if node.kind == "duration":
+        return QuantityConstant(number, calendar_code(unit), unit, span=node.span)
+    return QuantityConstant(number, unit, span=node.span)
+
+
+def negative_quantity(quantity: QuantityConstant, span: Span) -> Expr:
+    """`-quantity`"""
+    number = quantity.number.removeprefix("-")
+    negated = number if number != quantity.number else f"-{number}"
+    return replace(quantity, number=negated, span=span)
+
+
+def never_comparable(left: Expr, right: Expr) -> bool:
+    """Whether two literals are a calendar word and a UCUM code of no common length."""
+    if not isinstance(left, QuantityConstant) or not isinstance(right, QuantityConstant):
+        return False
+    indefinite = {left.code, right.code} & INDEFINITE
+    return bool(indefinite) and (left.calendar is None) != (right.calendar is None)
+
+
+def compared(symbol: Sql, left: Expr, right: Expr) -> Sql:
+    """The SQL of `left symbol right` for two quantities."""
+    base, convertible = _base_of(left, right)
+    converted = EMPTY
+    if convertible:
+        table = param(conversions_json(base), "jsonb")
+        converted = compose(CONVERTED, table=table, op=symbol)
+    return compose(
+        COMPARED,
+        op=symbol,
+        converted=converted,
+        left=_parts_of(left),
+        right=_parts_of(right),
+    )
+
+
+def _base_of(left: Expr, right: Expr) -> tuple[str | None, bool]:
+    """The base unit that a literal settles, and whether its unit converts at all."""
+    for one in (left, right):
+        if isinstance(one, QuantityConstant):
+            known = conversions().get(one.code)
+            return (known[0], True) if known else (None, False)
+    return None, True
+
+
+def _parts_of(expr: Expr) -> Sql:
+    if isinstance(expr, QuantityConstant):
+        number, code = param(expr.number, "text"), param(expr.code, "text")
+        return compose(LITERAL_PARTS, code=code, number=number)
+    return _parts(expr.json())
+
+
+def _parts(quantity: Sql) -> Sql:
+    return compose(PARTS, ucum=param(UCUM, "text"), quantity=quantity)
+
+
+@dataclass(frozen=True)
+class QuantityText(StringExpr):
+    """A quantity as FHIRPath writes it; empty for one with a comparator."""
+
+    source: Expr
+
+    def value(self) -> Sql:
+        return compose(WRITTEN, quantity=self.source.json(), parts=_parts(fixed("t.q")))
+
+
+def quantity_text(source: Expr, span: Span | None = None) -> Expr:
+    """The node of `quantity.toString()`."""
+    where = source.span if span is None else span
+    if isinstance(source, QuantityConstant) and source.calendar:
+        return Constant("string", f"{source.number} {source.calendar}", span=where)
+    return QuantityText(source, span=where)
