@@ -54,6 +54,24 @@ def ndjson(path: Path, *lines: dict[str, Any] | str) -> Path:
     return path
 
 
+def test_view_is_registered_listed_asked_and_dropped(run: Run, stores: Path) -> None:
+    file = stores / "own.json"
+    column = {"path": "getResourceKey()", "name": "id"}
+    view = {"name": "own", "resource": "Patient", "select": [{"column": [column]}]}
+    file.write_text(json.dumps(view))
+    assert run("load", ndjson(stores / "p.ndjson", patient("ada")))[0] == OK
+    code, out, _err = run("view", "register", file)
+    assert (code, "built: " in out) == (OK, True)
+    assert json.loads(run("query", "own", "--json")[1])["rows"] == [["ada"]]
+    listed = {one["view"]: one for one in json.loads(run("view", "list", "--json")[1])}
+    assert listed["own"]["materialized"]
+    assert "own" in run("view", "list")[1]
+    code, out, _err = run("view", "drop", "own")
+    assert (code, "dropped: own" in out) == (OK, True)
+    code, _out, err = run("view", "drop", "own", "--json")
+    assert (code, json.loads(err)["error"]["code"]) == (FAILED, "unknown_view")
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:
     code, out, _err = run(command, "--help")
@@ -67,7 +85,7 @@ def test_serve_help_lists_every_setting(run: Run) -> None:
 
 
 def test_every_view_action_has_help_with_an_example(run: Run) -> None:
-    for action in ("compile", "run", "validate"):
+    for action in ("compile", "run", "validate", "register", "drop", "list"):
         code, out, _err = run("view", action, "--help")
         assert code == OK
         assert f"researchflow view {action}" in out.partition("example")[2]

@@ -33,7 +33,7 @@ COMMANDS = {
     "refresh": "bring the views up to the source",
     "query": "ask a view",
     "status": "show how fresh the views are",
-    "view": "compile, run or validate a ViewDefinition",
+    "view": "compile, run, validate, register or drop a view",
     "conformance": "run the SQL on FHIR test suites of a directory",
     "bench": "measure, and print each figure with its conditions",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
+from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_server.cli.console import progress_bar, show_json, show_text
 from researchflow_server.cli.outcome import OK
@@ -22,17 +23,22 @@ def register(parser: ArgumentParser) -> None:
 
 async def run(arguments: Namespace) -> int:
     """Publishes a new anchor; the views keep their old one when it fails."""
+    return await refresh(UNCHANGED, as_json=arguments.json)
+
+
+async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
+    """Publishes a new anchor with the views as `change` makes them, and tells the result."""
     async with open_runtime(read_settings(), background=False) as runtime:
         await runtime.require_source()
-        with progress_bar(quiet=arguments.json) as bar:
+        with progress_bar(quiet=as_json) as bar:
             task = bar.add_task("comparing", total=None)
 
             async def show(progress: Progress) -> None:
                 words = f"{progress.phase} {progress.view or ''}".strip()
                 bar.update(task, completed=progress.done, total=progress.total, description=words)
 
-            result = await runtime.refresher.refresh(show)
-    if arguments.json:
+            result = await runtime.refresher.refresh(show, change=change)
+    if as_json:
         show_json(asdict(result))
     else:
         show_text(summary(result))
@@ -48,6 +54,8 @@ def summary(result: RefreshResult) -> str:
     ]
     if built:
         lines.append(f"built: {', '.join(built)}")
+    if result.retired:
+        lines.append(f"dropped: {', '.join(result.retired)}")
     lacking = [f"{view.name} {view.dead_letters:,}" for view in result.views if view.dead_letters]
     if lacking:
         lines.append(

@@ -1,4 +1,4 @@
-"""`researchflow view`: compile, run or validate a ViewDefinition."""
+"""`researchflow view`: compile, run, validate, register and drop views, and list them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any
 
 import orjson
 
+from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.hybrid.explain import source_plan
 from researchflow_runners.naming import nearest
 from researchflow_runners.query.model import LIMIT_DEFAULT
 from researchflow_runners.views import shipped_views
-from researchflow_server.cli.console import console, show_json, show_text
+from researchflow_server.cli.console import console, show_json, show_text, table
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.query import show_answer
+from researchflow_server.cli.refresh import refresh
 from researchflow_server.cli.stages import STAGES
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
+from researchflow_server.tools.list_views import COLUMNS as LISTED
+from researchflow_server.tools.list_views import view_rows
 from researchflow_server.tools.query_view import answer_payload
 
 FILE_BYTES_MAX = 1_048_576
@@ -29,6 +33,9 @@ EXAMPLES = {
     "compile": "researchflow view compile patient_simple",
     "run": "researchflow view run ./my_view.json --limit 5",
     "validate": "researchflow view validate ./my_view.json && deploy",
+    "register": "researchflow view register ./my_view.json",
+    "drop": "researchflow view drop my_view",
+    "list": "researchflow view list",
 }
 
 
@@ -58,10 +65,31 @@ def register(parser: ArgumentParser) -> None:
         actions.add_parser("validate", help="say whether it can be compiled"),
         validate_action,
     )
+    _action(
+        actions.add_parser("register", help="build it and publish it under its name"),
+        register_action,
+        view="a JSON file",
+    )
+    _action(
+        actions.add_parser("drop", help="take a registered view away"),
+        drop_action,
+        view="a registered view's name",
+    )
+    _action(
+        actions.add_parser("list", help="show the views and how fresh they are"),
+        list_action,
+        view=None,
+    )
 
 
-def _action(parser: ArgumentParser, run: Callable[[Namespace], Any]) -> ArgumentParser:
-    parser.add_argument("view", metavar="VIEW", help="a shipped view's name or a JSON file")
+def _action(
+    parser: ArgumentParser,
+    run: Callable[[Namespace], Any],
+    *,
+    view: str | None = "a shipped view's name or a JSON file",
+) -> ArgumentParser:
+    if view is not None:
+        parser.add_argument("view", metavar="VIEW", help=view)
     parser.add_argument("--json", action="store_true", help="print JSON")
     with_example(parser, EXAMPLES[parser.prog.split()[-1]])
     parser.set_defaults(run=run)
@@ -109,6 +137,28 @@ async def validate_action(arguments: Namespace) -> int:
         show_json({"valid": True, "view": view.name, "digest": view.digest})
     else:
         show_text(f'"{view.name}" is valid: {len(view.columns)} columns of {view.resource}')
+    return OK
+
+
+async def register_action(arguments: Namespace) -> int:
+    """Publishes the definition; a view that cannot be built is not registered."""
+    change = CatalogueChange(register=compile_view(definition_of(arguments.view)))
+    return await refresh(change, as_json=arguments.json)
+
+
+async def drop_action(arguments: Namespace) -> int:
+    """Drops the view with its rows and their history."""
+    return await refresh(CatalogueChange(drop=arguments.view), as_json=arguments.json)
+
+
+async def list_action(arguments: Namespace) -> int:
+    """Lists the shipped and the registered views."""
+    async with open_runtime(read_settings(), background=False) as runtime:
+        listed = await view_rows(runtime)
+    if arguments.json:
+        show_json([dict(zip(LISTED, row, strict=True)) for row in listed])
+    else:
+        console().print(table(LISTED, listed))
     return OK
 
 

@@ -6,10 +6,13 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
+from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
 from researchflow_server import contract
 from researchflow_server.contract import ListViewsInput
+from researchflow_server.metrics.snapshot import ViewState
+from researchflow_server.runtime import Runtime
 from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = (
@@ -26,29 +29,40 @@ COLUMNS = (
 
 async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
     """One row per view, by name."""
-    views = await call.runtime.known_views()
-    if arguments.resource is not None:
-        _check_resource(arguments.resource, sorted({view.resource for view in views.values()}))
-    states = await call.runtime.view_states()
-    rows = []
-    for view in views.values():
-        if arguments.resource not in (None, view.resource):
-            continue
-        state = states.get(view.name)
-        rows.append(
-            [
-                view.name,
-                view.resource,
-                view.definition.get("description") or view.definition.get("title"),
-                len(view.columns),
-                state is not None,
-                state.data_as_of if state else None,
-                state.pending if state else None,
-                state.dead_letters if state else None,
-            ]
-        )
-    warnings = [] if states else ["no view is materialised yet: refresh_views does it"]
+    rows = await view_rows(call.runtime, arguments.resource)
+    warnings = []
+    if not any(row[COLUMNS.index("materialized")] for row in rows):
+        warnings.append("none of them is materialised yet: refresh_views does it")
     return {"columns": list(COLUMNS), "rows": rows, "row_count": len(rows), "warnings": warnings}
+
+
+async def view_rows(runtime: Runtime, resource: str | None = None) -> list[list[Any]]:
+    """The views, or those made of one resource type, in the shape of COLUMNS.
+
+    QueryError `unknown_resource_type` when no view is made of it.
+    """
+    views = await runtime.known_views()
+    if resource is not None:
+        _check_resource(resource, sorted({view.resource for view in views.values()}))
+    states = await runtime.view_states()
+    return [
+        _row(view, states.get(view.name))
+        for view in views.values()
+        if resource in (None, view.resource)
+    ]
+
+
+def _row(view: CompiledView, state: ViewState | None) -> list[Any]:
+    return [
+        view.name,
+        view.resource,
+        view.definition.get("description") or view.definition.get("title"),
+        len(view.columns),
+        state is not None,
+        state.data_as_of if state else None,
+        state.pending if state else None,
+        state.dead_letters if state else None,
+    ]
 
 
 def _check_resource(resource: str, allowed: list[str]) -> None:
