@@ -51,6 +51,8 @@ def view_of(path: str, **column: Any) -> dict[str, Any]:
         ("multipleBirth.convertsToInteger()", "unsupported", (0, 33)),
         ("'1'.toInteger('2')", "wrong_arguments", (0, 18)),
         ("'1'.toIntger()", "unknown_function", (0, 14)),
+        ("name.skip('1')", "not_integer", (0, 14)),
+        ("name.tail(1)", "wrong_arguments", (0, 12)),
         ("name['x']", "not_integer", (5, 8)),
         ("name.getResourceKey()", "unsupported", (0, 21)),
         ("name.getReferenceKey()", "unsupported", (0, 22)),

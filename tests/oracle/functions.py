@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from oracle import conversions, temporal
 from oracle.item import Item, as_boolean, child, single
 from oracle.operators import distinct
+from oracle.parse import OracleError
 
 Items = list[Item]
 
@@ -30,6 +32,20 @@ def join(target: Items, separator: Items | None = None) -> Items:
     between = single(separator or [])
     texts = [str(item.value) for item in target if item.value is not None]
     return [Item((between.value if between else "").join(texts), "string")] if texts else []
+
+
+def part(target: Items, number: Items, *, after: bool) -> Items:
+    place = single(number)
+    if place is None:
+        return []
+    count = max(place.value, 0)
+    return target[count:] if after else target[:count]
+
+
+def only(target: Items) -> Items:
+    if len(target) > 1:
+        raise OracleError("several items, not one")
+    return target
 
 
 def text(function: Callable[..., Any], result: str) -> Callable[..., Items]:
@@ -72,6 +88,10 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "empty": lambda target: [Item(not target, "boolean")],
     "first": lambda target: target[:1],
     "last": lambda target: target[-1:],
+    "tail": lambda target: target[1:],
+    "skip": partial(part, after=True),
+    "take": partial(part, after=False),
+    "single": only,
     "count": lambda target: [Item(len(target), "integer")],
     "union": lambda target, other: distinct([*target, *other]),
     "combine": lambda target, other: [*target, *other],

@@ -1,18 +1,28 @@
-"""`first()`, `last()`, `[n]`: one item by its place."""
+"""One item by its place, `first() last() single() [n]`, and some, `tail() skip() take()`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Form, Path, Requirement
+from researchflow_runners.compiler.expr import (
+    Expr,
+    Form,
+    Path,
+    Requirement,
+    numbered,
+    single,
+)
 from researchflow_runners.compiler.jsonpath import call
-from researchflow_runners.compiler.nodes import Child, Constant
+from researchflow_runners.compiler.nodes import Child, Constant, Empty
 from researchflow_runners.compiler.operators.combining import Combined, Distinct
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.fhirpath.ast import NOWHERE
 from researchflow_runners.sql import Sql, compose, fixed
+
+#: PostgreSQL's limit for subscripts of a path.
+SUBSCRIPT_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -102,15 +112,67 @@ class At(OneOf):
         return compose("({} -> {})", _plain_list(self.source) or self.source.array(), place)
 
 
+@dataclass(frozen=True)
+class Part(Expr):
+    """The items of a source before the place `number`, or with `after` those from it on."""
+
+    source: Expr
+    number: Expr
+    after: bool
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    @property
+    def many(self) -> bool:
+        return self.source.many
+
+    @property
+    def verbatim(self) -> bool:
+        return self.source.verbatim
+
+    def required(self) -> Requirement:
+        return self.source.required()
+
+    def path(self) -> Path | None:
+        array = _plain_array(self.source)
+        whole = array.path() if array is not None else None
+        if whole is None or not isinstance(self.number, Constant):
+            return None
+        number = min(int(self.number.text_value), SUBSCRIPT_MAX)
+        if number < 1:
+            return None
+        return whole.then(f"[{number} to last]" if self.after else f"[0 to {number - 1}]")
+
+    def value(self) -> Sql:
+        return single(self)
+
+    def rows(self) -> Sql:
+        if self.path() is not None:
+            return super().rows()
+        return compose(
+            "(SELECT t.v FROM {} AS t(v, n) WHERE t.n {} {})",
+            numbered(self.source),
+            fixed(">" if self.after else "<="),
+            self.number.numeric(),
+        )
+
+
 def _plain_list(source: Expr) -> Sql | None:
     """The JSON array that holds exactly the items of the source, when there is one."""
+    array = _plain_array(source)
+    return None if array is None else array.value()
+
+
+def _plain_array(source: Expr) -> Child | None:
     if not isinstance(source, Child) or not source.element_many or source.source.many:
         return None
     keys = source.json_keys()
     # A list of primitives may hold null placeholders, which are no items.
     if len(keys) != 1 or kind_of(source.types) != "complex":
         return None
-    return Child(source.source, source.keys, element_many=False).value()
+    return Child(source.source, source.keys, element_many=False)
 
 
 @function("first")
@@ -131,13 +193,37 @@ def single_of(source: Expr, span: Span) -> Expr:
 
 
 @function("single")
-def single(call: Invocation) -> Expr:
+def single_(call: Invocation) -> Expr:
     return single_of(call.source, call.span)
 
 
 @function("last")
 def last(call: Invocation) -> Expr:
     return Last(call.source, span=call.span) if call.source.many else call.source
+
+
+@function("tail")
+def tail(call: Invocation) -> Expr:
+    return Part(call.source, Constant("integer", "1"), after=True, span=call.span)
+
+
+@function("skip", arguments=1)
+def skip(call: Invocation) -> Expr:
+    return _part(call, after=True)
+
+
+@function("take", arguments=1)
+def take(call: Invocation) -> Expr:
+    return _part(call, after=False)
+
+
+def _part(call: Invocation, *, after: bool) -> Expr:
+    number = call.argument(0)
+    if number.kind == "empty":
+        return Empty(span=call.span)
+    if number.kind != "integer":
+        raise call.refused("takes an integer", hint="Pass the number of items.", code="not_integer")
+    return Part(call.source, number, after=after, span=call.span)
 
 
 def indexed(source: Expr, index: Expr, span: Span) -> Expr:
