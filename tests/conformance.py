@@ -12,7 +12,7 @@ import pytest
 
 from researchflow_runners import conformance
 from researchflow_runners.compiler import CompiledView
-from researchflow_runners.conformance import Case, Suite, multiset, read_suites
+from researchflow_runners.conformance import Case, Malformed, Suite, multiset, read_suites
 from researchflow_runners.store.database import Session
 
 __all__ = ["check_case", "multiset", "params_of", "rows_of"]
@@ -37,7 +37,7 @@ async def rows_of(
     return await conformance.rows_of(Session(connection), view, _document(resources))
 
 
-async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case) -> None:
+async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case | Malformed) -> None:
     """Fails unless the case's view gives what it expects."""
     await connection.execute("SET TIME ZONE 'UTC'")
     reason = await conformance.judge(Session(connection), suite, case)

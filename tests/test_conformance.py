@@ -200,21 +200,85 @@ def test_shared_cases_all_pass(run: Run, shared_dir: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "text",
     [
+        "",
         "{",
         "[]",
+        "[" * 100_000,
         '{"title": "t", "resources": [], "tests": []}',
+        '{"title": "t", "tests": [{"title": "c", "view": {}}]}',
         '{"title": "t", "resources": {}, "tests": [{"title": "c", "view": {}}]}',
-        '{"title": "t", "resources": [], "tests": [{"view": {}}]}',
         '{"title": "t", "resources": [NaN], "tests": [{"title": "c", "view": {}}]}',
-        '{"title": "t", "resources": [], "tests":'
-        ' [{"title": "c", "view": {}, "expectCount": true}]}',
     ],
 )
-def test_a_file_that_is_no_suite_is_named(run: Run, folder: Path, text: str) -> None:
+def test_a_file_that_is_no_suite_fails_and_hides_no_other(
+    run: Run, folder: Path, tmp_path: Path, text: str
+) -> None:
     (folder / "broken.json").write_text(text)
-    code, out, err = run(folder)
-    assert (code, out) == (FAILED, "")
-    assert '"broken.json"' in err
+    suite(folder / "one.json", {"view": IDS, "expectCount": 2})
+    code, out, err = run(folder, "--report", tmp_path / "report.json")
+    assert (code, err, outcomes(tmp_path / "report.json")) == (FAILED, "", [False, True])
+    assert out.startswith("failed: broken.json: the file: it is not a test suite: ")
+    assert out.endswith("\n1 passed, 1 failed\n")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"title": None},
+        {"view": IDS, "expectCount": True},
+        {"view": IDS, "expectCount": 1.5},
+        {"view": IDS, "expectError": "true"},
+        {"view": IDS, "expect": {"id": "a"}},
+        {"view": IDS, "expect": ["a"]},
+        {"view": IDS, "expectCount": 2, "expectColumns": "id"},
+    ],
+)
+def test_a_case_that_breaks_the_format_fails_and_hides_no_other(
+    run: Run, folder: Path, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    suite(folder / "one.json", case, {"view": IDS, "expectCount": 2.0})
+    code, _out, _err = run(folder, "--report", tmp_path / "report.json")
+    assert (code, outcomes(tmp_path / "report.json")) == (FAILED, [False, True])
+
+
+def test_suites_in_subdirectories_are_told_apart_by_their_path(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "b").mkdir()
+    for path in ("one.json", "b/one.json"):
+        suite(folder / path, {"view": IDS, "expectCount": 2})
+    assert run(folder, "--report", tmp_path / "report.json")[0] == OK
+    assert list(json.loads((tmp_path / "report.json").read_text())) == ["b/one.json", "one.json"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ({"resourceType": "Patient"}, [{"id": None}]),
+        ({"resourceType": "Patient", "id": "a", "text": {"div": "\u00e9\u2028<>"}}, [{"id": "a"}]),
+        ({"id": "a"}, []),
+        ({"resourceType": None, "id": "a"}, []),
+        ({"resourceType": ["Patient"], "id": "a"}, []),
+        (5, []),
+        (None, []),
+        ([], []),
+    ],
+)
+def test_resources_without_type_are_in_no_view_and_may_lack_an_id(
+    run: Run, folder: Path, resource: Any, expected: list[dict[str, Any]]
+) -> None:
+    test = {"title": "c", "view": IDS, "expect": expected}
+    (folder / "one.json").write_text(json.dumps({"resources": [resource], "tests": [test]}))
+    assert run(folder) == (OK, "1 passed, 0 failed\n", "")
+
+
+def test_titles_tags_and_other_keys_change_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
+    case = {"title": "a\nb", "tags": ["experimental"], "description": "d", "view": IDS}
+    document = {"resources": [], "fhirVersion": ["4.0.1"], "tests": [{**case, "expect": []}] * 2}
+    (folder / "one.json").write_text("\ufeff" + json.dumps(document), "utf-8")
+    assert run(folder, "--report", tmp_path / "report.json")[0] == OK
+    tests = json.loads((tmp_path / "report.json").read_text())["one.json"]["tests"]
+    assert tests == [{"name": "a\nb", "result": {"passed": True}}] * 2
 
 
 def test_a_folder_without_suites_is_no_success(run: Run, folder: Path) -> None:

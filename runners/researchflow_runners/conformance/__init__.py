@@ -9,10 +9,11 @@ report.py       the official report (pure)
 from researchflow_runners.conformance.comparison import difference, multiset
 from researchflow_runners.conformance.report import Result, report
 from researchflow_runners.conformance.run import judge, rows_of
-from researchflow_runners.conformance.suite import Case, Suite, read_suites
+from researchflow_runners.conformance.suite import Case, Malformed, Suite, read_suites
 
 __all__ = [
     "Case",
+    "Malformed",
     "Result",
     "Suite",
     "difference",

@@ -8,7 +8,7 @@ from typing import Any
 
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.conformance.comparison import difference
-from researchflow_runners.conformance.suite import Case, Suite
+from researchflow_runners.conformance.suite import Case, Malformed, Suite
 from researchflow_runners.errors import (
     FhirPathError,
     ResearchFlowError,
@@ -30,12 +30,14 @@ RESOURCES = """(SELECT row_number() OVER () AS res_id, r.v ->> 'id' AS id, r.v::
   WHERE r.v ->> 'resourceType' = {type})"""
 
 
-async def judge(session: Session, suite: Suite, case: Case) -> str | None:
+async def judge(session: Session, suite: Suite, case: Case | Malformed) -> str | None:
     """Why the case fails; None when it passes.
 
     A refused view and resources that break it are judged; StoreError means that PostgreSQL could
     not be asked, which says nothing about the case.
     """
+    if isinstance(case, Malformed):
+        return case.reason
     try:
         view = compile_view(case.view)
         rows = await rows_of(session, view, suite.document)

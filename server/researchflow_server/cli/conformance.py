@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from researchflow_runners.conformance import Case, Result, Suite, judge, read_suites, report
+from researchflow_runners.conformance import (
+    Case,
+    Malformed,
+    Result,
+    Suite,
+    judge,
+    read_suites,
+    report,
+)
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.store.database import Database
 from researchflow_server.cli.console import show_text
@@ -21,7 +29,12 @@ from researchflow_server.settings import Settings, read_settings
 
 def register(parser: ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="where the *.json suites are")
+    parser.add_argument(
+        "directory",
+        type=Path,
+        metavar="DIR",
+        help="where the *.json suites are, in subdirectories too",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the official report")
     with_example(parser, "researchflow conformance ./sql-on-fhir/tests --report test_report.json")
     parser.set_defaults(run=run)
@@ -52,7 +65,7 @@ async def results_of(suites: Sequence[Suite], settings: Settings) -> list[Result
         ]
 
 
-async def _reason(database: Database, suite: Suite, case: Case) -> str | None:
+async def _reason(database: Database, suite: Suite, case: Case | Malformed) -> str | None:
     try:
         async with database.session() as session:
             return await judge(session, suite, case)
