@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.compiler.compile import UNNAMED
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError, ViewDefinitionError
@@ -62,7 +63,9 @@ async def catalogue_views(
 def check_registrable(
     view: CompiledView, shipped: Collection[str], registered: Collection[str]
 ) -> None:
-    """ViewDefinitionError `view_without_name`, `view_is_shipped` or `too_many_views`."""
+    """ViewDefinitionError `view_not_repeatable`, `view_without_name`, `view_is_shipped` or
+    `too_many_views`."""
+    require_repeatable(view)
     if view.name == UNNAMED:
         raise ViewDefinitionError(
             "the ViewDefinition has no name to register it by",
