@@ -114,7 +114,8 @@ async def test_list_views_dates_every_view(read: ToolServer) -> None:
 async def test_describe_view_tells_types_and_code_systems(read: ToolServer) -> None:
     described = await read.call("describe_view", view="condition_simple")
     columns = {row[0]: row for row in described["rows"]}
-    assert columns["icd10_code"][4] == "http://hl7.org/fhir/sid/icd-10-cm"
+    assert columns["icd10_code"][5] == "http://hl7.org/fhir/sid/icd-10-cm"
+    assert columns["icd10_code"][1:4] == ["code", "text", False]
     assert "definition" not in described
     with_sql = await read.call("describe_view", view="condition_simple", show="sql")
     assert with_sql["sql"].lstrip().upper().startswith(("SELECT", "WITH"))

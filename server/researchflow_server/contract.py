@@ -4,7 +4,8 @@ Pure pydantic. Agents import this module and nothing else of the product. Every 
 plain JSON of the same shape, in the text block and in the structured content of a tool call.
 
 Values in `rows`: decimals are strings with every digit the record holds, so that no client rounds
-them; dates are the text they were written with; instants of the server end in `+00:00`.
+them; dates are the text they were written with; instants of the server, and columns whose
+`sql_type` is `timestamptz`, end in `+00:00`; bytes are base64. docs/types.md lists every type.
 """
 
 from __future__ import annotations
@@ -158,7 +159,11 @@ class DescribeViewInput(_Input):
 
 
 class DescribeViewOutput(_Output):
-    """A view's columns with type, description and code system, and how fresh its rows are."""
+    """A view's columns and how fresh its rows are.
+
+    One row per column of the view: its FHIR type and, in `sql_type`, PostgreSQL's (`jsonb` for
+    lists and whole elements), whether it is a list, its description and its code system.
+    """
 
     view: str
     resource: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.sql_types import TEXT_TYPES, base_type
+from researchflow_runners.compiler.sql_types import CARRIED, TEXT_TYPES, Carried, base_type
 
 RANGE_TYPES = frozenset({"date", "dateTime", "instant"})
 LOW_SUFFIX = "__lo"
@@ -65,6 +65,16 @@ class Column:
             (self.name + LOW_SUFFIX, "timestamptz"),
             (self.name + HIGH_SUFFIX, "timestamptz"),
         )
+
+
+def carried(column: Column) -> Carried:
+    """What the column's values are in Python and in JSON."""
+    value = CARRIED[column.base_type]
+    if column.collection:
+        return Carried("list", {"type": "array"})
+    if column.size_max is not None and column.is_text:
+        return Carried(value.python, {**value.json_schema, "maxLength": column.size_max})
+    return value
 
 
 def stored_columns(columns: Iterable[Column]) -> tuple[tuple[str, str], ...]:

@@ -42,7 +42,7 @@ class Carried:
     """
 
     python: str
-    json_schema: Mapping[str, str]
+    json_schema: Mapping[str, str | int]
 
 
 CARRIED: dict[str, Carried] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -53,7 +55,7 @@ async def judge(session: Session, suite: Suite, case: Case | Malformed) -> str |
 async def rows_of(session: Session, view: CompiledView, document: str) -> list[dict[str, Any]]:
     """The view's public columns over the `resources` of a JSON object, as JSON's own types.
 
-    Numbers are int or Decimal.
+    Numbers are int, float or Decimal; dates and times are ISO 8601, bytes base64.
     """
     source = compose(RESOURCES, document=param(document, "json"), type=param(view.resource, "text"))
     async with session.transaction(
@@ -61,15 +63,17 @@ async def rows_of(session: Session, view: CompiledView, document: str) -> list[d
     ):
         records = await session.fetch(view.select(source))
     return [
-        {column.name: _python(record[column.name], column.pg_type) for column in view.columns}
+        {column.name: _json(record[column.name], column.pg_type) for column in view.columns}
         for record in records
     ]
 
 
-def _python(value: Any, pg_type: str) -> Any:
+def _json(value: Any, pg_type: str) -> Any:
     if pg_type == "jsonb" and value is not None:
         return json.loads(value, parse_float=Decimal)
-    return value
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _is_expected(error: ResearchFlowError) -> bool:

@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 from rich.table import Table
 
 from researchflow_runners.compiler import compile_view
+from researchflow_runners.compiler.column import carried
 from researchflow_runners.compiler.explain import Explained, syntax_of, typed_nodes_of
 from researchflow_runners.sql import fixed
 from researchflow_server.cli.console import table
+from researchflow_server.tools.result import dumped
 
 SHOWN_SOURCE = fixed("resources")
 
@@ -56,12 +58,14 @@ def _sql(definition: Definition) -> Shown:
 
 
 def _columns(definition: Definition) -> Shown:
-    names = ["column", "type", "postgresql", "list", "system"]
-    rows = [
-        [column.name, column.fhir_type, column.pg_type, column.collection, column.system]
-        for column in compile_view(definition).columns
-    ]
-    return Shown({"columns": names, "rows": rows}, table(names, rows))
+    names = ["column", "type", "sql_type", "python", "json_schema", "list", "system"]
+    rows = []
+    for column in compile_view(definition).columns:
+        value = carried(column)
+        types = [column.fhir_type, column.pg_type, value.python, dict(value.json_schema)]
+        rows.append([column.name, *types, column.collection, column.system])
+    shown = [[*row[:4], dumped(row[4]).decode(), *row[5:]] for row in rows]
+    return Shown({"columns": names, "rows": rows}, table(names, shown))
 
 
 #: In the order of the compiler.

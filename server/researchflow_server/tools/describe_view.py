@@ -15,7 +15,7 @@ from researchflow_server.contract import DescribeViewInput
 from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
 
-COLUMNS = ("column", "type", "list", "description", "system")
+COLUMNS = ("column", "type", "sql_type", "list", "description", "system")
 #: Where the shown SQL reads its resources; the layers put their own relation there.
 SHOWN_SOURCE = fixed("resources")
 
@@ -47,7 +47,14 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
 def column_rows(view: CompiledView) -> list[list[Any]]:
     """One row per column of the view, in the shape of COLUMNS."""
     return [
-        [column.name, column.fhir_type, column.collection, column.description, column.system]
+        [
+            column.name,
+            column.fhir_type,
+            column.pg_type,
+            column.collection,
+            column.description,
+            column.system,
+        ]
         for column in view.columns
     ]
 
@@ -79,7 +86,7 @@ def _check_size(payload: dict[str, Any], bytes_max: int) -> None:
 DESCRIBE_VIEW = ToolSpec(
     name=contract.DESCRIBE_VIEW,
     title="Describe a view",
-    description="A view's columns with FHIR type, meaning and code system; on request its "
+    description="A view's columns with FHIR and SQL type, meaning and code system; on request its "
     "ViewDefinition or its SQL.",
     arguments=DescribeViewInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),

@@ -5,6 +5,7 @@ Clients differ in which of the two their model sees, so both carry all of it.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ ERROR_TEXT_MAX = 600
 
 
 def dumped(payload: Any) -> bytes:
-    """Compact JSON; decimals keep every digit as text, instants are ISO 8601."""
+    """Compact JSON; decimals keep every digit as text, instants are ISO 8601, bytes base64."""
     return orjson.dumps(payload, default=_json_value)
 
 
@@ -62,4 +63,6 @@ def _result(payload: dict[str, Any], *, is_error: bool) -> CallToolResult:
 def _json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     raise TypeError(f"no JSON form for {type(value).__name__}")
