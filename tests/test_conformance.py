@@ -14,6 +14,7 @@ from conftest import SHARED
 from researchflow_runners.conformance import Case, difference
 from researchflow_server.cli import conformance, main
 from researchflow_server.cli.outcome import FAILED, OK, UNREACHABLE, USAGE
+from researchflow_server.embedded import Services
 
 Run = Callable[..., tuple[int, str, str]]
 OWN = Path(__file__).parent / "cases"
@@ -45,12 +46,12 @@ WEIGHT = view(("text", "extension('weight').value.ofType(decimal).toString()"))
 @pytest.fixture
 def run(
     capsys: pytest.CaptureFixture[str],
-    empty_dsn: str,
+    services: Services,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Runs the command against an empty database; gives its exit code, stdout and stderr."""
-    monkeypatch.setenv("RESEARCHFLOW_DATABASE_URL", empty_dsn)
+    """Runs the command, which writes no table; gives its exit code, stdout and stderr."""
+    monkeypatch.setenv("RESEARCHFLOW_DATABASE_URL", services.postgres_dsn)
     monkeypatch.setenv("RESEARCHFLOW_HOME", str(tmp_path / "home"))
 
     def command(*arguments: object) -> tuple[int, str, str]:
