@@ -286,6 +286,28 @@ async def test_resource_that_fails_in_one_view_is_missing_there_only_until_it_is
         assert await shown() == [(["a"], 0), (["a"], 0)]
 
 
+async def test_confirmed_change_that_fails_is_missing_again_when_the_one_above_it_expires(
+    postgres_dsn: str, redis_url: str
+) -> None:
+    async with open_clinic(postgres_dsn, redis_url, views=[compile_view(ONE_GIVEN)]) as clinic:
+        await clinic.put(patient("a"))
+        await clinic.refresh()
+        await clinic.put(two_given("a"))
+        (confirmed,) = await clinic.cache({**two_given("a"), "meta": {"versionId": "2"}})
+        (above,) = await clinic.cache({**two_given("a"), "meta": {"versionId": "3"}})
+        assert (confirmed.origin, above.origin) == ("source", "provisional")
+        assert (await clinic.ask("one_given")).missing_resources == 1
+        async with clinic.database.session() as session:
+            await session.execute(
+                "UPDATE researchflow.overlay_entry SET valid_until = now() - interval '1 s'"
+                " WHERE origin = 'provisional';"
+                "UPDATE researchflow.overlay_entry SET valid_from = '-infinity'"
+            )
+        await clinic.projector.forget_covered()
+        answer = await clinic.ask("one_given")
+        assert (answer.row_count, answer.missing_resources) == (0, 1)
+
+
 async def test_view_defined_anew_shows_waiting_changes_that_failed_in_the_old_one(
     postgres_dsn: str, redis_url: str
 ) -> None:

@@ -20,8 +20,8 @@ _DEAD_LETTER = """
 INSERT INTO researchflow.dead_letter (view_name, res_type, id, res_ver, reason, layer)
 SELECT $1, res_type, id, version, $3, 'speed'
 FROM researchflow.overlay_entry WHERE entry_id = $2
-ON CONFLICT (view_name, res_type, id, layer) DO UPDATE
-SET res_ver = excluded.res_ver, reason = excluded.reason, seen_at = clock_timestamp()
+ON CONFLICT (view_name, res_type, id, layer, res_ver) DO UPDATE
+SET reason = excluded.reason, seen_at = clock_timestamp()
 """
 
 

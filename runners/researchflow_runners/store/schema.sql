@@ -54,8 +54,11 @@ CREATE TABLE IF NOT EXISTS researchflow.dead_letter (
     reason       text NOT NULL,                -- error class and message without values
     seen_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     layer        text NOT NULL CHECK (layer IN ('batch', 'speed')),
-    PRIMARY KEY (view_name, res_type, id, layer)
+    PRIMARY KEY (view_name, res_type, id, layer, res_ver)
 );
+-- Two versions of a resource may wait in the overlay at once, and fail both.
+ALTER TABLE researchflow.dead_letter DROP CONSTRAINT IF EXISTS dead_letter_pkey;
+ALTER TABLE researchflow.dead_letter ADD PRIMARY KEY (view_name, res_type, id, layer, res_ver);
 
 -- Level 0: changes the batch layer has not absorbed. An entry counts while
 -- valid_from <= now() < valid_until. A provisional entry (known from nowhere but its writer) ends
