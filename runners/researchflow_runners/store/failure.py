@@ -54,6 +54,16 @@ def translate(error: BaseException) -> ResearchFlowError:
     )
 
 
+def rejected_at(error: ResearchFlowError) -> tuple[str, int | None] | None:
+    """The SQLSTATE with which PostgreSQL rejected a statement, and the character, from 0, at
+    which it did; None when the error is not PostgreSQL's."""
+    cause = error.__cause__
+    if not isinstance(cause, asyncpg.PostgresError) or cause.sqlstate is None:
+        return None
+    position = getattr(cause, "position", None)
+    return str(cause.sqlstate), int(position) - 1 if position else None
+
+
 def _server_error(error: asyncpg.PostgresError) -> ResearchFlowError:
     state = str(error.sqlstate or "XX000")
     if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES:

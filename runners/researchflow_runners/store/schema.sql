@@ -44,6 +44,17 @@ CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
 );
 ALTER TABLE researchflow.view_catalogue ADD COLUMN IF NOT EXISTS registered_at timestamptz;
 
+-- Composed views: checked SQL over views, computed when it is asked.
+CREATE TABLE IF NOT EXISTS researchflow.composed_view (
+    view_name     text COLLATE "C" PRIMARY KEY,
+    digest        text NOT NULL,               -- of the SQL, its columns and what its labels mean
+    definition    jsonb NOT NULL,              -- the Library
+    columns       jsonb NOT NULL,              -- as in view_catalogue
+    depends_on    jsonb NOT NULL,              -- label → the view's name and its public columns
+    fault         text,                        -- why it can no longer be computed
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- Resources whose rows could not be computed; the view goes on without them.
 CREATE TABLE IF NOT EXISTS researchflow.dead_letter (
     view_name    text COLLATE "C" NOT NULL,

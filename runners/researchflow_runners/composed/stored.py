@@ -1,0 +1,114 @@
+"""The composed views of a warehouse, as its table keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.composed.checked import CheckedSql
+from researchflow_runners.composed.definition import parse_library
+from researchflow_runners.composed.sql_check import check_sql
+from researchflow_runners.composed.view import ComposedView, Source
+from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import columns_to_json
+
+VIEWS_HELD_MAX = 512
+
+_STORED = """
+SELECT view_name, definition::text, columns::text, depends_on::text, fault
+FROM researchflow.composed_view ORDER BY view_name
+"""
+_STORE = """
+INSERT INTO researchflow.composed_view
+    (view_name, digest, definition, columns, depends_on, fault)
+VALUES ($1, $2, $3::jsonb, $4::jsonb, $5::jsonb, $6)
+ON CONFLICT (view_name) DO UPDATE
+SET digest = excluded.digest, definition = excluded.definition, columns = excluded.columns,
+    depends_on = excluded.depends_on, fault = excluded.fault
+"""
+_FORGET = "DELETE FROM researchflow.composed_view WHERE view_name = $1"
+
+
+async def composed_views(session: Session) -> dict[str, ComposedView]:
+    """Every composed view by name, as the session's snapshot sees them."""
+    return {row[0]: _built(*row.values()) for row in await session.fetch(_STORED)}
+
+
+async def store(session: Session, view: ComposedView) -> None:
+    """Keeps the view, in place of one of its name."""
+    await session.execute(
+        _STORE,
+        view.name,
+        view.digest,
+        json.dumps(view.definition),
+        columns_to_json(view.columns),
+        json.dumps({label: asdict(source) for label, source in view.sources.items()}),
+        view.fault,
+    )
+
+
+async def forget(session: Session, name: str) -> None:
+    """Takes the view out of the table."""
+    await session.execute(_FORGET, name)
+
+
+def readers(name: str, views: Mapping[str, ComposedView]) -> tuple[str, ...]:
+    """The composed views that read the one of that name themselves, in order."""
+    return tuple(sorted(view.name for view in views.values() if name in view.depends_on.values()))
+
+
+def all_readers(names: Sequence[str], views: Mapping[str, ComposedView]) -> tuple[str, ...]:
+    """The composed views that read one of these, directly or not; each after those it reads."""
+    found: dict[str, None] = {}
+    level = list(names)
+    while level:
+        level = list(dict.fromkeys(reader for name in level for reader in readers(name, views)))
+        for reader in level:
+            found.pop(reader, None)
+            found[reader] = None
+    return tuple(found)
+
+
+def leaves(names: Sequence[str], views: Mapping[str, ComposedView]) -> tuple[str, ...]:
+    """The names with every composed view replaced by what it reads in the end; each once."""
+    found: dict[str, None] = {}
+    pending = list(names)
+    while pending:
+        name = pending.pop(0)
+        if name in views:
+            pending.extend(views[name].depends_on.values())
+        else:
+            found[name] = None
+    return tuple(found)
+
+
+@lru_cache(maxsize=VIEWS_HELD_MAX)
+def _built(
+    name: str, definition: str, columns: str, depends_on: str, fault: str | None
+) -> ComposedView:
+    """The view; its SQL is checked again, for a release may take less than the one before."""
+    raw = json.loads(definition)
+    sources = {
+        label: Source(found["view"], tuple(found["columns"]))
+        for label, found in json.loads(depends_on).items()
+    }
+    checked: CheckedSql | None = None
+    try:
+        library = parse_library(raw)
+        relations = {label: source.columns for label, source in sources.items()}
+        checked = check_sql(library.sql, relations=relations, field=library.sql_field)
+    except ViewDefinitionError as error:
+        fault = fault or error.message
+    return ComposedView(
+        name=name,
+        definition=raw,
+        description=raw.get("description") or raw.get("title"),
+        columns=tuple(Column(**column) for column in json.loads(columns)),
+        sources=sources,
+        checked=checked,
+        fault=fault,
+    )

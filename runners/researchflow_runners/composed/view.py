@@ -1,0 +1,141 @@
+"""A composed view, ready to be read: the relation of its SQL over the relations of its views."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
+from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.composed.checked import CheckedSql
+from researchflow_runners.composed.outputs import columns_sql
+from researchflow_runners.errors import QueryError
+from researchflow_runners.sql import Sql, compose, fixed, ident, join
+
+#: Part of every digest: raise it when the same definition gives other rows.
+COMPOSER_VERSION = "1"
+#: The rows of a view with at least the named columns, to stand in FROM before an alias.
+Relations = Callable[[str, Collection[str]], Sql]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A view that the SQL reads, and the names of its public columns."""
+
+    view: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedView:
+    """Named SQL over views. `sources` gives the view behind each label.
+
+    `fault` says why it can no longer be computed, since a view it reads was defined anew or this
+    release takes less SQL; None when it can. Then `checked` may be None.
+    """
+
+    name: str
+    definition: Mapping[str, Any]
+    description: str | None
+    columns: tuple[Column, ...]
+    sources: Mapping[str, Source]
+    checked: CheckedSql | None
+    fault: str | None = None
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """The view behind each label."""
+        return {label: source.view for label, source in self.sources.items()}
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever the SQL, a column, or what is behind a label does."""
+        parts = {
+            "version": COMPOSER_VERSION,
+            "name": self.name,
+            "sql": self.checked.syntax.text if self.checked else None,
+            "columns": [asdict(column) for column in self.columns],
+            "sources": {label: asdict(source) for label, source in self.sources.items()},
+        }
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def column(self, name: str) -> Column | None:
+        """The public column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def relation(self, relations: Relations) -> Sql:
+        """HIDDEN_COLUMNS, the physical columns and `_layer`, parenthesised, to stand in a FROM.
+
+        `_id` is a digest of the row and `_ord` numbers equal rows, so the order by both is total
+        and depends on nothing but the rows. PostgreSQL leaves out both where nobody asks for them.
+        The window is partitioned by every column, and only so may a filter be applied below it.
+        `_layer` is 'batch': a row may be made of many, and of none when it counts. Raises
+        QueryError `composed_view_broken` when the view can no longer be computed.
+        """
+        checked = self._sound()
+        names = [ident(name) for column in self.columns for name, _type in column.physical]
+        return compose(
+            "({with_}SELECT NULL::bigint AS _res_id, k._id,"
+            " row_number() OVER (PARTITION BY {keys} ORDER BY k._id)::integer AS _ord,"
+            " {keys}, 'batch'::text AS _layer"
+            ' FROM (SELECT md5(ROW({public})::text) COLLATE "C" AS _id, {values}'
+            " FROM (SELECT {columns} FROM ({sql}) AS u) AS q) AS k)",
+            with_=with_sql(checked, self.sources, relations),
+            keys=join(", ", (compose("k.{}", name) for name in names)),
+            public=join(", ", (compose("q.{}", ident(one.name)) for one in self.columns)),
+            values=join(", ", _physical(self.columns)),
+            columns=join(", ", columns_sql(self.columns, fixed("u"))),
+            sql=checked.sql(),
+        )
+
+    def _sound(self) -> CheckedSql:
+        if self.checked is not None and self.fault is None:
+            return self.checked
+        raise QueryError(
+            f'the composed view "{self.name}" cannot be computed: {self.fault}',
+            code="composed_view_broken",
+            hint="register it again with SQL that fits its views, or drop it",
+            field="view",
+        )
+
+
+def with_sql(checked: CheckedSql, sources: Mapping[str, Source], relations: Relations) -> Sql:
+    """`WITH …`: each relation that the SQL reads, with its public columns, under its name there."""
+    queries = []
+    for name, label in checked.labels.items():
+        source = sources[label]
+        columns = _read(checked, source.columns)
+        queries.append(
+            compose(
+                "{} AS NOT MATERIALIZED (SELECT {} FROM {} AS r)",
+                ident(name),
+                join(", ", (compose("r.{}", ident(column)) for column in columns)),
+                relations(source.view, columns),
+            )
+        )
+    return compose("WITH {} ", join(", ", queries)) if queries else fixed("")
+
+
+def _read(checked: CheckedSql, columns: Sequence[str]) -> Sequence[str]:
+    """The columns that the SQL may read; one at least, a relation of none has no text."""
+    wanted = checked.columns_read
+    if wanted is None:
+        return columns
+    return [column for column in columns if column in wanted] or columns[:1]
+
+
+def _physical(columns: Sequence[Column]) -> list[Sql]:
+    """Every column, and beside each date the period it means."""
+    found = []
+    for column in columns:
+        value = compose("q.{}", ident(column.name))
+        found.append(value)
+        if column.has_range:
+            start = low(value)
+            found.append(compose("{} AS {}", start, ident(column.name + LOW_SUFFIX)))
+            found.append(compose("{} AS {}", high(value, start), ident(column.name + HIGH_SUFFIX)))
+    return found
