@@ -60,7 +60,7 @@ CARRIED: dict[str, Carried] = {
     "timestamp": Carried("datetime", {"type": "string"}),
     "timestamptz": Carried("datetime", {"type": "string", "format": "date-time"}),
     "bytea": Carried("bytes", {"type": "string", "contentEncoding": "base64"}),
-    "jsonb": Carried("dict or list", {}),
+    "jsonb": Carried("dict", {"type": "object"}),
 }
 
 _NUMBERS = frozenset({"integer", "positiveInt", "unsignedInt", "integer64", "decimal"})
