@@ -15,7 +15,7 @@ from functools import partial
 from researchflow_server.app import ResearchFlowServer
 from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
-from researchflow_server.http import MCP_PATH, Listener, mcp_app, serve_until_stopped
+from researchflow_server.http import MCP_PATH, Listener, http_app, serve_until_stopped
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import Settings, read_settings, settings_help
@@ -88,7 +88,7 @@ async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
     with ExitStack() as open_ports:
         tools = open_ports.enter_context(
             Listener(
-                mcp_app(server, settings),
+                http_app(server, runtime),
                 host=settings.http_host,
                 port=settings.http_port,
                 variable="RESEARCHFLOW_HTTP_PORT",

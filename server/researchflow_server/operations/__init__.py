@@ -1,0 +1,17 @@
+"""The FHIR operations over HTTP: `$sql-run` of SQL on FHIR 3.0.0-ballot and `$viewdefinition-run`.
+
+routes.py       the addresses, and who may ask them
+endpoint.py     one request from its first byte to its last: bounds, deadline, disconnect
+body.py         what a request carries: Parameters, a bare ViewDefinition, a query string
+parameters.py   the parameters of each operation, named and typed
+asked.py        a request as one typed value
+negotiation.py  `_format` and Accept → a format
+subject.py      which view runs
+inline.py       rows over the resources in the request
+stored.py       rows over what is stored: a published view, merged, or the source
+filters.py      patient and _since
+rows.py         open rows, with the date they carry
+formats/        one encoder per format
+outcome.py      every error as an OperationOutcome
+capability.py   CapabilityStatement and OperationDefinitions
+"""
