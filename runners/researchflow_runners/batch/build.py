@@ -12,24 +12,17 @@ from dataclasses import dataclass, replace
 from researchflow_runners.batch.tables import stored_type
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import RefreshError, StatementError
-from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.store.data_faults import (
+    failing_column,
+    fault_of,
+    is_data_error,
+    reason,
+)
 from researchflow_runners.store.database import Session
 
 #: More failing resources than this mean that the view is wrong, not the data.
 CULPRITS_MAX = 10_000
-#: SQLSTATE classes that one resource's content can cause: cardinality, data, nesting too deep.
-_DATA_CLASSES = ("21", "22", "54")
-#: What the common data errors mean, in words.
-REASONS = {
-    "21000": "several values where the column takes one",
-    "22007": "not a date or time as FHIR writes them",
-    "22008": "a date or time that does not exist",
-    "22003": "a number that the column cannot hold",
-    "22011": "a value that the column's SQL type cannot hold as it is written",
-    "22023": "a value of another JSON type than the column's",
-    "22P02": "a value that is not written as its type asks",
-}
-EVERY_COLUMN = fixed("q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,63 +84,29 @@ async def find_culprits(session: Session, view: CompiledView, resources: Sql) ->
     stack: list[Sequence[int]] = [ids] if ids else []
     while stack:
         span = stack.pop()
-        error = await _probe(session, view, resources, span)
+        part = _span(resources, span)
+        error = await fault_of(session, view, part)
         if error is None:
             continue
         if len(span) > 1:
             middle = len(span) // 2
             stack += [span[middle:], span[:middle]]
             continue
-        column = await _failing_column(session, view, resources, span)
-        culprits.append(Culprit(span[0], REASONS.get(error.sqlstate, error.message), column))
+        column = await failing_column(session, view, part)
+        culprits.append(Culprit(span[0], reason(error), column))
         if len(culprits) > CULPRITS_MAX:
             raise _view_fails(view)
     return culprits
 
 
-async def _failing_column(
-    session: Session, view: CompiledView, resources: Sql, span: Sequence[int]
-) -> str | None:
-    """The first column that fails alone, by computing one after the other; None when none does."""
-    for column in view.columns:
-        if await _probe(session, view, resources, span, counted=ident("q", column.name)):
-            return column.name
-    for column in view.columns:
-        for companion, _type in column.physical[1:]:
-            if await _probe(session, view, resources, span, counted=ident("q", companion)):
-                return column.name
-    return None
-
-
-def is_data_error(error: StatementError) -> bool:
-    """Whether one resource's content can have caused it."""
-    return error.sqlstate[:2] in _DATA_CLASSES
-
-
-async def _probe(
-    session: Session,
-    view: CompiledView,
-    resources: Sql,
-    span: Sequence[int],
-    *,
-    counted: Sql = EVERY_COLUMN,
-) -> StatementError | None:
-    """Computes every column, or the one to be counted, over one span; stores nothing."""
-    part = compose(
+def _span(resources: Sql, span: Sequence[int]) -> Sql:
+    """The resources whose keys lie in the span, as a relation."""
+    return compose(
         "(SELECT * FROM {} AS r WHERE r.res_id BETWEEN {} AND {} OFFSET 0)",
         resources,
         param(span[0], "bigint"),
         param(span[-1], "bigint"),
     )
-    try:
-        async with session.savepoint():
-            counting = compose("SELECT count({}) FROM ({}) AS q", counted, view.select(part))
-            await session.fetchval(counting)
-    except StatementError as error:
-        if is_data_error(error):
-            return error
-        raise
-    return None
 
 
 async def _create(

@@ -15,8 +15,8 @@ from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.sql import check_query
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
-from researchflow_runners.speed.overlay import DATA_CLASSES
 from researchflow_runners.sql import Sql, compose
+from researchflow_runners.store.data_faults import is_data_error
 
 STATEMENT_TIMEOUT_S = 40.0
 
@@ -93,7 +93,7 @@ def data_error_told(names: tuple[str, ...]) -> Iterator[None]:
     try:
         yield
     except StatementError as error:
-        if error.sqlstate[:2] not in DATA_CLASSES:
+        if not is_data_error(error):
             raise
         raise QueryError(
             f'a resource of the source does not fit view "{names[0]}"'

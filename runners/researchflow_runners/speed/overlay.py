@@ -9,19 +9,18 @@ from typing import Any
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError
-from researchflow_runners.sql import compose, ident, join, param
+from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.store.data_faults import failing_column, is_data_error, reason
 from researchflow_runners.store.database import Session
 
-#: SQLSTATE classes that mean the resource, not the statement: cardinality, data, limits.
-DATA_CLASSES = ("21", "22", "54")
 _IDS = object()
 
 _DEAD_LETTER = """
-INSERT INTO researchflow.dead_letter (view_name, res_type, id, res_ver, reason, layer)
-SELECT $1, res_type, id, version, $3, 'speed'
+INSERT INTO researchflow.dead_letter (view_name, res_type, id, res_ver, column_name, reason, layer)
+SELECT $1, res_type, id, version, $3, $4, 'speed'
 FROM researchflow.overlay_entry WHERE entry_id = $2
 ON CONFLICT (view_name, res_type, id, layer, res_ver) DO UPDATE
-SET reason = excluded.reason, seen_at = clock_timestamp()
+SET column_name = excluded.column_name, reason = excluded.reason, seen_at = clock_timestamp()
 """
 
 
@@ -61,7 +60,8 @@ async def insert_rows(
         if error is None:
             continue
         if len(ids) == 1:
-            await session.execute(_DEAD_LETTER, view.name, ids[0], error.message)
+            column = await failing_column(session, view, _entries(param(ids, "bigint[]")))
+            await session.execute(_DEAD_LETTER, view.name, ids[0], column, reason(error))
             dead += 1
         else:
             half = len(ids) // 2
@@ -80,7 +80,7 @@ async def _try_insert(
                 arguments = [entry_ids if value is _IDS else value for value in values]
                 await session.execute(text, *arguments)
     except StatementError as error:
-        if error.sqlstate[:2] in DATA_CLASSES:
+        if is_data_error(error):
             return error
         raise
     return None
@@ -92,11 +92,7 @@ def _statement(target: _Target) -> tuple[str, list[Any]]:
 
     An entry's number stands in for res_id, so each row finds its entry.
     """
-    source = compose(
-        "(SELECT entry_id AS res_id, id, resource AS text, NULL::jsonb AS meta"
-        " FROM researchflow.overlay_entry WHERE entry_id = ANY({ids}) AND NOT deleted)",
-        ids=param(_IDS, "bigint[]"),
-    )
+    source = _entries(param(_IDS, "bigint[]"))
     names = [name for name, _type in target.view.stored_columns]
     statement = compose(
         "INSERT INTO {overlay} ({columns}, _entry)"
@@ -108,3 +104,12 @@ def _statement(target: _Target) -> tuple[str, list[Any]]:
         select=target.view.select(source),
     )
     return statement.render()
+
+
+def _entries(ids: Sql) -> Sql:
+    """The entries that are no tombstones, as a relation of resources."""
+    return compose(
+        "(SELECT entry_id AS res_id, id, resource AS text, NULL::jsonb AS meta"
+        " FROM researchflow.overlay_entry WHERE entry_id = ANY({}) AND NOT deleted)",
+        ids,
+    )

@@ -16,7 +16,6 @@ from researchflow_runners.query.columns import AnswerColumn, answer_column
 from researchflow_runners.query.comparison import any_truth, compare_truth
 from researchflow_runners.query.model import Compare
 from researchflow_runners.speed.entry import Entry
-from researchflow_runners.speed.overlay import DATA_CLASSES
 from researchflow_runners.speed.redis_client import SCAN_RESOURCES_MAX, RedisClient
 from researchflow_runners.speed.search import (
     conditions,
@@ -25,6 +24,7 @@ from researchflow_runners.speed.search import (
     unknown_parameter,
 )
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
 
 RESOURCES_MAX = 5_000
@@ -147,7 +147,7 @@ async def _compute(
         try:
             rows += await session.fetch(_statement(view, part, offset, matching))
         except StatementError as error:
-            if error.sqlstate[:2] not in DATA_CLASSES:
+            if not is_data_error(error):
                 raise
             half = len(part) // 2
             if half:
