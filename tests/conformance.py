@@ -15,7 +15,7 @@ from researchflow_runners.compiler import CompiledView
 from researchflow_runners.conformance import Case, Malformed, Suite, multiset, read_suites
 from researchflow_runners.store.database import Session
 
-__all__ = ["check_case", "multiset", "params_of", "rows_of"]
+__all__ = ["check_case", "multiset", "params_of", "rows_of", "rows_of_document"]
 
 Json = Mapping[str, Any]
 CASES = Path(__file__).parent / "cases"
@@ -33,8 +33,15 @@ async def rows_of(
     connection: asyncpg.Connection, view: CompiledView, resources: Iterable[Json]
 ) -> list[dict[str, Any]]:
     """The view's public columns over the resources, JSON values as Python has them."""
+    return await rows_of_document(connection, view, json.dumps({"resources": list(resources)}))
+
+
+async def rows_of_document(
+    connection: asyncpg.Connection, view: CompiledView, document: str
+) -> list[dict[str, Any]]:
+    """The same over the `resources` of a JSON text, whose decimals stay as written."""
     await connection.execute("SET TIME ZONE 'UTC'")
-    return await conformance.rows_of(Session(connection), view, _document(resources))
+    return await conformance.rows_of(Session(connection), view, document)
 
 
 async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case | Malformed) -> None:
@@ -42,7 +49,3 @@ async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case | 
     await connection.execute("SET TIME ZONE 'UTC'")
     reason = await conformance.judge(Session(connection), suite, case)
     assert reason is None, reason
-
-
-def _document(resources: Iterable[Json]) -> str:
-    return json.dumps({"resources": list(resources)})

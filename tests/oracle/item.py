@@ -50,7 +50,7 @@ def as_list(value: Any) -> list[Any]:
 
 def concrete(value: Any, type_name: str) -> str:
     """A contained resource is of the type that it says."""
-    if isinstance(value, dict) and "resourceType" in value:
+    if model().is_resource(type_name) and isinstance(value, dict) and "resourceType" in value:
         return str(value["resourceType"])
     return type_name
 
