@@ -11,6 +11,18 @@ USES = ["official", "usual", "old"]
 WORDS = ["A", "B", "Ab", "", "x y", "é"]
 DATES = ["1970", "1970-06", "1970-06-15", "1971-01-01"]
 MOMENTS = [*DATES, "1970-06-15T10:00:00Z", "1970-06-15T12:00:00+02:00", "1970-06-15T10:00:00.5Z"]
+AMOUNTS = [
+    "1 month", "13 months", "-1 year", "1 day", "400 days", "-2 weeks", "25 hours", "90.5 seconds",
+    "600 'ms'",
+]  # fmt: skip
+#: What a date may take; a dateTime takes all.
+DAY_AMOUNTS = [one for one in AMOUNTS if one.split()[1] not in ("hours", "seconds", "'ms'")]
+UNITS = ["mg", "g", "ug", "%", "a", "mo", "d"]
+UCUM = "http://unitsofmeasure.org"
+QUANTITIES = [
+    "5 'mg'", "0.005 'g'", "-5 'mg'", "5000.0 'ug'", "5 '%'", "5 '1'", "1 year", "12 months",
+    "1 day", "1 'a'", "24 hours",
+]  # fmt: skip
 SYSTEMS = ["phone", "email"]
 GENDERS = ["female", "male"]
 
@@ -37,6 +49,20 @@ contact_points = some(system=st.sampled_from(SYSTEMS), value=words, rank=st.inte
 contacts = some(
     gender=st.sampled_from(GENDERS), name=human_names, telecom=filled(contact_points)
 ).filter(bool)
+quantities = st.one_of(
+    st.builds(
+        lambda value, code: {"value": value, "unit": "x", "system": UCUM, "code": code},
+        st.sampled_from([5, 0.005, 5000, 1, 12]),
+        st.sampled_from(UNITS),
+    ),
+    some(
+        value=st.sampled_from([5, 0.005]),
+        unit=st.sampled_from(UNITS),
+        comparator=st.just("<"),
+        code=st.just("mg"),
+    ).filter(bool),
+)
+measures = st.builds(dict, url=st.sampled_from(["q", "r"]), valueQuantity=quantities)
 references = st.sampled_from(
     ["Patient/p0", "Patient/p1/_history/3", "Practitioner/x", "urn:uuid:1", "#c", "Patient/"]
 ).map(lambda reference: {"reference": reference})
@@ -55,6 +81,7 @@ def patients(draw: st.DrawFn) -> Json:
             contact=filled(contacts),
             generalPractitioner=filled(references),
             link=filled(st.builds(dict, other=references)),
+            extension=filled(measures),
         )
     )
     choice = draw(
@@ -93,6 +120,13 @@ TIMES = {
     "ContactPoint": [],
     "Period": ["start", "end"],
 }
+MEASURED = {
+    "Patient": [
+        f"extension('{url}').value.ofType(Quantity).{function}()"
+        for url in ("q", "r")
+        for function in ("first", "last")
+    ]
+}
 BOOLEANS = {"Patient": ["active", "deceased.ofType(boolean)"]}
 INTEGERS = {"Patient": ["multipleBirth.ofType(integer)"], "ContactPoint": ["rank"]}
 
@@ -125,6 +159,10 @@ def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
         choices += ["below", "below"]
     if not choices or (depth and draw(st.integers(0, 4)) == 0):
         choices = ["constant"] if not depth else ["constant", "join", "iif"]
+        if TIMES[focus]:
+            choices.append("computed")
+        if MEASURED.get(focus):
+            choices.append("measured")
     match draw(st.sampled_from(choices)):
         case "element":
             found = draw(st.sampled_from(STRINGS[focus]))
@@ -133,6 +171,10 @@ def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
             if not STRINGS[kind]:
                 return quoted("A")
             found = f"{path}.{draw(st.sampled_from(STRINGS[kind]))}"
+        case "computed":
+            return f"({draw(moments(focus))}).toString()"
+        case "measured":
+            return f"{draw(st.sampled_from(MEASURED[focus]))}.toString()"
         case "join":
             return f"({draw(strings(focus, depth - 1))}).join('-')"
         case "iif":
@@ -145,11 +187,27 @@ def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
 
 
 @st.composite
+def moments(draw: st.DrawFn, focus: str) -> str:
+    """A date or dateTime of the focus, or one computed from it or from today."""
+    path = draw(st.sampled_from(TIMES[focus]))
+    match draw(st.sampled_from(["written", "written", "shifted", "past"])):
+        case "shifted":
+            amounts = DAY_AMOUNTS if path == "birthDate" else AMOUNTS
+            return f"{path} {draw(st.sampled_from('+-'))} {draw(st.sampled_from(amounts))}"
+        case "past":
+            return f"today() - {draw(st.integers(20, 3000))} years"
+        case _:
+            return path
+
+
+@st.composite
 def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
     """A boolean expression of at most one item, empty now and then."""
     kinds = ["equal", "exists"]
     if TIMES[focus]:
         kinds.append("time")
+    if MEASURED.get(focus):
+        kinds.append("quantity")
     if INTEGERS.get(focus):
         kinds.append("integer")
     if BOOLEANS.get(focus):
@@ -166,7 +224,11 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
         case "time":
             operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
             moment = draw(st.sampled_from(MOMENTS))
-            return f"{draw(st.sampled_from(TIMES[focus]))} {operator} @{moment}"
+            return f"{draw(moments(focus))} {operator} @{moment}"
+        case "quantity":
+            operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
+            sides = [*MEASURED[focus], *QUANTITIES]
+            return f"{draw(st.sampled_from(sides))} {operator} {draw(st.sampled_from(sides))}"
         case "integer":
             operator = draw(st.sampled_from(["=", "<", ">="]))
             return f"{draw(st.sampled_from(INTEGERS[focus]))} {operator} 2"

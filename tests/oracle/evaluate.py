@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from oracle import quantities
 from oracle.functions import FUNCTIONS
 from oracle.item import Item, as_boolean, child, single
 from oracle.operators import operate
 from oracle.parse import OracleError, Tree
+from oracle.terminology import member_of
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Scope:
     constants: dict[str, Item]
     row_index: int
     resource: Item
+    contained: tuple[dict[str, Any], ...] = ()
 
 
 def evaluate(tree: Tree, focus: list[Item], scope: Scope) -> list[Item]:
@@ -30,6 +33,8 @@ def evaluate(tree: Tree, focus: list[Item], scope: Scope) -> list[Item]:
         return []
     if kind == "literal":
         return [Item(tree[1], tree[2])]
+    if kind == "quantity":
+        return [quantities.literal(tree[1], tree[2], word=tree[3])]
     if kind == "external":
         return external(tree[1], scope)
     if kind == "member":
@@ -43,11 +48,17 @@ def evaluate(tree: Tree, focus: list[Item], scope: Scope) -> list[Item]:
         operand = single(evaluate(tree[2], focus, scope))
         if operand is None:
             return []
-        return [replace(operand, value=-operand.value if tree[1] == "-" else operand.value)]
+        return [negated(operand) if tree[1] == "-" else operand]
     if kind == "operator":
         left, right = evaluate(tree[2], focus, scope), evaluate(tree[3], focus, scope)
         return operate(tree[1], left, right)
     return call(tree, focus, scope)
+
+
+def negated(item: Item) -> Item:
+    if quantities.is_quantity(item):
+        return replace(item, value={**item.value, "value": -item.value["value"]})
+    return replace(item, value=-item.value)
 
 
 def external(name: str, scope: Scope) -> list[Item]:
@@ -138,6 +149,14 @@ def resource_key(target: list[Item], _a: Any, _s: Any, _f: Any) -> list[Item]:
     return [Item(found.value, "string") for item in target for found in child(item, "id")]
 
 
+def in_value_set(target: list[Item], arguments: list[Tree], scope: Scope, _f: Any) -> list[Item]:
+    name = single(evaluate(arguments[0], target, scope))
+    if name is None:
+        raise OracleError("memberOf needs the name of a value set")
+    found = member_of(target, name.value, list(scope.contained))
+    return [] if found is None else [Item(found, "boolean")]
+
+
 LAZY = {
     "where": where,
     "exists": exists,
@@ -149,4 +168,5 @@ LAZY = {
     "is": is_type,
     "getReferenceKey": reference_key,
     "getResourceKey": resource_key,
+    "memberOf": in_value_set,
 }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from oracle import conversions, temporal
+from oracle import conversions, quantities, temporal
 from oracle.item import Item, as_boolean, child, single
 from oracle.operators import distinct
 from oracle.parse import OracleError
 
 Items = list[Item]
+STARTED_AT = datetime.now(UTC)
 
 
 def extension(target: Items, url: Items) -> Items:
@@ -83,6 +85,25 @@ def boundary(high: bool) -> Callable[..., Items]:
     return apply
 
 
+def to_string(target: Items) -> Items:
+    item = single(target)
+    if item is None or not quantities.is_quantity(item):
+        return conversions.FUNCTIONS["toString"](target)
+    found = quantities.written(item)
+    return [] if found is None else [Item(found, "string")]
+
+
+def clock(form: str, type_name: str) -> Callable[..., Items]:
+    """The instant at which the oracle was loaded: one for all calls, as in one statement."""
+    written = STARTED_AT.strftime(form)
+    return lambda _target: [Item(written, type_name)]
+
+
+def today(_target: Items) -> Items:
+    """The day of the call, which is the day of the statement it is compared with."""
+    return [Item(datetime.now(UTC).date().isoformat(), "date")]
+
+
 FUNCTIONS: dict[str, Callable[..., Items]] = {
     **conversions.FUNCTIONS,
     "empty": lambda target: [Item(not target, "boolean")],
@@ -97,7 +118,11 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "combine": lambda target, other: [*target, *other],
     "distinct": distinct,
     "isDistinct": lambda target: [Item(len(distinct(target)) == len(target), "boolean")],
+    "toString": to_string,
     "not": negate,
+    "today": today,
+    "now": clock("%Y-%m-%dT%H:%M:%S.%fZ", "dateTime"),
+    "timeOfDay": clock("%H:%M:%S.%f", "time"),
     "extension": extension,
     "join": join,
     "lowBoundary": boundary(high=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from oracle import temporal
+from oracle import durations, quantities, temporal
 from oracle.item import Item, as_boolean, single
 from oracle.parse import OracleError
 
@@ -32,6 +32,8 @@ def operate(operator: str, left: list[Item], right: list[Item]) -> list[Item]:
         return []
     if operator in ("<", ">", "<=", ">="):
         return boolean(decide(operator, compare(one, other)))
+    if operator in ("+", "-") and quantities.is_quantity(other):
+        return durations.shift(operator, one, other)
     return arithmetic(operator, one.value, other.value)
 
 
@@ -71,6 +73,9 @@ def equal_items(left: Item, right: Item) -> bool | None:
         return None if order is None else order == 0
     if left.type == right.type == "time":
         return temporal.same_time(left.value, right.value)
+    if quantities.is_quantity(left) and quantities.is_quantity(right):
+        order = quantities.order(left, right)
+        return None if order is None else order == 0
     if isinstance(left.value, bool) is not isinstance(right.value, bool):
         return False
     return bool(left.value == right.value)
@@ -79,6 +84,8 @@ def equal_items(left: Item, right: Item) -> bool | None:
 def compare(left: Item, right: Item) -> int | None:
     if left.type in TEMPORAL and right.type in TEMPORAL:
         return temporal.order(left.value, right.value)
+    if quantities.is_quantity(left) or quantities.is_quantity(right):
+        return quantities.order(left, right)
     values = (left.value, right.value)
     numbers = [isinstance(value, int | Decimal) for value in values]
     texts = [isinstance(value, str) for value in values]

@@ -41,6 +41,11 @@ LEVELS = (
     ("+", "-", "&"),
     ("*", "/", "div", "mod"),
 )
+UNITS = {
+    unit + plural
+    for unit in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+    for plural in ("", "s")
+}
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f"}
 
 
@@ -157,6 +162,12 @@ class Parser:
             return self.member(None)
         if kind == "external":
             return ("external", self.take()[1:].strip("`"))
+        following, unit = self.found[1] if len(self.found) > 1 else ("end", "")
+        if kind == "number" and (following == "string" or unit in UNITS):
+            self.take()
+            written = self.take()
+            unit = literal("string", written)[1] if following == "string" else written
+            return ("quantity", text, unit, following == "name")
         return literal(kind, self.take())
 
 

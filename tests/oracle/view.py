@@ -40,7 +40,7 @@ def rows(view: Json, resources: Iterable[Json]) -> list[Row]:
         if resource.get("resourceType") != view["resource"]:
             continue
         item = Item(resource, view["resource"])
-        scope = Scope(constants, 0, item)
+        scope = Scope(constants, 0, item, tuple(view.get("contained", ())))
         if all(as_boolean(evaluate(tree, [item], scope)) is True for tree in conditions):
             pending = product([part(one, Focus(item, scope)) for one in view["select"]])
             found += [{name: value() for name, value in row.items()} for row in pending]

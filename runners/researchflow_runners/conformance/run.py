@@ -18,7 +18,7 @@ from researchflow_runners.errors import (
     StoreError,
     ViewDefinitionError,
 )
-from researchflow_runners.sql import compose, param
+from researchflow_runners.sql import compose, ident, join, param
 from researchflow_runners.store.database import Session
 
 CASE_TIMEOUT_S = 30.0
@@ -58,10 +58,13 @@ async def rows_of(session: Session, view: CompiledView, document: str) -> list[d
     Numbers are int, float or Decimal; dates and times are ISO 8601, bytes base64.
     """
     source = compose(RESOURCES, document=param(document, "json"), type=param(view.resource, "text"))
+    # Without the companions of dates: the end of the year 9999 is no datetime of Python's.
+    public = join(", ", (ident(column.name) for column in view.columns))
+    statement = compose("SELECT {} FROM ({}) AS v", public, view.select(source))
     async with session.transaction(
         isolation="repeatable read", readonly=True, statement_timeout_s=CASE_TIMEOUT_S
     ):
-        records = await session.fetch(view.select(source))
+        records = await session.fetch(statement)
     return [
         {column.name: _json(record[column.name], column.pg_type) for column in view.columns}
         for record in records
