@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import asyncpg
+import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -25,15 +26,20 @@ from hypothesis.stateful import (
 
 from clinic import Clinic, open_clinic
 from clinic_model import VIEWS, Key, Model, Resource, Row
+from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.result import Progress
 from researchflow_runners.compiler import compile_view
+from researchflow_runners.errors import FreshnessError, QueryError
 from researchflow_runners.query.model import LIMIT_MAX, Query
 from researchflow_runners.speed.change import Change
 from researchflow_runners.speed.keys import entry_key
 from researchflow_server.embedded import Services
 
 COMPILED = tuple(compile_view(definition) for definition in VIEWS)
+#: A view registered at run time: now with one definition, now with another, now not at all.
+OWN = "own"
+OWN_VIEWS = {view["name"]: compile_view({**view, "name": OWN}) for view in VIEWS}
 _numbers = count(1)
 
 _EXPIRE = """
@@ -82,6 +88,8 @@ class World:
         self.clinic = clinic
         self.model = Model()
         self.anchors: dict[int, dict[str, list[Row]]] = {}
+        #: The view whose definition OWN has, and the first anchor that holds OWN like that.
+        self.own: tuple[str, int] | None = None
 
     async def put(self, key: Key, resource: Resource) -> None:
         await self.clinic.put(resource)
@@ -133,8 +141,25 @@ class World:
         await self.clinic.redis.connection.pipeline([command])
         self.model.expire(key)
 
-    async def refresh(self, meanwhile: Callable[[], Awaitable[None]] | None) -> None:
-        """A refresh; `meanwhile` happens after its snapshot and before its commit."""
+    async def register(
+        self, name: str, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """OWN is defined like the view of that name."""
+        before = self.own
+        anchor = await self.refresh(meanwhile, CatalogueChange(register=OWN_VIEWS[name]))
+        self.own = before if before and before[0] == name else (name, anchor)
+
+    async def drop(self) -> None:
+        """OWN is dropped."""
+        await self.refresh(None, CatalogueChange(drop=OWN))
+        self.own = None
+
+    async def refresh(
+        self,
+        meanwhile: Callable[[], Awaitable[None]] | None,
+        change: CatalogueChange = UNCHANGED,
+    ) -> int:
+        """A refresh, its anchor; `meanwhile` happens after its snapshot and before its commit."""
         server = dict(self.model.server)
         heard = dict(self.model.confirmed)
         waiting = [meanwhile] if meanwhile else []
@@ -144,9 +169,10 @@ class World:
                 await waiting.pop()()
 
         refresher = Refresher(self.clinic.database, self.clinic.source, COMPILED)
-        result = await refresher.refresh(progress)
+        result = await refresher.refresh(progress, change=change)
         self.model.refresh(server, heard)
         self.anchors[result.anchor] = self.model.anchored()
+        return result.anchor
 
     async def flush_redis(self) -> None:
         await self.clinic.redis.connection.redis.flushall()
@@ -159,16 +185,32 @@ class World:
         """Promise 3, and promise 4 for every anchor so far."""
         if not self.anchors:
             return
-        assert await self._read({}) == self.model.live()
+        live = self.model.live()
+        assert await self._read({}) == live
         for anchor, rows in self.anchors.items():
             assert await self._read({"as_of": anchor}) == rows
+        await self._check_own(live)
+
+    async def _check_own(self, live: dict[str, list[Row]]) -> None:
+        if self.own is None:
+            with pytest.raises(QueryError):
+                await self._rows(OWN, {})
+            return
+        name, since = self.own
+        assert await self._rows(OWN, {}) == live[name]
+        for anchor, rows in self.anchors.items():
+            if anchor >= since:
+                assert await self._rows(OWN, {"as_of": anchor}) == rows[name]
+                continue
+            with pytest.raises(FreshnessError):
+                await self._rows(OWN, {"as_of": anchor})
 
     async def _read(self, asked: dict[str, Any]) -> dict[str, list[Row]]:
-        found = {}
-        for view in COMPILED:
-            query = Query.model_validate({"view": view.name, "limit": LIMIT_MAX, **asked})
-            found[view.name] = list((await self.clinic.runner.query(query)).rows)
-        return found
+        return {view.name: await self._rows(view.name, asked) for view in COMPILED}
+
+    async def _rows(self, view: str, asked: dict[str, Any]) -> list[Row]:
+        query = Query.model_validate({"view": view, "limit": LIMIT_MAX, **asked})
+        return list((await self.clinic.runner.query(query)).rows)
 
     async def _wait_until(self, instant: Any) -> None:
         for _look in range(1_000):
@@ -275,6 +317,24 @@ class LiveEqualsRebuilt(RuleBasedStateMachine):
             await self.world.insert(*one)
 
         self.portal.call(self.world.refresh, meanwhile)
+
+    @rule(name=st.sampled_from(sorted(OWN_VIEWS)))
+    def view_is_registered(self, name: str) -> None:
+        self.portal.call(self.world.register, name)
+
+    @rule(name=st.sampled_from(sorted(OWN_VIEWS)), one=keyed)
+    def view_is_registered_while_an_agent_inserts(
+        self, name: str, one: tuple[Key, Resource]
+    ) -> None:
+        async def meanwhile() -> None:
+            await self.world.insert(*one)
+
+        self.portal.call(self.world.register, name, meanwhile)
+
+    @precondition(lambda self: self.world.own)
+    @rule()
+    def view_is_dropped(self) -> None:
+        self.portal.call(self.world.drop)
 
     @rule()
     def redis_is_flushed(self) -> None:
