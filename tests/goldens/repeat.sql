@@ -1,0 +1,70 @@
+SELECT q._res_id,
+  q._id,
+  q._ord,
+  q.c0 AS "id",
+  q.c1 AS "i",
+  q.c2 AS "linkId",
+  q.c3 AS "n"
+FROM (
+  SELECT d.res_id AS _res_id,
+    d.id AS _id,
+    x._ord AS _ord,
+    x.c0 AS c0,
+    x.c1 AS c1,
+    x.c2 AS c2,
+    x.c3 AS c3
+  FROM (
+    SELECT s.res_id,
+      s.id,
+      s.meta,
+      s.text::jsonb AS v
+    FROM resources AS s
+    OFFSET 0
+  ) AS d
+  CROSS JOIN LATERAL (
+    SELECT row_number() OVER ()::integer AS _ord,
+      (d.id)::text COLLATE "C" AS c0,
+      (coalesce(f0.n - 1, 0)::integer)::integer AS c1,
+      ((f0.v ->> 'linkId'))::text COLLATE "C" AS c2,
+      ((jsonb_path_query_first(f0.v, '$."answer"[*]."valueInteger"'))::numeric)::text::integer AS c3
+    FROM (SELECT) AS o
+    CROSS JOIN LATERAL (
+      WITH RECURSIVE w(v, place) AS (
+        SELECT b.v,
+          ARRAY[0::bigint, b.n] AS place
+        FROM jsonb_path_query(d.v, '$."item"[*]') WITH ORDINALITY AS b(v, n)
+        UNION ALL
+        SELECT b.v,
+          ARRAY[1::bigint, b.n] AS place
+        FROM (
+          SELECT r.v,
+            row_number() OVER () AS n
+          FROM (
+            SELECT i.v
+            FROM (
+              SELECT NULL::jsonb AS v
+            ) AS i
+            WHERE i.v IS NOT NULL
+          ) AS r(v)
+        ) AS b(v, n)
+        UNION ALL
+        SELECT c.v,
+          w.place || c.place
+        FROM w
+        CROSS JOIN LATERAL (
+          SELECT b.v,
+            ARRAY[0::bigint, b.n] AS place
+          FROM jsonb_path_query(w.v, '$."item"[*]') WITH ORDINALITY AS b(v, n)
+          UNION ALL
+          SELECT b.v,
+            ARRAY[1::bigint, b.n] AS place
+          FROM jsonb_path_query(w.v, '$."answer"[*]."item"[*]') WITH ORDINALITY AS b(v, n)
+        ) AS c(v, place)
+      )
+      SELECT w.v,
+        row_number() OVER (ORDER BY w.place) AS n
+      FROM w
+      ORDER BY w.place
+    ) AS f0(v, n)
+  ) AS x
+) AS q
