@@ -27,4 +27,8 @@ class RowStream:
 
     async def next(self, rows_max: int) -> list[asyncpg.Record]:
         """The next rows, at most `rows_max`; fewer mean that there are no more."""
-        return await self._run(self._cursor.fetch(rows_max))  # type: ignore[no-any-return]
+        return await self._run(self._fetched(rows_max))  # type: ignore[no-any-return]
+
+    async def _fetched(self, rows_max: int) -> Any:
+        """A coroutine of ours: the driver refuses a closed connection before it gives one."""
+        return await self._cursor.fetch(rows_max)

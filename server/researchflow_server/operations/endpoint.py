@@ -124,7 +124,9 @@ class Endpoint:
             )
             async with opened as rows:
                 encoder = await anyio.to_thread.run_sync(_encoder, rows, asked)
-                await answer.send_rows(rows, encoder, asked)
+                rest = await answer.send_rows(rows, encoder, asked)
+        # Only now, so that who has the whole answer finds its place and its connection free.
+        await answer.send(rest, rows, asked, more=False)
 
 
 class _Answer:
@@ -137,16 +139,25 @@ class _Answer:
         self._send = send
         self._started = False
 
-    async def send_rows(self, rows: OpenRows, encoder: Encoder, asked: Asked) -> None:
-        """Every row. The first batch is computed and encoded before anything is sent."""
+    async def send_rows(self, rows: OpenRows, encoder: Encoder, asked: Asked) -> bytes:
+        """Sends the rows and gives the end of the answer.
+
+        The first batch is computed and encoded before anything is sent.
+        """
         found = await rows.next(BATCH_ROWS)
         chunk = encoder.start() + await anyio.to_thread.run_sync(encoder.batch, found)
         while len(found) == BATCH_ROWS:
-            await self._send_chunk(chunk, rows, asked)
+            await self.send(chunk, rows, asked)
             found = await rows.next(BATCH_ROWS)
             chunk = await anyio.to_thread.run_sync(encoder.batch, found)
-        chunk += await anyio.to_thread.run_sync(encoder.end)
-        await self._send_chunk(chunk, rows, asked, more=False)
+        return chunk + await anyio.to_thread.run_sync(encoder.end)
+
+    async def send(self, chunk: bytes, rows: OpenRows, asked: Asked, *, more: bool = True) -> None:
+        """A part of the body, after the head if nothing was sent yet."""
+        if not self._started:
+            self._started = True
+            await self._send(_head(rows, asked))
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     async def fail(self, error: ResearchFlowError) -> None:
         """Says what went wrong; once rows are sent, by leaving the answer incomplete."""
@@ -156,14 +167,6 @@ class _Answer:
         self._started = True
         response = refused(error)
         await response(self._request.scope, self._request.receive, self._send)
-
-    async def _send_chunk(
-        self, chunk: bytes, rows: OpenRows, asked: Asked, *, more: bool = True
-    ) -> None:
-        if not self._started:
-            self._started = True
-            await self._send(_head(rows, asked))
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
 def _head(rows: OpenRows, asked: Asked) -> dict[str, object]:
