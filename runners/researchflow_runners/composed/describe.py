@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
@@ -37,15 +38,21 @@ SHOWN_CHARS_MAX = 60
 
 
 async def describe(
-    session: Session, checked: CheckedSql, relations: Mapping[str, Sequence[Column]], *, field: str
+    session: Session,
+    checked: CheckedSql,
+    relations: Mapping[str, Sequence[Column]],
+    *,
+    field: str,
+    values: Mapping[str, Any] | None = None,
 ) -> tuple[Column, ...]:
     """The columns of the text over relations with these columns, by label; within a transaction.
 
-    Raises ViewDefinitionError as `output_columns`, or `sql_rejected` with the place.
+    `values` are those of its parameters. Raises ViewDefinitionError as `output_columns`, or
+    `sql_rejected` with the place, which a text with parameters does not tell.
     """
     before = _over_nothing(checked, relations)
     try:
-        stream = await session.stream(compose("{}{}) AS answer", before, checked.sql()))
+        stream = await session.stream(compose("{}{}) AS answer", before, checked.sql(values)))
     except ResearchFlowError as error:
         raise _translated(error, checked, len(before.render()[0]), field) from error
     return output_columns(stream.columns, origins(checked, relations), field=field)
@@ -76,7 +83,9 @@ def _translated(
     if rejected is None or not rejected[0].startswith(_REFUSED_CLASSES):
         return error
     state, position = rejected
-    span = checked.span_at(position - offset) if position is not None else None
+    span = None
+    if position is not None and not checked.syntax.parameters:
+        span = checked.span_at(position - offset)
     shown = checked.syntax.text[span.start : span.end] if span else state
     message, hint = _FAULTS.get(state, _OTHER)
     return ViewDefinitionError(
