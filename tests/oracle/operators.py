@@ -6,6 +6,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from oracle import durations, quantities, temporal
+from oracle.equivalence import equivalent
 from oracle.item import Item, as_boolean, single
 from oracle.parse import OracleError
 
@@ -19,6 +20,8 @@ def operate(operator: str, left: list[Item], right: list[Item]) -> list[Item]:
     if operator in ("=", "!="):
         same = equal(left, right)
         return boolean(same if operator == "=" or same is None else not same)
+    if operator in ("~", "!~"):
+        return boolean(equivalent(left, right) is (operator == "~"))
     if operator == "|":
         return distinct([*left, *right])
     if operator == "in":

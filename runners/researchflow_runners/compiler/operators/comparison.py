@@ -39,10 +39,11 @@ PERIODS = """(SELECT CASE WHEN h.lh <= h.rl THEN {before} WHEN h.ll >= h.rh THEN
  CROSS JOIN LATERAL (SELECT t.l, t.r, {ll} AS ll, {rl} AS rl OFFSET 0) AS s
  CROSS JOIN LATERAL (SELECT s.ll, s.rl, {lh} AS lh, {rh} AS rh OFFSET 0) AS h)"""
 #: Times compare to the precision that both have; finer than seconds is one precision.
-TIMES = """(SELECT CASE WHEN length(t.l) >= 8 AND length(t.r) >= 8 OR length(t.l) = length(t.r)
- THEN t.l::time {op} t.r::time
- WHEN left(t.l, 5) <> left(t.r, 5) THEN left(t.l, 5)::time {op} left(t.r, 5)::time END
- FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t)"""
+TIMES = """(SELECT CASE WHEN m.n = 8 THEN m.l::time {op} m.r::time
+ WHEN left(m.l, m.n) <> left(m.r, m.n) OR length(m.l) = length(m.r)
+ THEN left(m.l, m.n) {op} left(m.r, m.n) COLLATE "C" END
+ FROM (SELECT t.l, t.r, least(length(t.l), length(t.r), 8) AS n
+ FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t) AS m)"""
 LISTS = """(SELECT CASE WHEN q.l = '[]' OR q.r = '[]' THEN NULL
  WHEN jsonb_array_length(q.l) <> jsonb_array_length(q.r) THEN {other}
  WHEN jsonb_array_length(q.l) = 1 THEN {one_to_one} WHEN q.l = q.r THEN {same} ELSE {other} END

@@ -14,10 +14,10 @@ from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
 PERIOD_KEY = """(SELECT tstzrange(y.lo, {high}) FROM
- (SELECT x.t, {low} AS lo FROM (SELECT {item} #>> '{{}}' AS t OFFSET 0) AS x OFFSET 0) AS y)"""
+ (SELECT x.t, {low} AS lo FROM (SELECT {text} AS t OFFSET 0) AS x OFFSET 0) AS y)"""
 #: Seconds and their fractions are one precision; coarser times are the same as text.
 TIME_KEY = """(SELECT CASE WHEN length(x.t) >= 8 THEN (x.t::time)::text ELSE x.t END
- FROM (SELECT {item} #>> '{{}}' AS t OFFSET 0) AS x)"""
+ FROM (SELECT {text} AS t OFFSET 0) AS x)"""
 
 
 def family(expr: Expr, span: Span) -> str:
@@ -30,24 +30,28 @@ def family(expr: Expr, span: Span) -> str:
         return "number"
     if expr.kind in DATES:
         return "date"
-    if expr.kind in ("complex", "quantity"):
-        if len(expr.types) == 1:
-            return expr.types[0]
-    elif expr.kind != "mixed":
+    if expr.kind == "complex" and len(expr.types) == 1:
+        return expr.types[0]
+    if expr.kind not in ("complex", "quantity", "mixed"):
         return expr.kind
     raise FhirPathError(
         f"cannot tell equal items of {' or '.join(expr.types[:3])} apart",
         code="unsupported",
-        hint="Narrow the items to one type with ofType() first; combine() takes any.",
+        hint="Use items of one type other than Quantity, see ofType(); combine() takes any.",
         span=span,
     )
 
 
 def equality_key(kind: Kind, item: Sql) -> Sql:
     """The key of a jsonb item."""
-    if kind in DATES:
-        start = fixed("y.lo")
-        return compose(PERIOD_KEY, item=item, low=low(fixed("x.t")), high=high(fixed("y.t"), start))
-    if kind == "time":
-        return compose(TIME_KEY, item=item)
+    if kind in DATES or kind == "time":
+        return moment_key(kind, compose("{} #>> '{{}}'", item))
     return item
+
+
+def moment_key(kind: Kind, text: Sql) -> Sql:
+    """The key of a date, dateTime or time."""
+    if kind == "time":
+        return compose(TIME_KEY, text=text)
+    start = fixed("y.lo")
+    return compose(PERIOD_KEY, text=text, low=low(fixed("x.t")), high=high(fixed("y.t"), start))
