@@ -53,6 +53,22 @@ def view_of(path: str, **column: Any) -> dict[str, Any]:
         ("'1'.toIntger()", "unknown_function", (0, 14)),
         ("name.skip('1')", "not_integer", (0, 14)),
         ("name.tail(1)", "wrong_arguments", (0, 12)),
+        ("telecom.rank ~ (1.5 | 2)", "unsupported", (0, 23)),
+        ("gender !~ 1", "not_comparable", (0, 11)),
+        ("telecom.rank.allTrue()", "not_boolean", (0, 12)),
+        ("name.hasValue()", "unsupported", (0, 15)),
+        ("gender.sqrt()", "not_a_number", (0, 13)),
+        ("1.5.round(-1)", "not_integer", (0, 13)),
+        ("gender.indexOf(1)", "not_a_string", (0, 17)),
+        ("gender.matches(id)", "unsupported", (0, 18)),
+        ("gender.matches('a++')", "invalid_pattern", (0, 21)),
+        ("gender.matches('[')", "invalid_pattern", (0, 19)),
+        ("gender.matches('a{256}')", "invalid_pattern", (0, 24)),
+        ("gender.matches('[\\\\D]')", "invalid_pattern", (0, 23)),
+        ("gender.replaceMatches('(a)', '$2')", "invalid_pattern", (0, 34)),
+        ("name.children()", "unsupported", (0, 15)),
+        ("name.repeat(given)", "unsupported", (0, 18)),
+        ("name.trace('x')", "unsupported", (0, 15)),
         ("name['x']", "not_integer", (5, 8)),
         ("name.getResourceKey()", "unsupported", (0, 21)),
         ("name.getReferenceKey()", "unsupported", (0, 22)),
@@ -72,6 +88,13 @@ def test_refused_element_names_the_nearest() -> None:
     with pytest.raises(FhirPathError) as caught:
         compile_view(view_of("name.famly"))
     assert caught.value.did_you_mean == "family"
+
+
+def test_repeat_is_refused_with_the_directive_to_use() -> None:
+    with pytest.raises(FhirPathError) as caught:
+        compile_view(view_of("contact.repeat(name)"))
+    assert "directive 'repeat'" in caught.value.hint
+    assert "repeat" not in caught.value.allowed
 
 
 def test_choice_key_is_refused_with_the_way_to_write_it() -> None:

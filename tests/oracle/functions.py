@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from oracle import conversions, quantities, temporal
+from oracle import conversions, numbers, quantities, temporal
 from oracle.item import Item, as_boolean, child, single
 from oracle.operators import distinct
 from oracle.parse import OracleError
@@ -63,10 +63,46 @@ def text(function: Callable[..., Any], result: str) -> Callable[..., Items]:
     return apply
 
 
-def substring(value: str, start: int, length: int | None = None) -> str | None:
-    if not 0 <= start < len(value):
-        return None
-    return value[start:] if length is None else value[start : start + length]
+def substring(target: Items, start: Items, length: Items | None = None) -> Items:
+    """An empty length is none at all; one below zero is zero."""
+    value, first, size = single(target), single(start), single(length or [])
+    if value is None or first is None or not 0 <= first.value < len(value.value):
+        return []
+    end = None if size is None else first.value + max(size.value, 0)
+    return [Item(value.value[first.value : end], "string")]
+
+
+def quantified(wanted: bool, over: Callable[..., bool]) -> Callable[[Items], Items]:
+    """Whether all (or any) of the booleans are `wanted`."""
+
+    def apply(target: Items) -> Items:
+        return [Item(over(as_boolean([item]) is wanted for item in target), "boolean")]
+
+    return apply
+
+
+def only_value(target: Items) -> Items:
+    """The value of a collection of one primitive."""
+    return target if len(target) == 1 and target[0].value is not None else []
+
+
+def split(target: Items, separator: Items) -> Items:
+    value, between = single(target), single(separator)
+    if value is None or between is None:
+        return []
+    parts = value.value.split(between.value) if between.value else [value.value]
+    return [Item(part, "string") for part in parts]
+
+
+def characters(target: Items) -> Items:
+    value = single(target)
+    return [] if value is None else [Item(one, "string") for one in value.value]
+
+
+def replaced(value: str, pattern: str, substitution: str) -> str:
+    """Named groups and references to groups are not written as Python writes them."""
+    references = re.sub(r"\$\{(\w+)\}|\$(\d)", r"\\g<\1\2>", substitution)
+    return re.sub(re.sub(r"\(\?<(?=\w)", "(?P<", pattern), references, value)
 
 
 def boundary(high: bool) -> Callable[..., Items]:
@@ -106,6 +142,7 @@ def today(_target: Items) -> Items:
 
 FUNCTIONS: dict[str, Callable[..., Items]] = {
     **conversions.FUNCTIONS,
+    **numbers.FUNCTIONS,
     "empty": lambda target: [Item(not target, "boolean")],
     "first": lambda target: target[:1],
     "last": lambda target: target[-1:],
@@ -136,5 +173,15 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "upper": text(str.upper, "string"),
     "trim": text(str.strip, "string"),
     "length": text(len, "integer"),
-    "substring": text(substring, "string"),
+    "substring": substring,
+    "indexOf": text(str.find, "integer"),
+    "replaceMatches": text(replaced, "string"),
+    "split": split,
+    "toChars": characters,
+    "allTrue": quantified(True, all),
+    "anyTrue": quantified(True, any),
+    "allFalse": quantified(False, all),
+    "anyFalse": quantified(False, any),
+    "getValue": only_value,
+    "hasValue": lambda target: [Item(bool(only_value(target)), "boolean")],
 }

@@ -70,6 +70,8 @@ class _Entry:
 
 
 _FUNCTIONS: dict[str, _Entry] = {}
+#: Functions of FHIRPath that are known and refused, and what to do instead.
+_REFUSED: dict[str, str] = {}
 
 
 def function(name: str, *, arguments: int = 0, optional: int = 0) -> Callable[[Function], Function]:
@@ -82,6 +84,11 @@ def function(name: str, *, arguments: int = 0, optional: int = 0) -> Callable[[F
     return register
 
 
+def refuse(name: str, hint: str) -> None:
+    """Registers a function of FHIRPath that is refused, whatever its arguments."""
+    _REFUSED[name] = hint
+
+
 def function_names() -> list[str]:
     """Every function there is, in alphabetical order."""
     return sorted(_FUNCTIONS)
@@ -90,8 +97,10 @@ def function_names() -> list[str]:
 def invoke(invocation: Invocation) -> Expr:
     """The node of a call.
 
-    Raises FhirPathError `unknown_function` or `wrong_arguments`.
+    Raises FhirPathError `unknown_function`, `unsupported` or `wrong_arguments`.
     """
+    if invocation.name in _REFUSED:
+        raise invocation.refused("is not supported", hint=_REFUSED[invocation.name])
     entry = _FUNCTIONS.get(invocation.name)
     if entry is None:
         raise FhirPathError(

@@ -144,7 +144,8 @@ for _name in ("Boolean", "Integer", "Decimal", "Date", "DateTime", "Time"):
 
 @function("convertsToString")
 def converts_to_string(call: Invocation) -> Expr:
-    _check_primitive(call)
+    if call.source.kind != "quantity":
+        _check_primitive(call)
     if call.source.kind == "empty":
         return Empty(span=call.span)
     return _IsThere(call.source, span=call.span)

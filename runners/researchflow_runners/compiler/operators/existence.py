@@ -1,16 +1,17 @@
-"""`exists()`, `empty()`, `count()`, `all()`: never empty themselves."""
+"""`exists()`, `empty()`, `count()`, `all()`, `hasValue()`: never empty themselves; `getValue()`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, IntegerExpr, Requirement
+from researchflow_runners.compiler.expr import Expr, IntegerExpr, Path, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
 from researchflow_runners.compiler.operators.subsetting import First
 from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.types import Types, is_primitive
 from researchflow_runners.errors import Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -110,3 +111,35 @@ def all_(call: Invocation) -> Expr:
     item = call.scope.item(call.source.types)
     criterion = require_boolean(call.argument(0, on=item), "the criterion of 'all()'")
     return All(call.source, item, criterion, span=call.span)
+
+
+@dataclass(frozen=True)
+class OnlyValue(Expr):
+    """The one item of a source of primitives; none when there are several (FHIR R4, FHIRPath)."""
+
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    def path(self) -> Path:
+        return Path(self, ())
+
+    def value(self) -> Sql:
+        return compose(
+            "(SELECT CASE WHEN count(*) = 1 THEN (array_agg(o.v))[1] END FROM {} AS o(v))",
+            self.source.rows(),
+        )
+
+
+@function("getValue")
+def get_value(call: Invocation) -> Expr:
+    if any(not is_primitive(one) for one in call.source.types):
+        raise call.refused("works on primitive values only", hint="Select one element of it.")
+    return OnlyValue(call.source, span=call.span) if call.source.many else call.source
+
+
+@function("hasValue")
+def has_value(call: Invocation) -> Expr:
+    return existence_of(get_value(call), call.span)
