@@ -185,13 +185,14 @@ class SpeedContribution(_Output):
     """What the speed layer did to an answer.
 
     `entries` changes were waiting that could have touched it, `provisional` of them known only
-    from their writer. `rows_removed` is null where counting it would cost more than the answer.
+    from their writer. `rows_removed` is null where counting it would cost more than the answer;
+    both counts are null where rows of a composed view were asked.
     """
 
     enabled: bool
     entries: int = 0
     provisional: int = 0
-    rows_added: int = 0
+    rows_added: int | None = 0
     rows_removed: int | None = None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.compiler.compile import UNNAMED
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.composed.upkeep import check_name_free, check_still_fits, check_unused
 from researchflow_runners.errors import QueryError, ViewDefinitionError
 from researchflow_runners.naming import nearest
 from researchflow_runners.store.database import Session
@@ -45,7 +46,8 @@ async def catalogue_views(
     """The shipped views and the registered ones, after the change.
 
     Once registered, a name stays the registered view's, also when a later release ships one of
-    that name. Errors as `check_registrable` and `check_droppable`.
+    that name. Errors as `check_registrable`, `check_droppable` and, from
+    composed views, `name_taken` and `view_in_use`.
     """
     names = [view.name for view in shipped]
     goes = change.drop or (change.register.name if change.register else None)
@@ -53,9 +55,12 @@ async def catalogue_views(
     registered = await registered_views(session, but=goes)
     if change.register is not None:
         check_registrable(change.register, names, before)
+        await check_name_free(session, change.register.name)
+        await check_still_fits(session, change.register.name, change.register.columns)
         registered[change.register.name] = await as_stored(session, change.register)
     if change.drop is not None:
         check_droppable(change.drop, names, before)
+        await check_unused(session, change.drop)
     views = {view.name: view for view in shipped} | registered
     return CatalogueViews(tuple(views.values()), frozenset(registered))
 

@@ -24,10 +24,11 @@ from researchflow_runners.batch.tables import (
     publish_sql_views,
 )
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.composed.upkeep import release, revalidate
 from researchflow_runners.speed.overlay import insert_rows
 from researchflow_runners.sql import Sql, compose, ident, join, param
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.locks import lock_overlay_exclusive
+from researchflow_runners.store.locks import lock_composed, lock_overlay_exclusive
 from researchflow_runners.store.published import PublishedView, columns_to_json
 from researchflow_runners.store.relations import SCHEMA
 
@@ -77,6 +78,10 @@ async def publish(
             f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
         )
         await lock_overlay_exclusive(session)
+        renewed = [*(view.name for view in plan.built), *plan.retired]
+        if renewed:
+            await lock_composed(session)
+            await release(session, renewed)
         moved = {
             published.name: await _move_rows(session, published, computed.rows.get(view.name), plan)
             for view, published in plan.kept
@@ -86,8 +91,9 @@ async def publish(
         for view in plan.built:
             await _publish_built(session, view, plan)
         await _retire(session, plan.retired)
-        built = [view.name for view in plan.built]
-        await publish_dead_letters(session, changed=list(moved), whole=[*built, *plan.retired])
+        if renewed:
+            await revalidate(session, renewed, strict=False)
+        await publish_dead_letters(session, changed=list(moved), whole=renewed)
         await _publish_anchor(session, plan, computed, staging)
         await mark_published(session, run_id, plan.anchor, computed.diff.total)
     return _summaries(plan, computed, moved), dropped

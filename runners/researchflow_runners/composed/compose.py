@@ -22,11 +22,17 @@ LEVELS_MAX = 4
 RELATIONS_MAX = 64
 
 
-async def compose_view(session: Session, definition: Mapping[str, Any]) -> ComposedView:
+async def compose_view(
+    session: Session,
+    definition: Mapping[str, Any],
+    *,
+    instead: Mapping[str, Sequence[Column]] | None = None,
+) -> ComposedView:
     """The SQLView over the views that the session's snapshot has; within a transaction.
 
-    Raises ViewDefinitionError: those of parse_library, check_sql and describe, and `library_type`
-    (an SQLQuery is no view), `view_not_published`, `dependency_cycle` or `too_many_relations`.
+    `instead` gives the columns that views of these names shall have. Raises ViewDefinitionError:
+    those of parse_library, check_sql and describe, and `library_type` (an SQLQuery is no view),
+    `name_taken`, `view_not_published`, `dependency_cycle` or `too_many_relations`.
     """
     library = parse_library(definition)
     if library.kind != "sql-view" or library.name is None:
@@ -38,8 +44,13 @@ async def compose_view(session: Session, definition: Mapping[str, Any]) -> Compo
             allowed=("sql-view",),
         )
     composed = await composed_views(session)
-    columns = {name: view.columns for name, view in composed.items()}
-    columns |= {name: view.columns for name, view in (await published_views(session)).items()}
+    columns: dict[str, Sequence[Column]] = {
+        name: view.columns for name, view in composed.items() if view.fault is None
+    }
+    published = await published_views(session)
+    if library.name in published:
+        raise name_taken(library.name, "a materialised view")
+    columns |= {name: view.columns for name, view in published.items()} | dict(instead or {})
     relations = _relations(library, columns)
     _check_shape(library.name, library, composed)
     names = {label: [column.name for column in found] for label, found in relations.items()}
@@ -51,6 +62,16 @@ async def compose_view(session: Session, definition: Mapping[str, Any]) -> Compo
         columns=await describe(session, checked, relations, field=library.sql_field),
         sources={label: Source(view, tuple(names[label])) for label, view in library.views.items()},
         checked=checked,
+    )
+
+
+def name_taken(name: str, what: str) -> ViewDefinitionError:
+    """The refusal of a name that another view has."""
+    return ViewDefinitionError(
+        f'the name "{name}" is that of {what}',
+        code="name_taken",
+        field="name",
+        hint="Give it another name, or drop that view first.",
     )
 
 

@@ -112,7 +112,7 @@ def _column(name: str, catalogue_type: str, origin: Column | None, field: str) -
         base = origin.base_type
         if _CATALOGUE_NAMES.get(base, base) == catalogue_type:
             return replace(origin, name=name, pg_type=base, is_key=False)
-    element = catalogue_type.removeprefix("_")
+    element = catalogue_type.removesuffix("[]")
     shown = _SHOWN.get(element)
     if shown is None:
         raise _refused(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import Choice
-from researchflow_runners.hybrid.existence import PublishedViews
 from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.reading import Read
 from researchflow_runners.hybrid.result import SpeedContribution
@@ -26,7 +26,7 @@ async def contribution(
     choice: Choice,
     facts: Facts,
     *,
-    published: PublishedViews,
+    views: AnswerableViews,
     catalogue: Catalogue,
     relations: Relations,
     read: Read,
@@ -34,17 +34,21 @@ async def contribution(
     """The contribution to the answer read from this snapshot; see SpeedContribution."""
     if choice.freshness != "live":
         return SpeedContribution(enabled=False)
+    own = views[query.view]
+    added: int | None = read.page.from_speed
     removed: int | None = 0
-    if facts.own_entries > REMOVED_ENTRIES_MAX or len(views_of(query)) > 1:
+    if not isinstance(own, PublishedView):
+        added = removed = None if facts.entries else 0
+    elif facts.own_entries > REMOVED_ENTRIES_MAX or len(views_of(query)) > 1:
         removed = None
     elif facts.own_entries:
-        hidden = hidden_relation(published[query.view])
+        hidden = hidden_relation(own)
         removed = await session.fetchval(build_count(query, catalogue, hidden, relations))
     return SpeedContribution(
         enabled=True,
         entries=facts.entries,
         provisional=facts.provisional,
-        rows_added=read.page.from_speed,
+        rows_added=added,
         rows_removed=removed,
     )
 

@@ -12,7 +12,10 @@ SELECT
     -- Changes with everything that is created, dropped, redefined or refreshed.
     (SELECT md5(string_agg(concat_ws(' ', c.view_name, c.digest, c.base_table), ','
                            ORDER BY c.view_name))
-     FROM researchflow.view_catalogue AS c) AS catalogue_state,
+     FROM (SELECT view_name, digest, base_table FROM researchflow.view_catalogue
+           UNION ALL
+           SELECT view_name, digest, fault FROM researchflow.composed_view) AS c)
+        AS catalogue_state,
     a.anchor,
     a.data_as_of,
     checked.types AS checked_types,

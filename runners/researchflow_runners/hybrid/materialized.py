@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 
-from researchflow_runners.errors import FreshnessError, QueryError
+from researchflow_runners.composed.stored import leaves
+from researchflow_runners.errors import FreshnessError, QueryError, StatementError
+from researchflow_runners.hybrid.answerable import (
+    AnswerableViews,
+    composed_among,
+    materialised,
+    relation_of,
+)
 from researchflow_runners.hybrid.choice import Choice, asked_freshness, check_staleness, choose
 from researchflow_runners.hybrid.contribution import contribution
-from researchflow_runners.hybrid.existence import ExistenceCache, PublishedViews
+from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.reading import Asked, Read, read_page
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -18,6 +24,7 @@ from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.sql import Sql
+from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
 from researchflow_runners.store.published import PublishedView
 
@@ -51,8 +58,8 @@ class MaterializedViewRunner:
         self._use_speed_layer = use_speed_layer
         self._check_source = check_source
 
-    async def bookkeeping(self, types: Collection[str] = ()) -> tuple[Facts, PublishedViews]:
-        """The facts about these resource types, and every published view by name."""
+    async def bookkeeping(self, types: Collection[str] = ()) -> tuple[Facts, AnswerableViews]:
+        """The facts about these resource types, and every view that can be asked by name."""
         async with self._snapshot() as session:
             facts = await read_facts(session, views=(), types=types, own_type=None)
             return facts, await self.existence.views(session, facts)
@@ -68,9 +75,8 @@ class MaterializedViewRunner:
         except FreshnessError as error:
             if error.code != "staleness_exceeded" or self._check_source is None:
                 raise
-        _facts, published = await self.bookkeeping()
-        names = views_of(query)
-        types = {published[name].resource_type for name in names if name in published}
+        _facts, views = await self.bookkeeping()
+        types = {view.resource_type for view in materialised(views_of(query), views)}
         await self._check_source(sorted(types))
         return await self._answer(query, principal)
 
@@ -78,21 +84,22 @@ class MaterializedViewRunner:
         began_s = time.perf_counter()
         names = views_of(query)
         async with self._snapshot() as session:
-            facts, published = await self._facts(session, names)
-            views = [_published(name, published) for name in names]
+            facts, views = await self._facts(session, names)
+            read_views = materialised(names, views)
             asked = Asked.of(
                 query,
-                digests={view.name: view.digest for view in views},
+                digests=_digests(names, views, read_views),
                 principal=principal,
                 key=self._cursor_key,
                 now=facts.computed_at,
             )
             choice = await choose(
-                session, asked, facts, views, use_speed_layer=self._use_speed_layer
+                session, asked, facts, read_views, use_speed_layer=self._use_speed_layer
             )
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
-            read, speed = await _rows(session, asked, choice, facts, published)
+            with _composed_error_told(names, views):
+                read, speed = await _rows(session, asked, choice, facts, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return _dated(names, asked, choice, facts, read, speed, timings)
 
@@ -101,43 +108,62 @@ class MaterializedViewRunner:
             isolation="repeatable read", readonly=True, statement_timeout_s=STATEMENT_TIMEOUT_S
         )
 
-    async def _facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, PublishedViews]:
+    async def _facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
         """The facts and the catalogue; one round trip while the catalogue stays as it was."""
         guess = self.existence.guess()
         facts = await _facts_of(session, names, guess)
-        published = await self.existence.views(session, facts)
-        if published is not guess:
-            facts = await _facts_of(session, names, published)
-        return facts, published
+        views = await self.existence.views(session, facts)
+        if views is not guess:
+            facts = await _facts_of(session, names, views)
+        return facts, views
 
 
-def _published(name: str, published: PublishedViews) -> PublishedView:
-    if name in published:
-        return published[name]
-    raise QueryError(
-        f'view "{name}" is not materialised',
-        code="view_not_published",
-        hint="run refresh_views first",
-        field="view",
-        allowed=sorted(published),
-    )
+def _digests(
+    names: Sequence[str], views: AnswerableViews, read: Sequence[PublishedView]
+) -> dict[str, str]:
+    """What a cursor is bound to: the definition of every view involved."""
+    return {view.name: view.digest for view in (*(views[name] for name in names), *read)}
 
 
-async def _facts_of(session: Session, names: Sequence[str], views: PublishedViews) -> Facts:
-    types = {views[name].resource_type for name in names if name in views}
-    own = views.get(names[0]) if names else None
+async def _facts_of(session: Session, names: Sequence[str], views: AnswerableViews) -> Facts:
+    """The facts about the materialised views among these and below them."""
+    read = [views.get(name) for name in leaves(names, composed_among(views))]
+    found = [view for view in read if isinstance(view, PublishedView)]
+    own = views.get(names[0])
     return await read_facts(
-        session, views=names, types=types, own_type=own.resource_type if own else None
+        session,
+        views=[view.name for view in found],
+        types={view.resource_type for view in found},
+        own_type=own.resource_type if isinstance(own, PublishedView) else None,
     )
+
+
+@contextmanager
+def _composed_error_told(names: Sequence[str], views: AnswerableViews) -> Iterator[None]:
+    """Says whose SQL it is that a row does not fit."""
+    try:
+        yield
+    except StatementError as error:
+        composed = [name for name in names if name in composed_among(views)]
+        if not composed or not is_data_error(error):
+            raise
+        raise QueryError(
+            f'the SQL of composed view "{composed[0]}" does not fit a row of its views'
+            f' (SQLSTATE "{error.sqlstate}")',
+            code="composed_view_fails",
+            hint="guard its casts and divisions with CASE or NULLIF and register it again, or"
+            " narrow the question",
+            field="view",
+        ) from error
 
 
 async def _rows(
-    session: Session, asked: Asked, choice: Choice, facts: Facts, published: PublishedViews
+    session: Session, asked: Asked, choice: Choice, facts: Facts, views: AnswerableViews
 ) -> tuple[Read, SpeedContribution]:
-    catalogue = {name: view.columns for name, view in published.items()}
+    catalogue = {name: view.columns for name, view in views.items()}
 
     def relations(name: str, columns: Collection[str]) -> Sql:
-        return choice.relation(_narrowed(published[name], columns))
+        return relation_of(name, columns, views, choice.relation)
 
     is_live = choice.freshness == "live"
     instant = facts.computed_at if is_live else choice.data_as_of
@@ -154,18 +180,12 @@ async def _rows(
         asked.query,
         choice,
         facts,
-        published=published,
+        views=views,
         catalogue=catalogue,
         relations=relations,
         read=read,
     )
     return read, speed
-
-
-def _narrowed(view: PublishedView, columns: Collection[str]) -> PublishedView:
-    """The view with no more than these columns."""
-    kept = tuple(column for column in view.columns if column.name in columns)
-    return replace(view, columns=kept)
 
 
 def _dated(

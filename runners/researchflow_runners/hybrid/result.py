@@ -41,7 +41,7 @@ class SpeedContribution:
     enabled: bool
     entries: int = 0
     provisional: int = 0
-    rows_added: int = 0
+    rows_added: int | None = 0
     rows_removed: int | None = 0
 
     @property

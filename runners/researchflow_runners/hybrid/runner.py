@@ -13,9 +13,9 @@ from researchflow_runners.batch.pending import check_source
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
+from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import asked_freshness
 from researchflow_runners.hybrid.classic import query_of
-from researchflow_runners.hybrid.existence import PublishedViews
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner
 from researchflow_runners.hybrid.postgres import OVERLAY_EXCLUDED, PostgresRunner
 from researchflow_runners.hybrid.redis_probe import RedisProbe
@@ -156,7 +156,7 @@ class HybridRunner:
             try:
                 return await self.materialized.query(query, principal=principal)
             except QueryError as error:
-                if error.code != "view_not_published":
+                if error.code != "view_not_published" or error.field == "depends_on":
                     raise
         return await self._direct(query, views, principal)
 
@@ -182,7 +182,7 @@ class HybridRunner:
         return answer
 
 
-def _not_published(names: tuple[str, ...], published: PublishedViews) -> QueryError:
+def _not_published(names: tuple[str, ...], published: AnswerableViews) -> QueryError:
     missing = next((name for name in names if name not in published), names[0])
     return QueryError(
         f'view "{missing}" is not materialised',

@@ -134,6 +134,8 @@ def provenance(payload: dict[str, Any]) -> str:
     stale = payload["staleness_s"]
     seen_at = str(payload["checked_at"])[:19]
     parts.append("staleness unknown" if stale is None else f"stale {stale:.0f} s at {seen_at}")
-    parts.append(f"{speed['entries']} changes waiting, {speed['rows_added']} rows from them")
+    added = speed["rows_added"]
+    waiting = f"{speed['entries']} changes waiting"
+    parts.append(waiting if added is None else f"{waiting}, {added} rows from them")
     parts += [f"degraded: {one['code']}" for one in payload["degradations"]]
     return " · ".join(parts)
