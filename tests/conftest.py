@@ -19,9 +19,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from postgres_versions import OTHER_MAJORS, installation, server_of
 from researchflow_runners.source.tables import create_hapi_tables
 from researchflow_runners.store.database import Database
-from researchflow_server.embedded import Services, embedded_services
+from researchflow_server.embedded import PostgresServer, Services, embedded_services
 
 TEMPLATE = "hapi_template"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -38,7 +39,7 @@ def services_directory() -> Iterator[Path]:
 async def services(services_directory: Path) -> AsyncIterator[Services]:
     """The services that all tests share; never stop them."""
     async with embedded_services(services_directory, volatile=True) as started:
-        await _make_template(started)
+        await _make_template(started.postgres)
         yield started
 
 
@@ -56,24 +57,50 @@ async def own_services(own_directory: Path) -> AsyncIterator[Services]:
         yield started
 
 
+@pytest_asyncio.fixture(scope="session", params=OTHER_MAJORS, ids="postgresql {}".format)
+async def other_postgres(request: pytest.FixtureRequest) -> AsyncIterator[PostgresServer]:
+    """A server of each other version that is installed, with HAPI's tables in TEMPLATE."""
+    if installation(request.param) is None:
+        pytest.skip(f"postgresql {request.param} is not installed on this machine")
+    for directory in _directory():
+        async with server_of(request.param, directory) as server:
+            await _make_template(server)
+            yield server
+
+
+@pytest_asyncio.fixture
+async def other_dsn(other_postgres: PostgresServer) -> AsyncIterator[str]:
+    """On each other version a database with HAPI's tables, empty, for this test alone."""
+    async with _database(other_postgres) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def other_connection(other_postgres: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
+    """On each other version a connection for statements over constants only."""
+    connection = await asyncpg.connect(other_postgres.dsn)
+    yield connection
+    await connection.close()
+
+
 @pytest_asyncio.fixture
 async def postgres_dsn(services: Services) -> AsyncIterator[str]:
     """A database with HAPI's tables, empty, for this test alone."""
-    async with _database(services) as dsn:
+    async with _database(services.postgres) as dsn:
         yield dsn
 
 
 @pytest_asyncio.fixture
 async def source_dsn(services: Services) -> AsyncIterator[str]:
     """A second database with HAPI's tables: the source when it is not the warehouse."""
-    async with _database(services) as dsn:
+    async with _database(services.postgres) as dsn:
         yield dsn
 
 
 @pytest_asyncio.fixture
 async def empty_dsn(services: Services) -> AsyncIterator[str]:
     """A database without any table, for this test alone."""
-    async with _database(services, template="template1") as dsn:
+    async with _database(services.postgres, template="template1") as dsn:
         yield dsn
 
 
@@ -109,11 +136,11 @@ def _directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-async def _make_template(services: Services) -> None:
-    connection = await asyncpg.connect(services.postgres_dsn)
+async def _make_template(server: PostgresServer) -> None:
+    connection = await asyncpg.connect(server.dsn)
     await connection.execute(f"CREATE DATABASE {TEMPLATE}")
     await connection.close()
-    await _with_hapi_tables(services.postgres.dsn_of(TEMPLATE))
+    await _with_hapi_tables(server.dsn_of(TEMPLATE))
 
 
 async def _with_hapi_tables(dsn: str) -> None:
@@ -123,12 +150,12 @@ async def _with_hapi_tables(dsn: str) -> None:
 
 
 @asynccontextmanager
-async def _database(services: Services, *, template: str = TEMPLATE) -> AsyncIterator[str]:
+async def _database(server: PostgresServer, *, template: str = TEMPLATE) -> AsyncIterator[str]:
     name = f"test_{next(_numbers)}"
-    connection = await asyncpg.connect(services.postgres_dsn)
+    connection = await asyncpg.connect(server.dsn)
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        yield services.postgres.dsn_of(name)
+        yield server.dsn_of(name)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()

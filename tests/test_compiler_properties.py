@@ -1,12 +1,12 @@
 """Compiled views and the oracle give the same rows, or both refuse, whatever the view and data.
 
-`--hypothesis-profile=long` runs the many cases; the default is a quick sample.
+`--hypothesis-profile=long` runs the many cases; the default is a quick sample. A sample runs on
+every PostgreSQL in test_every_postgresql.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -14,35 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conformance import multiset, rows_of
 from generators import patients, views
-from oracle import OracleError, rows
+from oracle_comparison import (
+    REFUSED,
+    check_against_oracle,
+    outcome_of_compiled,
+    outcome_of_oracle,
+)
 from researchflow_runners.compiler import compile_view
-from researchflow_runners.conformance.run import DATA_ERROR_CLASSES
-from researchflow_runners.errors import StatementError
-
-
-async def outcome_of_compiled(
-    connection: asyncpg.Connection, view: Mapping[str, Any], resources: list[Any]
-) -> Any:
-    compiled = compile_view(view)
-    names = [column.name for column in compiled.columns]
-    try:
-        return multiset(await rows_of(connection, compiled, resources), names)
-    except StatementError as error:
-        # Several items where one may be; a value that its type does not allow.
-        if not error.sqlstate.startswith(DATA_ERROR_CLASSES):
-            raise
-        return "refused"
-
-
-def outcome_of_oracle(view: Mapping[str, Any], resources: list[Any]) -> Any:
-    try:
-        found = rows(view, resources)
-    except OracleError:
-        return "refused"
-    names = [column.name for column in compile_view(view).columns]
-    return multiset(found, names)
 
 
 @settings(
@@ -53,26 +32,29 @@ def outcome_of_oracle(view: Mapping[str, Any], resources: list[Any]) -> Any:
 async def test_compiled_rows_are_the_oracles(
     connection: asyncpg.Connection, view: dict[str, Any], resources: list[dict[str, Any]]
 ) -> None:
-    for number, resource in enumerate(resources):
-        resource["id"] = f"p{number}"
-    compiled = await outcome_of_compiled(connection, view, resources)
-    assert compiled == outcome_of_oracle(view, resources), json.dumps(view)
+    await check_against_oracle(connection, view, resources)
+
+
+FAMILY = compile_view(
+    {"resource": "Patient", "select": [{"column": [{"name": "c", "path": "name.family"}]}]}
+)
+
+
+def named(*families: str) -> list[str]:
+    """One Patient with these family names."""
+    names = [{"family": family} for family in families]
+    return [json.dumps({"resourceType": "Patient", "id": "p", "name": names})]
 
 
 async def test_both_refuse_several_values(connection: asyncpg.Connection) -> None:
-    view = {"resource": "Patient", "select": [{"column": [{"name": "c", "path": "name.family"}]}]}
-    one = [{"resourceType": "Patient", "id": "p", "name": [{"family": "A"}, {"family": "B"}]}]
-    assert await outcome_of_compiled(connection, view, one) == "refused"
-    assert outcome_of_oracle(view, one) == "refused"
+    assert await outcome_of_compiled(connection, FAMILY, named("A", "B")) == REFUSED
+    assert outcome_of_oracle(FAMILY, named("A", "B")) == REFUSED
 
 
 @pytest.mark.parametrize("family", ["A", "B"])
 async def test_the_comparison_sees_a_difference(
     connection: asyncpg.Connection, family: str
 ) -> None:
-    view = {"resource": "Patient", "select": [{"column": [{"name": "c", "path": "name.family"}]}]}
-    one = [{"resourceType": "Patient", "id": "p", "name": [{"family": family}]}]
-    other = [{"resourceType": "Patient", "id": "p", "name": [{"family": "C"}]}]
-    compiled = await outcome_of_compiled(connection, view, one)
-    assert compiled == outcome_of_oracle(view, one)
-    assert compiled != outcome_of_oracle(view, other)
+    compiled = await outcome_of_compiled(connection, FAMILY, named(family))
+    assert compiled == outcome_of_oracle(FAMILY, named(family))
+    assert compiled != outcome_of_oracle(FAMILY, named("C"))
