@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from researchflow_runners.composed.syntax import Syntax
 from researchflow_runners.errors import Span
-from researchflow_runners.sql import EMPTY, Sql, fixed, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
 SEMICOLON = "ASCII_59"
 
@@ -40,26 +40,35 @@ class CheckedSql:
         The one place where text that a user wrote becomes SQL: it is the text that was checked,
         without comments and semicolons.
         """
-        given = values or {}
-        parts: list[Sql] = []
+        return join("", (piece for _place, piece in self._pieces(values or {})))
+
+    def span_at(self, position: int, values: Mapping[str, Any] | None = None) -> Span | None:
+        """The token of the text that stands at a character of the rendered `sql(values)`."""
+        before, done = 0, EMPTY
+        for place, piece in self._pieces(values or {}):
+            done = compose("{}{}", done, piece)
+            after = len(done.render()[0])
+            if position < after:
+                return self._token_at(place + position - before, place)
+            before = after
+        return None
+
+    def _token_at(self, *places: int) -> Span | None:
+        """The token at the first of the places that has one."""
+        for place in places:
+            for token in self.syntax.tokens:
+                if token.start <= place < token.end:
+                    return token.span
+        return None
+
+    def _pieces(self, values: Mapping[str, Any]) -> Iterator[tuple[int, Sql]]:
+        """The SELECT in parts, each with the character of the text where it begins."""
         position = 0
         for start, end, instead in self._replacements():
-            parts.append(fixed(self.syntax.masked[position:start]))
-            parts.append(self._parameter(start, given) if instead is None else fixed(instead))
+            yield position, fixed(self.syntax.masked[position:start])
+            yield start, self._parameter(start, values) if instead is None else fixed(instead)
             position = end
-        parts.append(fixed(self.syntax.masked[position:]))
-        return join("", parts) if parts else EMPTY
-
-    def span_at(self, position: int) -> Span | None:
-        """The token of the text at a character of the rendered SQL of a text without parameters."""
-        shift = 0
-        for edit in self.edits:
-            if edit.start + shift >= position:
-                break
-            shift += len(edit.text) - (edit.end - edit.start)
-        place = position - shift
-        found = (token for token in self.syntax.tokens if token.start <= place < token.end)
-        return next((token.span for token in found), None)
+        yield position, fixed(self.syntax.masked[position:])
 
     def _replacements(self) -> list[tuple[int, int, str | None]]:
         """Edits, semicolons and parameters (None) in order of their places."""

@@ -7,16 +7,15 @@ judges it.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import Field, StrictStr, ValidationError
 
 from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
+from researchflow_runners.composed.attachment import Attachment, Element, refused, sql_of
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.naming import nearest
 
@@ -25,8 +24,6 @@ Kind = Literal["sql-view", "sql-query"]
 DEPENDENCIES_MAX = 16
 PARAMETERS_MAX = 50
 CONTENTS_MAX = 30
-DIALECT = "postgresql"
-SQL_TEXT_EXTENSION = re.compile(r"https?://.+/StructureDefinition/sql-text")
 #: Parameter types and the PostgreSQL type their values are bound as.
 PARAMETER_TYPES = {
     "string": "text",
@@ -86,49 +83,34 @@ class SqlLibrary:
         return {dependency.label: dependency.view for dependency in self.depends_on}
 
 
-class _Element(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Coding(_Element):
+class _Coding(Element):
     code: StrictStr | None = None
 
 
-class _Concept(_Element):
+class _Concept(Element):
     coding: list[_Coding] = Field(default_factory=list)
 
 
-class _Extension(_Element):
-    url: StrictStr
-    valueString: StrictStr | None = None
-
-
-class _Attachment(_Element):
-    contentType: StrictStr
-    data: StrictStr | None = None
-    extension: list[_Extension] = Field(default_factory=list)
-
-
-class _Artifact(_Element):
+class _Artifact(Element):
     type: StrictStr
     label: StrictStr | None = None
     resource: StrictStr | None = None
 
 
-class _Parameter(_Element):
+class _Parameter(Element):
     name: StrictStr
     use: StrictStr
     type: StrictStr
 
 
-class _Library(_Element):
+class _Library(Element):
     resourceType: Literal["Library"]
     type: _Concept | None = None
     name: StrictStr | None = None
     title: StrictStr | None = None
     description: StrictStr | None = None
     relatedArtifact: list[_Artifact] = Field(default_factory=list)
-    content: list[_Attachment] = Field(default_factory=list, max_length=CONTENTS_MAX)
+    content: list[Attachment] = Field(default_factory=list, max_length=CONTENTS_MAX)
     parameter: list[_Parameter] = Field(default_factory=list, max_length=PARAMETERS_MAX)
 
 
@@ -148,7 +130,7 @@ def parse_library(raw: Mapping[str, Any]) -> SqlLibrary:
     except ValidationError as error:
         raise _translated(error) from error
     kind = _kind(library)
-    sql, sql_field = _sql(library.content)
+    sql, sql_field = sql_of(library.content)
     return SqlLibrary(
         kind=kind,
         name=_name(library, kind),
@@ -168,7 +150,7 @@ def _kind(library: _Library) -> Kind:
     if "sql-query" in codes:
         return "sql-query"
     if codes:
-        raise _refused(
+        raise refused(
             "the Library is neither an SQLView nor an SQLQuery",
             code="library_type",
             field="type.coding[0].code",
@@ -182,7 +164,7 @@ def _name(library: _Library, kind: Kind) -> str | None:
     if library.name is None and kind == "sql-query":
         return None
     if library.name is None:
-        raise _refused(
+        raise refused(
             "'name' is missing",
             code="definition_incomplete",
             field="name",
@@ -200,7 +182,7 @@ def _dependencies(artifacts: Sequence[_Artifact]) -> tuple[Dependency, ...]:
         at = f"relatedArtifact[{number}]"
         if artifact.label is None or artifact.resource is None:
             lacking = "label" if artifact.label is None else "resource"
-            raise _refused(
+            raise refused(
                 f"'{at}.{lacking}' is missing",
                 code="definition_incomplete",
                 field=f"{at}.{lacking}",
@@ -208,7 +190,7 @@ def _dependencies(artifacts: Sequence[_Artifact]) -> tuple[Dependency, ...]:
             )
         _check_name(artifact.label, field=f"{at}.label")
         if artifact.label.lower() in {one.label.lower() for one in found}:
-            raise _refused(
+            raise refused(
                 f"two dependencies are labelled '{artifact.label}'",
                 code="duplicate_label",
                 field=f"{at}.label",
@@ -222,7 +204,7 @@ def _dependencies(artifacts: Sequence[_Artifact]) -> tuple[Dependency, ...]:
 def _check_count(found: Sequence[Dependency]) -> None:
     if 1 <= len(found) <= DEPENDENCIES_MAX:
         return
-    raise _refused(
+    raise refused(
         f"the SQL depends on {len(found)} views",
         code="dependency_count",
         field="relatedArtifact",
@@ -234,7 +216,7 @@ def _view_name(resource: str, field: str) -> str:
     """The view that a canonical URL, a reference or a bare name means."""
     segments = resource.partition("|")[0].rstrip("/").split("/")
     if len(segments) > 1 and segments[-2] in _TERMINOLOGY:
-        raise _refused(
+        raise refused(
             f"a {segments[-2]} cannot stand in a composed view",
             code="dependency_type",
             field=field,
@@ -247,7 +229,7 @@ def _view_name(resource: str, field: str) -> str:
 
 def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParameter, ...]:
     if parameters and kind == "sql-view":
-        raise _refused(
+        raise refused(
             "an SQLView has no parameters",
             code="view_parameters",
             field="parameter",
@@ -258,7 +240,7 @@ def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParame
         at = f"parameter[{number}]"
         _check_name(parameter.name, field=f"{at}.name")
         if parameter.name in found:
-            raise _refused(
+            raise refused(
                 f"the parameter '{parameter.name}' is declared twice",
                 code="duplicate_parameter",
                 field=f"{at}.name",
@@ -270,80 +252,10 @@ def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParame
     return tuple(found.values())
 
 
-def _sql(contents: Sequence[_Attachment]) -> tuple[str, str]:
-    """The SQL for PostgreSQL, else the one of no dialect; and where it was found."""
-    dialects: list[str | None] = []
-    for number, content in enumerate(contents):
-        dialects.append(_dialect(content.contentType, f"content[{number}].contentType"))
-    for wanted in (DIALECT, None):
-        if wanted in dialects:
-            number = dialects.index(wanted)
-            return _text(contents[number], f"content[{number}]"), f"content[{number}]"
-    raise _refused(
-        "the Library has no SQL for PostgreSQL",
-        code="dialect_missing",
-        field="content",
-        hint="Add a content of contentType application/sql or application/sql;dialect=postgresql.",
-        allowed=("application/sql", f"application/sql;dialect={DIALECT}"),
-    )
-
-
-def _dialect(content_type: str, field: str) -> str | None:
-    """The dialect that a MIME type names, or None."""
-    kind, *options = (part.strip() for part in content_type.split(";"))
-    if kind.lower() != "application/sql":
-        raise _refused(
-            f"'{content_type}' is not SQL",
-            code="content_type",
-            field=field,
-            hint="Use application/sql, with ;dialect=postgresql where the SQL is PostgreSQL's.",
-            allowed=("application/sql", f"application/sql;dialect={DIALECT}"),
-        )
-    for option in options:
-        key, _, value = option.partition("=")
-        if key.strip().lower() == "dialect":
-            return value.strip().strip('"').lower()
-    return None
-
-
-def _text(content: _Attachment, at: str) -> str:
-    """The SQL of one attachment; where it stands twice, both must say the same."""
-    shown = next(
-        (one.valueString for one in content.extension if SQL_TEXT_EXTENSION.fullmatch(one.url)),
-        None,
-    )
-    if content.data is None and shown is None:
-        raise _refused(
-            f"'{at}.data' is missing",
-            code="definition_incomplete",
-            field=f"{at}.data",
-            hint="Give the SQL as base64 in data, or as text in the extension sql-text.",
-        )
-    if content.data is None:
-        return shown or ""
-    try:
-        text = base64.b64decode(content.data, validate=False).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise _refused(
-            f"'{at}.data' is not base64 of UTF-8 text",
-            code="sql_encoding",
-            field=f"{at}.data",
-            hint="Encode the SQL text as UTF-8, then as base64.",
-        ) from error
-    if shown is not None and shown.strip() != text.strip():
-        raise _refused(
-            f"'{at}' shows another SQL in sql-text than it carries in data",
-            code="sql_text_differs",
-            field=f"{at}.extension",
-            hint="Make both the same, or leave sql-text out: who reads it must see what runs.",
-        )
-    return text
-
-
 def _check_name(name: str, *, field: str) -> None:
     if _NAME.fullmatch(name) and len(name) <= SQL_NAME_LENGTH_MAX:
         return
-    raise _refused(
+    raise refused(
         f"'{field}' is not a valid name",
         code="invalid_name",
         field=field,
@@ -355,7 +267,7 @@ def _check_name(name: str, *, field: str) -> None:
 def _check_one_of(value: str, allowed: tuple[str, ...], field: str, code: str) -> None:
     if value in allowed:
         return
-    raise _refused(
+    raise refused(
         f"'{value}' is not allowed as '{field}'",
         code=code,
         field=field,
@@ -365,32 +277,18 @@ def _check_one_of(value: str, allowed: tuple[str, ...], field: str, code: str) -
     )
 
 
-def _refused(
-    message: str,
-    *,
-    code: str,
-    field: str,
-    hint: str,
-    allowed: Sequence[str] = (),
-    did_you_mean: str | None = None,
-) -> ViewDefinitionError:
-    return ViewDefinitionError(
-        message, code=code, field=field, hint=hint, allowed=allowed, did_you_mean=did_you_mean
-    )
-
-
 def _translated(error: ValidationError) -> ViewDefinitionError:
     first = error.errors(include_url=False, include_input=False)[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     field = path.lstrip(".") or "definition"
     if first["type"] == "missing":
-        return _refused(
+        return refused(
             f"'{field}' is missing",
             code="definition_incomplete",
             field=field,
             hint=f"Add '{first['loc'][-1]}' to the Library.",
         )
-    return _refused(
+    return refused(
         f"'{field}': {first['msg'].lower()}",
         code="invalid_definition",
         field=field,

@@ -54,7 +54,7 @@ async def describe(
     try:
         stream = await session.stream(compose("{}{}) AS answer", before, checked.sql(values)))
     except ResearchFlowError as error:
-        raise _translated(error, checked, len(before.render()[0]), field) from error
+        raise _translated(error, checked, len(before.render()[0]), field, values) from error
     return output_columns(stream.columns, origins(checked, relations), field=field)
 
 
@@ -76,7 +76,11 @@ def _typed(column: Column) -> Sql:
 
 
 def _translated(
-    error: ResearchFlowError, checked: CheckedSql, offset: int, field: str
+    error: ResearchFlowError,
+    checked: CheckedSql,
+    offset: int,
+    field: str,
+    values: Mapping[str, Any] | None,
 ) -> ResearchFlowError:
     """The error as one of the text's, or as it is when the text is not at fault."""
     rejected = rejected_at(error)
@@ -85,7 +89,7 @@ def _translated(
     state, position = rejected
     span = None
     if position is not None and not checked.syntax.parameters:
-        span = checked.span_at(position - offset)
+        span = checked.span_at(position - offset, values)
     shown = checked.syntax.text[span.start : span.end] if span else state
     message, hint = _FAULTS.get(state, _OTHER)
     return ViewDefinitionError(

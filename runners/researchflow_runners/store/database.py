@@ -273,6 +273,8 @@ def _options(
             "jit": "off",
             "timezone": "UTC",
             "datestyle": "ISO, YMD",
+            # Checked SQL must mean what the checker read.
+            "standard_conforming_strings": "on",
             "statement_timeout": str(round(statement_timeout_s * 1000)),
             "idle_in_transaction_session_timeout": str(round(idle_timeout_s * 1000)),
         },
