@@ -207,7 +207,7 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
     if TIMES[focus]:
         kinds.append("time")
     if MEASURED.get(focus):
-        kinds.append("quantity")
+        kinds += ["quantity", "quantity", "quantity"]
     if INTEGERS.get(focus):
         kinds.append("integer")
     if BOOLEANS.get(focus):

@@ -175,6 +175,14 @@ async def test_as_many_members_as_there_may_be_are_found(connection: asyncpg.Con
     assert sorted(row["c"] for row in rows) == ["c0", f"c{MEMBERS_MAX - 1}"]
 
 
+async def test_no_code_of_a_whole_system_is_overlooked(connection: asyncpg.Connection) -> None:
+    view = view_of("id", {"id": "v", "compose": {"include": [LISTED, {"system": "urn:whole"}]}})
+    view["where"] = [{"path": "code.memberOf('#v')"}]
+    coded = {"coding": [{"system": "urn:whole", "code": "other"}]}
+    found = {"resourceType": "Condition", "id": "found", "code": coded}
+    assert await rows_of(connection, compile_view(view), [found]) == [{"c": "found"}]
+
+
 async def test_resources_are_looked_through_for_the_few_codes(
     connection: asyncpg.Connection,
 ) -> None:
