@@ -219,7 +219,7 @@ async def test_a_fault_of_our_own_is_told_and_logged_without_what_it_carried(
     async def broken(*_args: object, **_named: object) -> None:
         raise RuntimeError("Zaphod Beeblebrox")
 
-    monkeypatch.setattr(endpoint, "view_of", broken)
+    monkeypatch.setattr(endpoint, "subject_of", broken)
     with caplog.at_level(logging.WARNING):
         response = await server.run(named("patient_simple"))
     assert error_of(response)[:3] == (500, "exception", "internal_error")

@@ -39,7 +39,7 @@ async def server(
 ) -> AsyncIterator[OperationServer]:
     """Two patients and their charts materialised, one more in the source, one only inserted."""
     async with (
-        module_stores(services, number=12) as (dsn, redis_url),
+        module_stores(services, number=3) as (dsn, redis_url),
         tool_server(dsn, redis_url, tmp_path_factory.mktemp("home")) as tools,
         operation_server(tools) as opened,
     ):
@@ -128,7 +128,7 @@ async def test_a_view_that_is_not_known_is_not_found(
     server: OperationServer, path: str, query: dict[str, str], expression: list[str]
 ) -> None:
     response = await server.get(path, **query)
-    assert error_of(response) == (404, "not-found", "view_not_found", expression)
+    assert error_of(response) == (404, "not-found", "subject_not_found", expression)
 
 
 async def test_a_bare_definition_is_the_subject_and_the_url_says_the_rest(

@@ -30,12 +30,13 @@ class Asked:
     """What is to run, over what, and how it is given.
 
     `subject` is the value of the parameter `named_by`: a reference, a canonical URL or a resource.
-    `resources` are None for a run over what is stored.
+    `resources` are None for a run over what is stored; `parameters` are values for SQL.
     """
 
     named_by: str
     subject: str | dict[str, Any]
     resources: tuple[dict[str, Any], ...] | None
+    parameters: dict[str, Any] | None
     filters: Filters
     limit: int | None
     format: Format
@@ -53,11 +54,22 @@ async def read_asked(operation: Operation, request: Request) -> Asked:
         named_by=named_by,
         subject=subject,
         resources=None if resources is None else tuple(resources),
+        parameters=_one(values, "parameters"),
         filters=filters_of(values, is_inline=resources is not None),
         limit=_limit(values),
         format=choose_format(_one(values, "_format"), request.headers.get("accept")),
         header=_one(values, "header") is not False,
     )
+
+
+def check_goes_with(asked: Asked, *, is_view: bool) -> None:
+    """OperationError `parameter_conflict` for a parameter that says nothing about the subject."""
+    if is_view and asked.parameters is not None:
+        raise _conflict("parameters", "a ViewDefinition has no parameters", "invalid")
+    if not is_view and asked.resources is not None:
+        raise _conflict("resource", "SQL runs over stored views only", "invalid")
+    if not is_view and asked.filters.since is not None:
+        raise _conflict("_since", "views that are merged do not tell when", "not-supported")
 
 
 def _of_body(operation: Operation, body: Mapping[str, Any]) -> Values:
@@ -99,6 +111,17 @@ def _limit(values: Values) -> int | None:
 
 def _one(values: Values, name: str) -> Any:
     return values[name][0] if name in values else None
+
+
+def _conflict(name: str, why: str, issue: str) -> OperationError:
+    return OperationError(
+        f'"{name}" does not apply to what is to run: {why}',
+        status=400,
+        issue=issue,
+        code="parameter_conflict",
+        field=name,
+        hint="leave it out",
+    )
 
 
 def _refused(

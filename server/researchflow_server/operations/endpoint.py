@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from researchflow_runners.compiler import CompiledView
 from researchflow_runners.errors import ResearchFlowError, StoreError
 from researchflow_server.fault import internal_error, place_of
-from researchflow_server.operations.asked import Asked, read_asked
+from researchflow_server.operations.asked import Asked, check_goes_with, read_asked
 from researchflow_server.operations.formats import encoder_of
 from researchflow_server.operations.formats.encoder import Encoder
 from researchflow_server.operations.inline import inline_rows
+from researchflow_server.operations.library import library_rows
 from researchflow_server.operations.negotiation import MEDIA_TYPES
 from researchflow_server.operations.outcome import OperationError, refused
-from researchflow_server.operations.parameters import Operation
+from researchflow_server.operations.parameters import SQL_RUN, Operation
 from researchflow_server.operations.rows import OpenRows
 from researchflow_server.operations.stored import StoredRows
-from researchflow_server.operations.subject import view_of
+from researchflow_server.operations.subject import Subject, subject_of
 from researchflow_server.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,15 @@ class Operations:
         self.stored = StoredRows(runtime)
         self._running = 0
         self._running_max = min(RUNNING_MAX, runtime.settings.pool_max // 2)
+
+    def open(self, subject: Subject, asked: Asked) -> AbstractAsyncContextManager[OpenRows]:
+        """The rows of the subject over what is asked; OperationError `parameter_conflict`."""
+        check_goes_with(asked, is_view=isinstance(subject, CompiledView))
+        if not isinstance(subject, CompiledView):
+            return library_rows(self.stored, subject, asked)
+        if asked.resources is None:
+            return self.stored.open(subject, asked)
+        return inline_rows(self.runtime.stores.warehouse, subject, asked)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -116,13 +127,13 @@ class Endpoint:
             asked = await read_asked(self._operation, request)
             answer.body_read.set()
             base_url = f"{str(request.base_url).rstrip('/')}{request.scope['root_path']}/"
-            view = await view_of(self._operations.runtime, asked, base_url=base_url)
-            opened = (
-                self._operations.stored.open(view, asked)
-                if asked.resources is None
-                else inline_rows(self._operations.runtime.stores.warehouse, view, asked)
+            subject = await subject_of(
+                self._operations.runtime,
+                asked,
+                base_url=base_url,
+                takes_sql=self._operation is SQL_RUN,
             )
-            async with opened as rows:
+            async with self._operations.open(subject, asked) as rows:
                 encoder = await anyio.to_thread.run_sync(_encoder, rows, asked)
                 rest = await answer.send_rows(rows, encoder, asked)
         # Only now, so that who has the whole answer finds its place and its connection free.

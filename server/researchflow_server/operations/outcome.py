@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -15,7 +17,7 @@ from researchflow_runners.errors import (
     StoreError,
     ViewDefinitionError,
 )
-from researchflow_runners.store.data_faults import DATA_CLASSES
+from researchflow_runners.store.data_faults import is_data_error
 from researchflow_server.tools.result import unicode_text
 
 FHIR_JSON = "application/fhir+json"
@@ -23,6 +25,12 @@ CODE_SYSTEM = "urn:researchflow:error"
 RETRY_AFTER_S = 2
 TEXT_MAX = 600
 TIMEOUTS = ("statement_timeout", "operation_timeout")
+_QUERY_ERRORS = {
+    "resource_not_computable": (422, "processing"),
+    "composed_view_fails": (422, "processing"),
+    "composed_view_broken": (422, "invalid"),
+    "view_not_published": (404, "not-found"),
+}
 
 
 class OperationError(ResearchFlowError):
@@ -32,6 +40,16 @@ class OperationError(ResearchFlowError):
         super().__init__(message, **parts)
         self.status = status
         self.issue = issue
+
+
+@contextmanager
+def placed(parameter: str) -> Iterator[None]:
+    """Errors in a definition tell their place from the parameter that carried it."""
+    try:
+        yield
+    except (ViewDefinitionError, FhirPathError) as error:
+        error.field = f"{parameter}.{error.field}" if error.field else parameter
+        raise
 
 
 def refused(error: ResearchFlowError) -> Response:
@@ -72,15 +90,11 @@ def _kind(error: ResearchFlowError) -> tuple[int, str]:
         return (504, "timeout") if error.code in TIMEOUTS else (503, "transient")
     if isinstance(error, ViewDefinitionError | FhirPathError):
         return 422, "invalid"
-    if error.code == "resource_not_computable" or _is_of_data(error):
-        return 422, "processing"
     if isinstance(error, QueryError):
-        return 400, "invalid"
+        return _QUERY_ERRORS.get(error.code, (400, "invalid"))
+    if isinstance(error, StatementError) and is_data_error(error):
+        return 422, "processing"
     return 500, "exception"
-
-
-def _is_of_data(error: ResearchFlowError) -> bool:
-    return isinstance(error, StatementError) and error.sqlstate[:2] in DATA_CLASSES
 
 
 def _diagnosis(error: ResearchFlowError) -> str:

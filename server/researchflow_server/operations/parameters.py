@@ -89,13 +89,18 @@ VIEWDEFINITION_RUN = Operation(
 SQL_RUN = Operation(
     code="sql-run",
     base="http://hl7.org/fhir/uv/sql-on-fhir/OperationDefinition/SQLRun",
-    title="Run a ViewDefinition",
+    title="Run a ViewDefinition, SQLQuery or SQLView",
     subjects=(
         Parameter("subjectCanonical", "canonical", "Canonical URL of what is to run."),
-        Parameter("subjectReference", "Reference", "What is to run, as ViewDefinition/name."),
-        Parameter("subjectResource", "Resource", "The ViewDefinition itself."),
+        Parameter(
+            "subjectReference", "Reference", "A known view: ViewDefinition/name or Library/name."
+        ),
+        Parameter("subjectResource", "Resource", "The ViewDefinition, SQLQuery or SQLView itself."),
     ),
-    others=_COMMON,
+    others=(
+        Parameter("parameters", "Parameters", "Values for the parameters that a SQLQuery names."),
+        *_COMMON,
+    ),
 )
 
 

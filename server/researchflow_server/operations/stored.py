@@ -7,8 +7,8 @@ which does not hold the changes that only their writer knows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from researchflow_runners.compiler import CompiledView
@@ -35,9 +35,25 @@ class StoredRows:
     """Opens rows over the stores of one runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
+        self.merges = runtime.settings.use_speed_layer
         self._probe = RedisProbe(runtime.stores.redis)
-        self._merges = runtime.settings.use_speed_layer
+
+    def snapshot(self) -> AbstractAsyncContextManager[Session]:
+        """One state of the warehouse, read-only."""
+        return self.runtime.stores.warehouse.transaction(
+            isolation="repeatable read", readonly=True, statement_timeout_s=BATCH_TIMEOUT_S
+        )
+
+    def state(self, facts: Facts) -> Callable[[PublishedView], Sql]:
+        """A published view's rows, merged with what waits unless merging is off here."""
+        if not self.merges:
+            return anchored_relation
+        return partial(merged_relation, waiting_types=facts.waiting_types)
+
+    async def redis_is_up(self) -> bool:
+        """Whether nothing newer is missing because Redis does not answer."""
+        return not self.merges or await self._probe.is_up()
 
     @asynccontextmanager
     async def open(self, view: CompiledView, asked: Asked) -> AsyncIterator[OpenRows]:
@@ -56,17 +72,13 @@ class StoredRows:
         where = asked.filters.over_published(view)
         if where is None:
             return None
-        redis_is_up = not self._merges or await self._probe.is_up()
+        redis_is_up = await self.redis_is_up()
         async with AsyncExitStack() as own:
-            session = await own.enter_async_context(
-                self._runtime.stores.warehouse.transaction(
-                    isolation="repeatable read", readonly=True, statement_timeout_s=BATCH_TIMEOUT_S
-                )
-            )
+            session = await own.enter_async_context(self.snapshot())
             published = (await published_views(session)).get(view.name)
             if published is None or published.digest != view.digest:
                 return None
-            await check_in_views(session, self._runtime.source, asked.filters.patients)
+            await check_in_views(session, self.runtime.source, asked.filters.patients)
             rows = await self._merged(session, view, published, asked, where, redis_is_up)
             stack.push_async_exit(own.pop_all())
             return rows
@@ -83,18 +95,16 @@ class StoredRows:
         facts = await read_facts(
             session, views=[view.name], types=[view.resource], own_type=view.resource
         )
-        relation = anchored_relation(published)
-        if self._merges:
-            relation = merged_relation(published, waiting_types=facts.waiting_types)
+        relation = self.state(facts)(published)
         statement = selected(view.columns, relation, where=where, limit=asked.limit)
-        dated = _dated_by(facts, view.name, asked, is_live=self._merges, redis_is_up=redis_is_up)
+        dated = dated_by(facts, view.name, asked, is_live=self.merges, redis_is_up=redis_is_up)
         return OpenRows(dated, view.columns, await session.stream(statement))
 
     async def _direct(self, view: CompiledView, asked: Asked, stack: AsyncExitStack) -> OpenRows:
         narrowed = asked.filters.narrowed(view)
-        facts, _published = await self._runtime.hybrid.materialized.bookkeeping([view.resource])
+        facts, _published = await self.runtime.hybrid.materialized.bookkeeping([view.resource])
         snapshot = await stack.enter_async_context(
-            self._runtime.source.snapshot(statement_timeout_s=BATCH_TIMEOUT_S)
+            self.runtime.source.snapshot(statement_timeout_s=BATCH_TIMEOUT_S)
         )
         await check_in_source(snapshot, asked.filters.patients)
         resources = await snapshot.current(
@@ -131,7 +141,8 @@ def _changed(snapshot: SourceSnapshot, view: CompiledView, asked: Asked) -> Sql 
     return compose(_CHANGED, keys, param(asked.filters.since, "timestamptz"))
 
 
-def _dated_by(facts: Facts, view: str, asked: Asked, *, is_live: bool, redis_is_up: bool) -> Dated:
+def dated_by(facts: Facts, view: str, asked: Asked, *, is_live: bool, redis_is_up: bool) -> Dated:
+    """The date of rows that the layers gave, by the facts of their snapshot."""
     assert facts.anchor is not None
     assert facts.data_as_of is not None
     degradations = () if is_live else (SPEED_LAYER_DISABLED.code,)

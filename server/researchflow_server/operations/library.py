@@ -1,0 +1,173 @@
+"""Rows of SQL over views: a SQLQuery or SQLView in the request, or a registered SQLView.
+
+The SQL is checked as that of every composed view is, and reads the published views in one
+snapshot, merged with the changes that wait. Values of parameters are bound, never written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from researchflow_runners.compiler import CompiledView
+from researchflow_runners.compiler.column import Column
+from researchflow_runners.composed.definition import SqlLibrary
+from researchflow_runners.composed.describe import describe
+from researchflow_runners.composed.outputs import columns_sql
+from researchflow_runners.composed.sql_check import check_sql
+from researchflow_runners.composed.view import ComposedView, Source, with_sql
+from researchflow_runners.errors import QueryError, StatementError
+from researchflow_runners.hybrid.answerable import (
+    AnswerableViews,
+    answerable_views,
+    materialised,
+    relation_of,
+)
+from researchflow_runners.hybrid.facts import read_facts
+from researchflow_runners.naming import nearest
+from researchflow_runners.sql import Sql, compose, fixed, join
+from researchflow_runners.store.data_faults import is_data_error
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import PublishedView
+from researchflow_server.operations.asked import Asked
+from researchflow_server.operations.filters import Filters
+from researchflow_server.operations.outcome import OperationError, placed
+from researchflow_server.operations.patients import check_in_views
+from researchflow_server.operations.rows import OpenRows, selected
+from researchflow_server.operations.sql_parameters import parameter_values, require
+from researchflow_server.operations.stored import StoredRows, dated_by
+
+#: What runs: SQL of the request, or a view that is registered.
+SqlSubject: TypeAlias = SqlLibrary | ComposedView
+UNNAMED = "sql"
+
+
+@asynccontextmanager
+async def library_rows(
+    stored: StoredRows, subject: SqlSubject, asked: Asked
+) -> AsyncIterator[OpenRows]:
+    """The rows; ViewDefinitionError as `check_sql` and `describe`.
+
+    OperationError `dependency_not_found` (404), `parameter_invalid`, `parameter_missing` or
+    `patient_not_applicable`; QueryError `composed_view_fails` or `composed_view_broken`.
+    """
+    name = subject.name or UNNAMED
+    compiled = await stored.runtime.known_views()
+    redis_is_up = await stored.redis_is_up()
+    async with stored.snapshot() as session:
+        views = await answerable_views(session)
+        _check_dependencies(subject, views)
+        read = materialised(tuple(_views(subject).values()), views)
+        await check_in_views(session, stored.runtime.source, asked.filters.patients)
+        facts = await read_facts(
+            session,
+            views=[view.name for view in read],
+            types={view.resource_type for view in read},
+            own_type=None,
+        )
+        reading = _Reading(views, compiled, asked.filters, stored.state(facts))
+        with _told(name), placed(asked.named_by):
+            columns, rows = await _opened(session, subject, asked, reading)
+            stream = await session.stream(selected(columns, rows, limit=asked.limit))
+        dated = dated_by(facts, name, asked, is_live=stored.merges, redis_is_up=redis_is_up)
+        yield OpenRows(dated, columns, stream, partial(_told, name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the views below the SQL are read: `state` gives a published view's rows."""
+
+    views: AnswerableViews
+    compiled: Mapping[str, CompiledView]
+    filters: Filters
+    state: Callable[[PublishedView], Sql]
+
+    def relation(self, name: str, columns: Collection[str]) -> Sql:
+        """The rows of a view with at least these columns."""
+        return relation_of(name, columns, self.views, self._published)
+
+    def _published(self, narrowed: PublishedView) -> Sql:
+        if not self.filters.patients:
+            return self.state(narrowed)
+        whole = self.views[narrowed.name]
+        compiled = self.compiled.get(narrowed.name)
+        where = None
+        if compiled is not None and compiled.digest == whole.digest:
+            where = self.filters.over_published(compiled)
+        if where is None:
+            raise _no_patients(narrowed.name)
+        assert isinstance(whole, PublishedView)
+        return compose("(SELECT r.* FROM {} AS r{})", self.state(whole), where)
+
+
+async def _opened(
+    session: Session, subject: SqlSubject, asked: Asked, reading: _Reading
+) -> tuple[tuple[Column, ...], Sql]:
+    """The columns of the subject, and its rows as a relation."""
+    if isinstance(subject, ComposedView):
+        return subject.columns, subject.relation(reading.relation)
+    relations = {label: reading.views[view].columns for label, view in _views(subject).items()}
+    names = {label: [column.name for column in columns] for label, columns in relations.items()}
+    field = subject.sql_field
+    types = {parameter.name: parameter.pg_type for parameter in subject.parameters}
+    checked = check_sql(subject.sql, relations=names, parameters=types, field=field)
+    values = parameter_values(subject, asked.parameters)
+    require(subject, set(checked.syntax.parameters.values()), values)
+    columns = await describe(session, checked, relations, field=field, values=values)
+    sources = {label: Source(view, tuple(names[label])) for label, view in _views(subject).items()}
+    rows = compose(
+        "({}SELECT {} FROM ({}) AS u)",
+        with_sql(checked, sources, reading.relation),
+        join(", ", columns_sql(columns, fixed("u"))),
+        checked.sql(values),
+    )
+    return columns, rows
+
+
+def _views(subject: SqlSubject) -> dict[str, str]:
+    """The view behind each label."""
+    return subject.depends_on if isinstance(subject, ComposedView) else subject.views
+
+
+def _check_dependencies(subject: SqlSubject, views: AnswerableViews) -> None:
+    """OperationError `dependency_not_found` when a view that the SQL reads is not here."""
+    for label, view in _views(subject).items():
+        if view not in views:
+            raise OperationError(
+                f'there is no view "{view}" for the label "{label}"',
+                status=404,
+                issue="not-found",
+                code="dependency_not_found",
+                allowed=tuple(sorted(views)),
+                did_you_mean=nearest(view, views),
+                hint="depend on a materialised or composed view, by its name or canonical URL",
+            )
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Says whose SQL it is that a row does not fit."""
+    try:
+        yield
+    except StatementError as error:
+        if not is_data_error(error):
+            raise
+        raise QueryError(
+            f'the SQL of "{name}" does not fit a row of its views (SQLSTATE "{error.sqlstate}")',
+            code="composed_view_fails",
+            hint="guard its casts and divisions with CASE or NULLIF",
+        ) from error
+
+
+def _no_patients(view: str) -> OperationError:
+    return OperationError(
+        f'the rows of view "{view}" do not tell whose they are',
+        status=400,
+        issue="not-supported",
+        code="patient_not_applicable",
+        field="patient",
+        hint="leave patient out, or read views that have the patient's key as a column",
+    )
