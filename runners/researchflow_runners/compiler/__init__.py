@@ -6,6 +6,7 @@ expr.py         what a node is: types, cardinality, SQL of values, paths, rows, 
 nodes.py        the nodes that every expression is made of
 operators/      functions and operators, one file a family
 rows.py         selects, iterations and unions → FROM items
+body.py         one SELECT: what is evaluated where; sharing.py what is evaluated once
 compile.py      the whole statement: `compile_view`
 explain.py      syntax and typed nodes for reading
 """

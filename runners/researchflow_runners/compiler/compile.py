@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from researchflow_runners.compiler.body import Body, outputs
 from researchflow_runners.compiler.casts import cast, needs_cast
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.constants import parse_constants
@@ -24,7 +25,7 @@ from researchflow_runners.compiler.operators.clock import reads_clock
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.resolver import resolve_text
-from researchflow_runners.compiler.rows import Body, plan_selects
+from researchflow_runners.compiler.rows import plan_selects
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.value_sets import parse_value_sets
 from researchflow_runners.compiler.view import CompiledView
@@ -38,7 +39,10 @@ UNNAMED = "unnamed_view"
 COMPILER_VERSION = "2"
 
 #: Every resource, parsed once: OFFSET 0 keeps PostgreSQL from parsing anew for each column.
-DOCUMENTS = "(SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
+DOCUMENT_ROWS = (
+    "SELECT d.res_id AS _res_id, d.id AS _id, {} FROM"
+    " (SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
+)
 DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
 #: Resources that can meet the view's conditions. To look for a text costs far less than to parse;
 #: strings of JSON without a backslash stand there as they are, all others are candidates.
@@ -64,7 +68,7 @@ def compile_view(definition: Mapping[str, Any]) -> CompiledView:
         columns=tuple(columns),
         before_source=before,
         after_source=after,
-        fans_out=body.several,
+        fans_out=bool(body.several),
         reads_meta="d.meta" in after.render()[0] or "d.meta" in before.render()[0],
         volatile=reads_clock(before) or reads_clock(after),
     )
@@ -157,55 +161,50 @@ def _statement(
     met = [compose("({})", one.boolean()) for one in conditions]
     if body.orders is None or len(body.orders) > 1:
         # Numbered within the resource, so that rows have a total order.
-        rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"))
-        head = _head([fixed(f"x.c{number}") for number in range(len(columns))], fixed("x._ord"))
+        rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"), periods=True)
         where = compose(" WHERE {}", join(" AND ", met)) if met else EMPTY
+        head = fixed("x.*")
         tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
     else:
         body.conditions.extend(met)
         # One iteration numbers the rows itself; its null row has no number.
         order = f"coalesce({body.orders[0]}.n, 1)::integer" if body.orders else "1"
-        head = _head(body.selected(scope), fixed(order))
+        values = outputs(body.selected(scope, periods=True))
+        head = join(", ", [fixed(f"{order} AS _ord"), *values])
         tail = body.tail()
+    read = compose(DOCUMENT_ROWS, head)
     documents_end = compose(DOCUMENTS_END, _candidates(conditions))
-    return _with_periods(head, compose("{}{}", documents_end, tail), columns)
+    return _with_periods(read, compose("{}{}", documents_end, tail), columns, body.dated)
 
 
-def _head(cells: Sequence[Sql], order: Sql) -> Sql:
-    named = [compose("{} AS {}", one, fixed(f"c{number}")) for number, one in enumerate(cells)]
-    return compose(
-        "SELECT d.res_id AS _res_id, d.id AS _id, {} AS _ord, {} FROM {}",
-        order,
-        join(", ", named),
-        fixed(DOCUMENTS),
-    )
-
-
-def _with_periods(head: Sql, tail: Sql, columns: Sequence[Column]) -> tuple[Sql, Sql]:
+def _with_periods(
+    head: Sql, tail: Sql, columns: Sequence[Column], dated: frozenset[int]
+) -> tuple[Sql, Sql]:
     """The statement with names, each value in its column's type, and beside each date the period
-    it means."""
+    it means; `dated` are the numbers of columns whose period is there already."""
     ranged = [number for number, column in enumerate(columns) if column.has_range]
-    outputs = [fixed("q._res_id"), fixed("q._id"), fixed("q._ord")]
+    missing = [number for number in ranged if number not in dated]
+    named = [fixed("q._res_id"), fixed("q._id"), fixed("q._ord")]
     for number, column in enumerate(columns):
         names = [ident(name) for name, _type in column.physical]
-        value = fixed(f"q.c{number}")
+        value, start = fixed(f"q.c{number}"), fixed(f"q.l{number}")
         typed = cast(column, value) if needs_cast(column) else value
-        outputs.append(compose("{} AS {}", typed, names[0]))
+        named.append(compose("{} AS {}", typed, names[0]))
         if column.has_range:
-            start = fixed(f"q.l{number}")
-            outputs.append(compose("{} AS {}", start, names[1]))
-            outputs.append(compose("{} AS {}", high(value, start), names[2]))
+            end = fixed(f"q.h{number}") if number in dated else high(value, start)
+            named.append(compose("{} AS {}", start, names[1]))
+            named.append(compose("{} AS {}", end, names[2]))
     starts = [
-        compose("{} AS {}", low(fixed(f"p.c{number}")), fixed(f"l{number}")) for number in ranged
+        compose("{} AS {}", low(fixed(f"p.c{number}")), fixed(f"l{number}")) for number in missing
     ]
     # OFFSET 0: what a cast reads several times is computed once.
     opening, closing = "SELECT {} FROM (", ") AS q"
     if any(map(needs_cast, columns)):
         closing = " OFFSET 0) AS q"
-    if ranged:
+    if missing:
         # Two levels, so that a date is read, then its start computed, once each.
         opening, closing = "SELECT {} FROM (SELECT p.*, {} FROM (", " OFFSET 0) AS p OFFSET 0) AS q"
-    before = compose(opening + "{}", *filter(None, [join(", ", outputs), join(", ", starts), head]))
+    before = compose(opening + "{}", *filter(None, [join(", ", named), join(", ", starts), head]))
     return before, compose("{}" + closing, tail)
 
 

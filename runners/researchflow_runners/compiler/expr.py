@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from researchflow_runners.compiler.jsonpath import (
     PathParts,
@@ -39,6 +39,8 @@ class Expr(ABC):
     """A typed expression over the current focus."""
 
     span: Span = field(default=NOWHERE, compare=False, kw_only=True, repr=False)
+    #: How often the node's SQL holds that of the nodes it is made of.
+    repeats_operands: ClassVar[int] = 1
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from researchflow_runners.compiler.expr import (
     KeyExpr,
     Path,
     Requirement,
+    StringExpr,
     single,
 )
 from researchflow_runners.compiler.jsonpath import (
@@ -240,22 +241,37 @@ def _first(path: Path) -> Sql:
 
 
 @dataclass(frozen=True)
+class AsText(StringExpr):
+    """One item as the text that stands in the resource."""
+
+    source: Expr
+
+    def value(self) -> Sql:
+        return self.source.text()
+
+
+@dataclass(frozen=True)
 class Bound(Expr):
     """A node evaluated once and kept in a FROM item, because several columns read it."""
 
     alias: str
     column: str
     bound_types: Types
+    bound_form: Form
 
     @property
     def types(self) -> Types:
         return self.bound_types
 
+    @property
+    def form(self) -> Form:
+        return self.bound_form
+
     def value(self) -> Sql:
         return fixed(f"{self.alias}.{self.column}")
 
-    def path(self) -> Path:
-        return Path(self, ())
+    def path(self) -> Path | None:
+        return Path(self, ()) if self.form == "json" else None
 
     def text(self) -> Sql:
-        return compose("({} #>> '{{}}')", self.value())
+        return self.value() if self.form == "text" else compose("({} #>> '{{}}')", self.value())

@@ -1,6 +1,6 @@
 """Selects to FROM items: which rows a view has and what each column reads.
 
-A `Body` is one SELECT under construction. An iteration adds a lateral join to it; a union, and a
+An iteration adds a lateral join to the body; a union, and a
 forEachOrNull whose subtree may remove rows, become a lateral subquery with a body of its own.
 The products of SQL on FHIR's processing algorithm are the joins themselves, in order.
 """
@@ -8,126 +8,55 @@ The products of SQL on FHIR's processing algorithm are the joins themselves, in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from researchflow_runners.compiler.cells import cell, plan_column
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.body import Body, Cell
+from researchflow_runners.compiler.cells import plan_column
 from researchflow_runners.compiler.definition import ColumnDefinition, SelectDefinition
-from researchflow_runners.compiler.expr import Expr, numbered
+from researchflow_runners.compiler.expr import numbered
 from researchflow_runners.compiler.nodes import Focus, RowIndex
 from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
-from researchflow_runners.compiler.sharing import share
 from researchflow_runners.compiler.united import Offer, united
 from researchflow_runners.errors import ViewDefinitionError
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
+from researchflow_runners.sql import compose, fixed, join
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One column and where its value comes from.
+class Place:
+    """Where a select stands: what names mean there, and how many FROM items stand before it.
 
-    `expr` reads FROM items of the same body; `read` a column of a subquery. With `nullable`, the
-    alias of an iteration that may be the null row, on which every column is NULL.
+    `nullable` is the alias of an iteration whose null row makes every column NULL.
     """
 
-    offer: Offer
-    expr: Expr | None = None
-    read: Sql = EMPTY
+    scope: Scope
+    after: int = 0
     nullable: str | None = None
-    is_row_index: bool = False
-
-    @property
-    def column(self) -> Column:
-        """The column as the view gives it."""
-        return self.offer.column
 
 
-@dataclass
-class Body:
-    """FROM items, conditions and cells of one SELECT.
-
-    `orders` are the iterations that may make several rows of one; None when something else, such
-    as a union, may too.
-    """
-
-    joins: list[Sql] = field(default_factory=list)
-    conditions: list[Sql] = field(default_factory=list)
-    cells: list[Cell] = field(default_factory=list)
-    orders: list[str] | None = field(default_factory=list)
-
-    @property
-    def several(self) -> bool:
-        """Whether one row of what stands before may become more than one."""
-        return self.orders is None or bool(self.orders)
-
-    def multiply(self, alias: str | None) -> None:
-        """Notes that the iteration (None: something else) may give several rows."""
-        if alias is None:
-            self.orders = None
-        elif self.orders is not None:
-            self.orders.append(alias)
-
-    def selected(self, scope: Scope) -> list[Sql]:
-        """The SQL of each cell; adds a join for what the cells share."""
-        exprs = [one.expr for one in self.cells if one.expr is not None]
-        replaced, shared = share(exprs, scope.alias("k"))
-        if shared is not None:
-            self.joins.append(compose("CROSS JOIN LATERAL {}", shared))
-        remaining = iter(replaced)
-        return [
-            one.read if one.expr is None else _value(one, next(remaining)) for one in self.cells
-        ]
-
-    def tail(self) -> Sql:
-        """The joins and the WHERE clause."""
-        where = compose(" WHERE {}", join(" AND ", self.conditions)) if self.conditions else EMPTY
-        return compose("{}{}", join("", [compose(" {}", one) for one in self.joins]), where)
-
-    def select(self, scope: Scope, *extra: Sql) -> Sql:
-        """The body as a SELECT whose columns are `c0`, `c1` … after `extra`."""
-        cells = [
-            compose("{} AS {}", value, fixed(f"c{number}"))
-            for number, value in enumerate(self.selected(scope))
-        ]
-        return compose("SELECT {} FROM (SELECT) AS o{}", join(", ", [*extra, *cells]), self.tail())
-
-
-def _value(planned: Cell, expr: Expr) -> Sql:
-    value = cell(planned.column, expr)
-    if planned.nullable is None or isinstance(expr, RowIndex):
-        return value
-    return compose("CASE WHEN {}.n IS NOT NULL THEN {} END", fixed(planned.nullable), value)
-
-
-def plan_selects(
-    selects: Sequence[SelectDefinition], scope: Scope, body: Body, *, path: str = "select"
-) -> None:
-    """Adds sibling selects to the body."""
+def plan_selects(selects: Sequence[SelectDefinition], scope: Scope, body: Body) -> None:
+    """Adds the view's selects to the body; errors as plan_select."""
     for number, select in enumerate(selects):
-        plan_select(select, scope, body, f"{path}[{number}]", nullable=None)
+        plan_select(select, Place(scope), body, f"select[{number}]")
 
 
-def plan_select(
-    select: SelectDefinition, scope: Scope, body: Body, path: str, *, nullable: str | None
-) -> None:
+def plan_select(select: SelectDefinition, place: Place, body: Body, path: str) -> None:
     """Adds one select, its iteration and everything under it to the body.
 
     Raises ViewDefinitionError for what the standard forbids and FhirPathError for expressions.
     """
     _check_directives(select, path)
     if select.forEachOrNull is not None and not _only_columns(select):
-        _plan_null_row(select, scope, body, path)
+        _plan_null_row(select, place.scope, body, path)
         return
-    inner, row_alias = _iterate(select, scope, body, path)
-    nullable = row_alias if select.forEachOrNull is not None else nullable
+    inner = _iterate(select, place, body, path)
     for number, column in enumerate(select.column):
-        body.cells.append(_plan_cell(column, inner, f"{path}.column[{number}]", nullable))
+        body.cells.append(_plan_cell(column, inner, f"{path}.column[{number}]"))
     for number, nested in enumerate(select.select):
-        plan_select(nested, inner, body, f"{path}.select[{number}]", nullable=nullable)
+        plan_select(nested, inner, body, f"{path}.select[{number}]")
     if select.unionAll:
-        _plan_union(select.unionAll, inner, body, f"{path}.unionAll")
+        _plan_union(select.unionAll, inner.scope, body, f"{path}.unionAll")
 
 
 def _check_directives(select: SelectDefinition, path: str) -> None:
@@ -156,37 +85,39 @@ def _only_columns(select: SelectDefinition) -> bool:
     )
 
 
-def _iterate(
-    select: SelectDefinition, scope: Scope, body: Body, path: str
-) -> tuple[Scope, str | None]:
-    """The scope inside the select's iteration, and the alias of its FROM item."""
-    directive = select.forEach or select.forEachOrNull
+def _iterate(select: SelectDefinition, place: Place, body: Body, path: str) -> Place:
+    """The place inside the select's iteration."""
+    scope, directive = place.scope, select.forEach or select.forEachOrNull
     if directive is None and not select.repeat:
-        return scope, None
+        return place
     alias = scope.alias("f")
     if directive is None:
         found, types = repeated(select.repeat, scope, path)
-        body.multiply(None)
+        several, iteration = True, None
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
         found, types = numbered(expr), expr.types
-        if expr.many:
-            body.multiply(alias)
+        several, iteration = expr.many, alias
     template = "CROSS JOIN LATERAL {} AS {}(v, n)"
     if select.forEachOrNull is not None:
         template = "LEFT JOIN LATERAL {} AS {}(v, n) ON true"
-    body.joins.append(compose(template, found, fixed(alias)))
-    return replace(scope, this=Focus(alias, types), row_index=RowIndex(alias)), alias
+    body.add(compose(template, found, fixed(alias)), several=several, iteration=iteration)
+    return Place(
+        replace(scope, this=Focus(alias, types), row_index=RowIndex(alias)),
+        len(body.items),
+        alias if select.forEachOrNull is not None else place.nullable,
+    )
 
 
-def _plan_cell(definition: ColumnDefinition, scope: Scope, path: str, nullable: str | None) -> Cell:
-    expr = resolve_text(definition.path, scope, field=f"{path}.path")
+def _plan_cell(definition: ColumnDefinition, place: Place, path: str) -> Cell:
+    expr = resolve_text(definition.path, place.scope, field=f"{path}.path")
     column = plan_column(definition, expr, path)
-    if nullable is not None:
+    if place.nullable is not None:
         column = replace(column, is_key=False)
     offer = Offer(column, definition.type is not None)
-    return Cell(offer, expr, nullable=nullable, is_row_index=isinstance(expr, RowIndex))
+    is_row_index = isinstance(expr, RowIndex)
+    return Cell(offer, expr, after=place.after, nullable=place.nullable, is_row_index=is_row_index)
 
 
 def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str) -> None:
@@ -197,13 +128,13 @@ def _plan_null_row(select: SelectDefinition, scope: Scope, body: Body, path: str
     """
     focused = select.model_copy(update={"forEach": select.forEachOrNull, "forEachOrNull": None})
     sub = Body()
-    plan_select(focused, scope, sub, path, nullable=None)
+    plan_select(focused, Place(scope), sub, path)
     expr = resolve_text(select.forEachOrNull or "", scope, field=f"{path}.forEachOrNull")
-    if sub.several:
-        body.multiply(None)
     alias = scope.alias("u")
+    several = bool(sub.several)
     subquery = sub.select(scope, fixed("true AS present"))
-    body.joins.append(compose("LEFT JOIN LATERAL ({}) AS {} ON true", subquery, fixed(alias)))
+    item = compose("LEFT JOIN LATERAL ({}) AS {} ON true", subquery, fixed(alias))
+    body.add(item, several=several)
     body.conditions.append(compose("({}.present OR NOT {})", fixed(alias), expr.exists()))
     for number, one in enumerate(sub.cells):
         read = fixed(f"{alias}.c{number}")
@@ -219,15 +150,15 @@ def _plan_union(branches: Sequence[SelectDefinition], scope: Scope, body: Body, 
     offers: list[Offer] = []
     for number, branch in enumerate(branches):
         sub = Body()
-        plan_select(branch, scope, sub, f"{path}[{number}]", nullable=None)
+        plan_select(branch, Place(scope), sub, f"{path}[{number}]")
         found = [one.offer for one in sub.cells]
         offers = _united(offers, found, f"{path}[{number}]") if bodies else found
         bodies.append(sub)
-    if len(bodies) > 1 or bodies[0].several:
-        body.multiply(None)
+    several = len(bodies) > 1 or bool(bodies[0].several)
     alias = scope.alias("u")
     union = join(" UNION ALL ", [sub.select(scope) for sub in bodies])
-    body.joins.append(compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias)))
+    item = compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias))
+    body.add(item, several=several)
     for number, offer in enumerate(offers):
         is_row_index = all(sub.cells[number].is_row_index for sub in bodies)
         read = fixed(f"{alias}.c{number}")

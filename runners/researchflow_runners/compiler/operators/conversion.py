@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Form, StringExpr
-from researchflow_runners.compiler.nodes import Constant, Empty
+from researchflow_runners.compiler.expr import Expr, Form, Path
+from researchflow_runners.compiler.nodes import AsText, Child, Constant, Empty
+from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.filtering import narrowed
 from researchflow_runners.compiler.operators.logic import BooleanExpr, require_boolean
 from researchflow_runners.compiler.operators.quantities import quantity_text
 from researchflow_runners.compiler.operators.strings import TextCall
+from researchflow_runners.compiler.operators.subsetting import OneOf
 from researchflow_runners.compiler.registry import Invocation, function, type_specifier
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import Span
@@ -21,7 +23,7 @@ from researchflow_runners.sql import Sql, compose
 class Iif(Expr):
     """One of two nodes; the second when the criterion is false or empty."""
 
-    criterion: Expr
+    when: Expr
     then: Expr
     otherwise: Expr
 
@@ -35,17 +37,55 @@ class Iif(Expr):
         return forms.pop() if len(forms) == 1 else "json"
 
     def value(self) -> Sql:
-        return compose(
-            "CASE WHEN {} THEN {} ELSE {} END",
-            self.criterion.boolean(),
-            self._branch(self.then),
-            self._branch(self.otherwise),
-        )
+        return self._chosen(self._branch(self.then), self._branch(self.otherwise))
+
+    def text(self) -> Sql:
+        if self.form != "json":
+            return super().text()
+        return self._chosen(self.then.text(), self.otherwise.text())
+
+    def _chosen(self, then: Sql, otherwise: Sql) -> Sql:
+        return compose("CASE WHEN {} THEN {} ELSE {} END", self.when.boolean(), then, otherwise)
 
     def _branch(self, branch: Expr) -> Sql:
         if not branch.types:
             return compose("NULL")
         return branch.value() if branch.form == self.form else branch.json()
+
+
+@dataclass(frozen=True)
+class Default(Expr):
+    """`iif(item.exists(), item, otherwise)` of JSON items."""
+
+    item: OneOf
+    otherwise: Expr
+
+    @property
+    def types(self) -> Types:
+        return tuple(dict.fromkeys((*self.item.types, *self.otherwise.types)))
+
+    def value(self) -> Sql:
+        return compose("coalesce({}, {})", self.item.value(), self.otherwise.value())
+
+    def path(self) -> Path:
+        return Path(self, ())
+
+    def text(self) -> Sql:
+        return compose("({} #>> '{{}}')", self.value())
+
+
+def chosen(when: Expr, then: Expr, otherwise: Expr, span: Span) -> Expr:
+    """The node of `iif()`; an element that both branches end in is taken after the choice."""
+    is_single = not (then.many or otherwise.many)
+    if isinstance(then, Child) and isinstance(otherwise, Child) and is_single:
+        is_same = (then.keys, then.element_many) == (otherwise.keys, otherwise.element_many)
+        if is_same and then.source.form == otherwise.source.form == "json":
+            source = chosen(when, then.source, otherwise.source, span)
+            return Child(source, then.keys, element_many=False, span=span)
+    asked = when.probe if isinstance(when, Exists) else None
+    if asked == then and isinstance(then, OneOf) and otherwise.types and otherwise.form == "json":
+        return Default(then, otherwise, span=span)
+    return Iif(when, then, otherwise, span=span)
 
 
 @function("iif", arguments=2, optional=1)
@@ -59,7 +99,7 @@ def iif(call: Invocation) -> Expr:
         )
     if not then.types and not otherwise.types:
         return Empty(span=call.span)
-    return Iif(criterion, then, otherwise, span=call.span)
+    return chosen(criterion, then, otherwise, call.span)
 
 
 @function("toString")
@@ -71,16 +111,8 @@ def to_string(call: Invocation) -> Expr:
     return TextCall("{}", (_as_text(call.source),), span=call.span)
 
 
-@dataclass(frozen=True)
-class _AsText(StringExpr):
-    source: Expr
-
-    def value(self) -> Sql:
-        return self.source.text()
-
-
 def _as_text(source: Expr) -> Expr:
-    return source if source.kind == "string" else _AsText(source)
+    return source if source.kind == "string" else AsText(source)
 
 
 @function("as", arguments=1)
