@@ -4,6 +4,8 @@ definition.py   the ViewDefinition's JSON, checked
 resolver.py     FHIRPath syntax → typed nodes, against the FHIR model
 expr.py         what a node is: types, cardinality, SQL of values, paths, rows, conditions
 nodes.py        the nodes that every expression is made of
+units.py        units of quantities that convert exactly
+value_sets.py   the value sets that a definition contains
 operators/      functions and operators, one file a family
 rows.py         selects, iterations and unions → FROM items
 body.py         one SELECT: what is evaluated where; sharing.py what is evaluated once

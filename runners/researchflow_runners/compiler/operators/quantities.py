@@ -140,9 +140,8 @@ class QuantityText(StringExpr):
         return compose(WRITTEN, quantity=self.source.json(), parts=_parts(fixed("t.q")))
 
 
-def quantity_text(source: Expr, span: Span | None = None) -> Expr:
+def quantity_text(source: Expr, span: Span) -> Expr:
     """The node of `quantity.toString()`."""
-    where = source.span if span is None else span
     if isinstance(source, QuantityConstant) and source.calendar:
-        return Constant("string", f"{source.number} {source.calendar}", span=where)
-    return QuantityText(source, span=where)
+        return Constant("string", f"{source.number} {source.calendar}", span=span)
+    return QuantityText(source, span=span)
