@@ -87,9 +87,7 @@ def _translated(
     if rejected is None or not rejected[0].startswith(_REFUSED_CLASSES):
         return error
     state, position = rejected
-    span = None
-    if position is not None and not checked.syntax.parameters:
-        span = checked.span_at(position - offset, values)
+    span = checked.span_at(position - offset, values) if position is not None else None
     shown = checked.syntax.text[span.start : span.end] if span else state
     message, hint = _FAULTS.get(state, _OTHER)
     return ViewDefinitionError(

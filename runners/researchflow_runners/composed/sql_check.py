@@ -125,11 +125,11 @@ class _Walk:
         if clause is None:
             return visible
         self._enter("WithClause", clause, depth)
+        self._refuse_other("WithClause", clause)
         for wrapped in clause["ctes"]:
             query = wrapped["CommonTableExpr"]
             self.visit("CommonTableExpr", query, visible, depth + 1)
             visible |= {query["ctename"]}
-        self._refuse_other("WithClause", clause)
         return visible
 
     def _function(self, fields: Fields) -> None:
