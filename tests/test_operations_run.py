@@ -314,3 +314,26 @@ async def test_a_deployment_without_speed_layer_reads_the_anchor_and_says_so(
 async def test_no_rows_at_all_is_an_empty_answer(server: OperationServer) -> None:
     response = await server.run(named("patient_simple"), {"name": "_limit", "valueInteger": 0})
     assert (response.status_code, response.text) == (200, "")
+
+
+async def test_a_view_registered_at_run_time_is_run_by_its_name(server: OperationServer) -> None:
+    definition = {**KEYS, "name": "just_keys", "url": "https://example.org/just_keys"}
+    await server.tools.call("register_view", definition=definition)
+    response = await server.get(SQL_RUN, subjectCanonical="https://example.org/just_keys")
+    assert ids(rows_of(response)) == ["ada", "bob", "eve", "new"]
+    assert response.headers["x-researchflow-route"] == "materialized"
+    await server.tools.call("drop_view", view="just_keys")
+    gone = await server.get(SQL_RUN, subjectReference="ViewDefinition/just_keys")
+    assert error_of(gone)[:3] == (404, "not-found", "subject_not_found")
+
+
+async def test_answers_of_known_views_are_counted_as_those_of_tools_are(
+    server: OperationServer,
+) -> None:
+    counted = server.tools.runtime.hybrid.statistics.answers
+    before = counted.copy()
+    await server.rows(named("patient_simple"))
+    await server.rows(subject(KEYS))
+    await server.rows(named("patient_simple"), {"name": "_limit", "valueInteger": 1})
+    await server.run(named("patient_simple"), resource(patient("x")))
+    assert counted - before == {("patient_simple", "materialized"): 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from prometheus_server import until
 from researchflow_runners.store.database import Database
 from researchflow_runners.store.stream import RowStream
 from researchflow_server.embedded import Services
-from researchflow_server.operations import endpoint, rows
+from researchflow_server.operations import answer, endpoint, rows, runs
 from researchflow_server.operations.formats import parquet_rows
 from tool_server import module_stores, tool_server
 
@@ -91,7 +91,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return found
 
     monkeypatch.setattr(RowStream, "next", counted)
-    monkeypatch.setattr(endpoint, "BATCH_ROWS", BATCH)
+    monkeypatch.setattr(answer, "BATCH_ROWS", BATCH)
     return fetched
 
 
@@ -123,6 +123,18 @@ async def large_answer(server: OperationServer, chosen: str) -> AsyncIterator[ht
     async with server.http.stream("POST", SQL_RUN, json=body, headers=headers) as response:
         assert response.status_code == 200
         yield response
+
+
+async def read_on_after(
+    server: OperationServer, chosen: str, happening: Callable[[], Awaitable[object]]
+) -> None:
+    """Reads a large answer to its end; something happens after its first bytes."""
+    async with large_answer(server, chosen) as response:
+        parts = response.aiter_bytes()
+        await anext(parts)
+        await happening()
+        async for _part in parts:
+            pass
 
 
 async def test_a_large_answer_comes_in_batches_and_is_whole(
@@ -171,12 +183,7 @@ async def test_an_answer_that_is_cut_does_not_look_whole(
     monkeypatch.setattr(parquet_rows, "GROUP_ROWS", BATCH)
     connection = await asyncpg.connect(server.tools.runtime.settings.database_url)
     with caplog.at_level(logging.WARNING), pytest.raises(httpx2.RemoteProtocolError):
-        async with large_answer(server, chosen) as response:
-            parts = response.aiter_bytes()
-            await anext(parts)
-            await connection.fetch(CUT)
-            async for _part in parts:
-                pass
+        await read_on_after(server, chosen, lambda: connection.fetch(CUT))
     await connection.close()
     assert "broken off: postgres_unavailable" in caplog.text
     assert "xxxx" not in caplog.text
@@ -185,11 +192,11 @@ async def test_an_answer_that_is_cut_does_not_look_whole(
 async def test_data_that_do_not_fit_after_the_first_rows_break_the_answer_off(
     server: OperationServer, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "BATCH_ROWS", 1)
+    monkeypatch.setattr(answer, "BATCH_ROWS", 1)
     definition = view(("n", "name.given.where($this = 'g1' or %resource.id = 'p9')"))
     with pytest.raises(httpx2.RemoteProtocolError):
         await server.run(subject(definition))
-    monkeypatch.setattr(endpoint, "BATCH_ROWS", 100)
+    monkeypatch.setattr(answer, "BATCH_ROWS", 100)
     response = await server.run(subject(definition))
     assert error_of(response)[:3] == (422, "processing", "resource_not_computable")
 
@@ -198,12 +205,12 @@ async def test_more_runs_than_the_bound_are_told_to_come_back(
     server: OperationServer, stuck: tuple[asyncio.Semaphore, asyncio.Event]
 ) -> None:
     waiting, go_on = stuck
-    runs = [
+    asked = [
         asyncio.create_task(server.run(named("patient_simple")))
-        for _number in range(endpoint.RUNNING_MAX)
+        for _number in range(runs.RUNNING_MAX)
     ]
     async with asyncio.timeout(WAIT_S):
-        for _run in runs:
+        for _run in asked:
             await waiting.acquire()
     busy = await server.run(named("patient_simple"))
     assert error_of(busy)[:3] == (429, "throttled", "too_many_requests")
@@ -211,7 +218,7 @@ async def test_more_runs_than_the_bound_are_told_to_come_back(
     tool = await server.tools.call("query_view", view="patient_simple", limit=1)
     assert tool["row_count"] == 1
     go_on.set()
-    assert [(await run).status_code for run in runs] == [200] * endpoint.RUNNING_MAX
+    assert [(await one).status_code for one in asked] == [200] * runs.RUNNING_MAX
     assert (await server.run(named("patient_simple"))).status_code == 200
 
 
@@ -229,18 +236,13 @@ async def test_an_answer_that_takes_too_long_ends(
 async def test_postgres_stopped_in_the_middle_cuts_the_answer_and_the_next_is_retryable(
     own_services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "BATCH_ROWS", BATCH)
+    monkeypatch.setattr(answer, "BATCH_ROWS", BATCH)
     stores = (own_services.postgres_dsn, own_services.redis_url)
     async with tool_server(*stores, tmp_path) as tools, operation_server(tools) as server:
         await tools.put(*crowd())
         await tools.call("refresh_views")
         with pytest.raises(httpx2.RemoteProtocolError):
-            async with large_answer(server, "csv") as response:
-                parts = response.aiter_bytes()
-                await anext(parts)
-                await own_services.postgres.kill()
-                async for _part in parts:
-                    pass
+            await read_on_after(server, "csv", own_services.postgres.kill)
         gone = await server.run(named("patient_simple"))
         assert error_of(gone)[:3] == (503, "transient", "postgres_unavailable")
         assert int(gone.headers["retry-after"]) > 0

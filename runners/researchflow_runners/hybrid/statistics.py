@@ -6,6 +6,7 @@ All counting happens on the event loop's thread between two awaits, so no lock i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,11 @@ class RunnerStatistics:
             self.overlay_lookups[(answer.view, answer.speed.hit)] += 1
         for degradation in answer.degradations:
             self.degraded[degradation.code] += 1
+
+    def streamed(self, view: str, route: Route, degradations: Iterable[str]) -> None:
+        """Counts rows of a known view that were given whole, outside of any query."""
+        self.answers[(view, route)] += 1
+        self.degraded.update(degradations)
 
     def refuse(self, code: str) -> None:
         """Counts one query that was answered with an error."""

@@ -17,6 +17,7 @@ from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.http import MCP_PATH, Listener, http_app, serve_until_stopped
 from researchflow_server.metrics.endpoint import metrics_app
+from researchflow_server.operations.routes import FHIR_PATH
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import Settings, read_settings, settings_help
 
@@ -115,7 +116,8 @@ def _say(words: str) -> None:
 
 def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:
     """Where the server is and how clients are told about it."""
-    url = f"http://{_authority(settings.http_host, tools_port)}{MCP_PATH}"
+    authority = _authority(settings.http_host, tools_port)
+    url = f"http://{authority}{MCP_PATH}"
     metrics_url = f"http://{_authority(settings.metrics_host, metrics_port)}/metrics"
     desktop = {
         "mcpServers": {
@@ -128,6 +130,7 @@ def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:
     }
     lines = [
         f"MCP endpoint   {url}",
+        f"FHIR           http://{authority}{FHIR_PATH}/metadata",
         f"metrics        {metrics_url}",
         "",
         "Claude Code:",

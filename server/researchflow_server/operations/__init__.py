@@ -1,7 +1,9 @@
 """The FHIR operations over HTTP: `$sql-run` of SQL on FHIR 3.0.0-ballot and `$viewdefinition-run`.
 
 routes.py       the addresses, and who may ask them
-endpoint.py     one request from its first byte to its last: bounds, deadline, disconnect
+endpoint.py     one request from its first byte to its last: deadline, disconnect
+answer.py       what is sent, and how an answer is broken off
+runs.py         how a subject is run, and how many at once
 body.py         what a request carries: Parameters, a bare ViewDefinition, a query string
 parameters.py   the parameters of each operation, named and typed
 asked.py        a request as one typed value

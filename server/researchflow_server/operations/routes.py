@@ -19,9 +19,10 @@ from researchflow_server.operations.capability import (
     capability_statement,
     operation_definition,
 )
-from researchflow_server.operations.endpoint import Endpoint, Operations
+from researchflow_server.operations.endpoint import Endpoint
 from researchflow_server.operations.outcome import FHIR_JSON, OperationError, refused
 from researchflow_server.operations.parameters import SQL_RUN, VIEWDEFINITION_RUN
+from researchflow_server.operations.runs import Runs
 from researchflow_server.runtime import Runtime
 
 FHIR_PATH = "/fhir"
@@ -30,9 +31,9 @@ _CODES = {421: "host_not_allowed", 403: "origin_not_allowed"}
 
 def operation_routes(runtime: Runtime, security: TransportSecuritySettings) -> Mount:
     """Everything below FHIR_PATH; what is not there is refused as FHIR does."""
-    operations = Operations(runtime)
-    sql_run = Endpoint(operations, SQL_RUN)
-    view_run = Endpoint(operations, VIEWDEFINITION_RUN)
+    runs = Runs(runtime)
+    sql_run = Endpoint(runs, SQL_RUN)
+    view_run = Endpoint(runs, VIEWDEFINITION_RUN)
     view_code = VIEWDEFINITION_RUN.code
     router = Router(
         [
