@@ -36,6 +36,8 @@ HELD_BY: dict[Kind, frozenset[Kind]] = {
     "complex": frozenset({"complex", "quantity"}),
     "quantity": frozenset({"quantity"}),
 }
+#: The type that all FHIR types specialise.
+ANY_TYPE = "Element"
 SYSTEM_TAG = "researchflow/system"
 SQL_TYPE_TAG = "ansi/type"
 
@@ -48,8 +50,10 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
     a tag that names no SQL type.
     """
     field = f"{path}.type"
-    fhir_type = _declared(definition, field) or _inferred(definition, expr, field)
-    _check_fits(definition, fhir_type, expr, field)
+    declared = _declared(definition, field)
+    if declared is not None:
+        _check_fits(definition, declared, expr, field)
+    fhir_type = declared or _inferred(expr)
     pg_type = DEFAULT_TYPES.get(fhir_type, "text") if is_primitive(fhir_type) else "jsonb"
     stored = _tagged(definition, expr.types, path) or SqlType(pg_type)
     pg_type = "jsonb" if definition.collection else stored.pg_type
@@ -138,15 +142,14 @@ def _check_held(definition: ColumnDefinition, base: str, types: Types, field: st
         )
 
 
-def _inferred(definition: ColumnDefinition, expr: Expr, field: str) -> str:
+def _inferred(expr: Expr) -> str:
+    """The type that all values have; ANY_TYPE, held as JSON, when no type but that is common."""
     if not expr.types:
         return "string"
     if len(expr.types) == 1:
         return expr.types[0]
     if expr.kind == "mixed":
-        raise _refused(
-            definition, field, "the expression may have several types", "Narrow it with ofType()"
-        )
+        return ANY_TYPE
     return {"string": "string", "decimal": "decimal", "dateTime": "dateTime"}.get(
         expr.kind, expr.types[0]
     )
