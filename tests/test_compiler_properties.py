@@ -22,6 +22,7 @@ from oracle_comparison import (
     outcome_of_oracle,
 )
 from researchflow_runners.compiler import compile_view
+from walk_generators import responses, walking_views
 
 
 @settings(
@@ -30,6 +31,17 @@ from researchflow_runners.compiler import compile_view
 )
 @given(view=views(), resources=st.lists(patients(), min_size=1, max_size=4))
 async def test_compiled_rows_are_the_oracles(
+    connection: asyncpg.Connection, view: dict[str, Any], resources: list[dict[str, Any]]
+) -> None:
+    await check_against_oracle(connection, view, resources)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(view=walking_views(), resources=st.lists(responses, min_size=1, max_size=3))
+async def test_compiled_walks_are_the_oracles(
     connection: asyncpg.Connection, view: dict[str, Any], resources: list[dict[str, Any]]
 ) -> None:
     await check_against_oracle(connection, view, resources)

@@ -24,6 +24,7 @@ from oracle_comparison import check_against_oracle
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.views import shipped_views
 from researchflow_server.embedded import PostgresServer
+from walk_generators import responses, walking_views
 from warehouse import NAMES
 
 OFFICIAL = SHARED / "sql-on-fhir" / "tests"
@@ -34,8 +35,8 @@ DIABETIC = {
         "where": {"column": "icd10_code", "op": "eq", "value": "E11"},
     },
 }
-#: The quick profile shares its examples among the versions; a long run does not.
-EXAMPLES = max(15, settings().max_examples // (4 if settings().max_examples < 1_000 else 1))
+#: A quick run draws fewer, a long one as many as elsewhere.
+EXAMPLES = 25 if settings().max_examples < 1_000 else settings().max_examples
 
 
 def gender(value: str) -> dict[str, Any]:
@@ -79,11 +80,16 @@ async def test_golden_rows_are_the_same_on_every_version(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(view=views(), resources=st.lists(patients(), min_size=1, max_size=4))
+@given(
+    drawn=st.one_of(
+        st.tuples(views(), st.lists(patients(), min_size=1, max_size=4)),
+        st.tuples(walking_views(), st.lists(responses, min_size=1, max_size=3)),
+    )
+)
 async def test_compiled_rows_are_the_oracles_on_every_version(
-    other_connection: asyncpg.Connection, view: dict[str, Any], resources: list[dict[str, Any]]
+    other_connection: asyncpg.Connection, drawn: tuple[dict[str, Any], list[dict[str, Any]]]
 ) -> None:
-    await check_against_oracle(other_connection, view, resources)
+    await check_against_oracle(other_connection, *drawn)
 
 
 @pytest_asyncio.fixture
