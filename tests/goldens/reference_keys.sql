@@ -11,9 +11,9 @@ FROM (
     1 AS _ord,
     (d.id)::text COLLATE "C" AS c0,
     (CASE
-        WHEN starts_with(((d.v -> 'subject') ->> 'reference'), $1::text) AND split_part(((d.v -> 'subject') ->> 'reference'), '/', 3) IN ('', '_history') THEN nullif(split_part(((d.v -> 'subject') ->> 'reference'), '/', 2), '') END)::text COLLATE "C" AS c1,
+        WHEN k1.s0 LIKE $1::text AND (k1.s0 NOT LIKE $2::text OR split_part(k1.s0, '/', 3) IN ('', '_history')) THEN nullif(split_part(k1.s0, '/', 2), '') END)::text COLLATE "C" AS c1,
     (CASE
-        WHEN ((d.v -> 'subject') ->> 'reference') ~ $2::text THEN split_part(((d.v -> 'subject') ->> 'reference'), '/', 2) END)::text COLLATE "C" AS c2,
+        WHEN k1.s0 ~ $3::text OR k1.s0 LIKE '%/\_history/%' AND k1.s0 ~ $4::text THEN split_part(k1.s0, '/', 2) END)::text COLLATE "C" AS c2,
     ((
     SELECT coalesce(jsonb_agg(a.v ORDER BY a.n), '[]')
     FROM (
@@ -26,7 +26,7 @@ FROM (
           SELECT i.v
           FROM (
             SELECT to_jsonb(CASE
-                WHEN starts_with((i0.v ->> 'reference'), $3::text) AND split_part((i0.v ->> 'reference'), '/', 3) IN ('', '_history') THEN nullif(split_part((i0.v ->> 'reference'), '/', 2), '') END) AS v
+                WHEN (i0.v ->> 'reference') LIKE $5::text AND ((i0.v ->> 'reference') NOT LIKE $6::text OR split_part((i0.v ->> 'reference'), '/', 3) IN ('', '_history')) THEN nullif(split_part((i0.v ->> 'reference'), '/', 2), '') END) AS v
           ) AS i
           WHERE i.v IS NOT NULL
         ) AS p(v)
@@ -41,7 +41,14 @@ FROM (
     FROM resources AS s
     OFFSET 0
   ) AS d
+  CROSS JOIN LATERAL (
+    SELECT ((d.v -> 'subject') ->> 'reference') AS s0
+    OFFSET 0
+  ) AS k1
 ) AS q
--- $1 = 'Patient/'
--- $2 = '^[A-Z][A-Za-z]*/[A-Za-z0-9.-]+(/_history/[A-Za-z0-9.-]+)?$'
--- $3 = 'Practitioner/'
+-- $1 = 'Patient/%'
+-- $2 = 'Patient/%/%'
+-- $3 = '^[A-Z][A-Za-z]*/[A-Za-z0-9.-]+$'
+-- $4 = '^[A-Z][A-Za-z]*/[A-Za-z0-9.-]+/_history/[A-Za-z0-9.-]+$'
+-- $5 = 'Practitioner/%'
+-- $6 = 'Practitioner/%/%'

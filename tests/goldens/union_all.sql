@@ -6,9 +6,7 @@ SELECT q._res_id,
 FROM (
   SELECT d.res_id AS _res_id,
     d.id AS _id,
-    x._ord AS _ord,
-    x.c0 AS c0,
-    x.c1 AS c1
+    x.*
   FROM (
     SELECT s.res_id,
       s.id,
