@@ -24,7 +24,16 @@ CONTRACT = f"{SERVER}.contract"
 SETTINGS = f"server/{SERVER}/settings.py"
 PURE = tuple(
     f"runners/{RUNNERS}/{part}"
-    for part in ("fhir/", "fhirpath/", "compiler/", "query/", "sql.py", "naming.py", "errors.py")
+    for part in (
+        *("fhir/", "fhirpath/", "compiler/", "query/", "sql.py", "naming.py", "errors.py"),
+        *(
+            f"composed/{name}.py"
+            for name in (
+                *("attachment", "checked", "definition", "grammar", "names", "origins", "outputs"),
+                *("refusal", "sql_check", "syntax", "view", "vocabulary", "words"),
+            )
+        ),
+    )
 )
 
 DRIVERS = ("asyncpg", "psycopg", "redis", "sqlite3", "socket", "httpx", "httpx2", "subprocess")

@@ -13,10 +13,12 @@ from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.outputs import columns_sql
 from researchflow_runners.errors import QueryError
-from researchflow_runners.sql import Sql, compose, fixed, ident, join
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
 
 #: Part of every digest: raise it when the same definition gives other rows.
 COMPOSER_VERSION = "1"
+#: Types of which one value may have several texts.
+_MANY_TEXTS = frozenset({"numeric", "double precision", "jsonb"})
 #: The rows of a view with at least the named columns, to stand in FROM before an alias.
 Relations = Callable[[str, Collection[str]], Sql]
 
@@ -71,23 +73,25 @@ class ComposedView:
         """HIDDEN_COLUMNS, the physical columns and `_layer`, parenthesised, to stand in a FROM.
 
         `_id` is a digest of the row and `_ord` numbers equal rows, so the order by both is total
-        and depends on nothing but the rows. PostgreSQL leaves out both where nobody asks for them.
-        The window is partitioned by every column, and only so may a filter be applied below it.
-        `_layer` is 'batch': a row may be made of many, and of none when it counts. Raises
-        QueryError `composed_view_broken` when the view can no longer be computed.
+        and depends on nothing but the rows. `_layer` is 'batch': a row may be made of many, and of
+        none when it counts. Raises QueryError `composed_view_broken` when the view can no longer be
+        computed.
         """
         checked = self._sound()
-        names = [ident(name) for column in self.columns for name, _type in column.physical]
+        names = [ident(column.name) for column in self.columns]
+        public = join(", ", (compose("q.{}", name) for name in names))
+        # Partitioned by every column, for only filters on such columns are applied below a window.
+        # The periods stand above it: there they cost nothing where nobody asks for them.
         return compose(
-            "({with_}SELECT NULL::bigint AS _res_id, k._id,"
-            " row_number() OVER (PARTITION BY {keys} ORDER BY k._id)::integer AS _ord,"
-            " {keys}, 'batch'::text AS _layer"
-            ' FROM (SELECT md5(ROW({public})::text) COLLATE "C" AS _id, {values}'
-            " FROM (SELECT {columns} FROM ({sql}) AS u) AS q) AS k)",
+            "({with_}SELECT NULL::bigint AS _res_id, w._id, w._ord, {physical},"
+            " 'batch'::text AS _layer"
+            ' FROM (SELECT md5(ROW({public})::text) COLLATE "C" AS _id,'
+            " row_number() OVER (PARTITION BY {public}{order})::integer AS _ord, {public}"
+            " FROM (SELECT {columns} FROM ({sql}) AS u) AS q) AS w)",
             with_=with_sql(checked, self.sources, relations),
-            keys=join(", ", (compose("k.{}", name) for name in names)),
-            public=join(", ", (compose("q.{}", ident(one.name)) for one in self.columns)),
-            values=join(", ", _physical(self.columns)),
+            physical=join(", ", _physical(self.columns)),
+            public=public,
+            order=_order_of_equals(self.columns),
             columns=join(", ", columns_sql(self.columns, fixed("u"))),
             sql=checked.sql(),
         )
@@ -128,11 +132,21 @@ def _read(checked: CheckedSql, columns: Sequence[str]) -> Sequence[str]:
     return [column for column in columns if column in wanted] or columns[:1]
 
 
+def _order_of_equals(columns: Sequence[Column]) -> Sql:
+    """An order of rows that are equal and look different, as 1.0 and 1.00 do."""
+    texts = [
+        compose('q.{}::text COLLATE "C"', ident(column.name))
+        for column in columns
+        if column.base_type in _MANY_TEXTS
+    ]
+    return compose(" ORDER BY {}", join(", ", texts)) if texts else EMPTY
+
+
 def _physical(columns: Sequence[Column]) -> list[Sql]:
     """Every column, and beside each date the period it means."""
     found = []
     for column in columns:
-        value = compose("q.{}", ident(column.name))
+        value = compose("w.{}", ident(column.name))
         found.append(value)
         if column.has_range:
             start = low(value)
