@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from clinic import condition, patient
+from composed import sql_view
 from researchflow_server.cli import COMMANDS, main
 from researchflow_server.cli.console import rows_shown
 from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
@@ -70,6 +71,21 @@ def test_view_is_registered_listed_asked_and_dropped(run: Run, stores: Path) -> 
     assert (code, "dropped: own" in out) == (OK, True)
     code, _out, err = run("view", "drop", "own", "--json")
     assert (code, json.loads(err)["error"]["code"]) == (FAILED, "unknown_view")
+
+
+def test_sql_over_views_is_validated_registered_asked_and_dropped(run: Run, stores: Path) -> None:
+    file = stores / "born.json"
+    sql = "SELECT p.id FROM people AS p WHERE p.birth_date < '1970'"
+    file.write_text(json.dumps(sql_view("born_early", sql, people="patient_simple")))
+    old, young = patient("ada", birthDate="1960"), patient("bea", birthDate="1990")
+    assert run("load", ndjson(stores / "p.ndjson", old, young))[0] == OK
+    assert run("refresh")[0] == OK
+    assert '"born_early" is valid: 1 columns' in run("view", "validate", file)[1]
+    assert run("view", "register", file)[0] == OK
+    assert json.loads(run("query", "born_early", "--json")[1])["rows"] == [["ada"]]
+    assert "born_early" in run("view", "list")[1]
+    assert run("view", "drop", "born_early") == (OK, "dropped: born_early\n", "")
+    assert run("query", "born_early")[0] == FAILED
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -12,6 +12,7 @@ import pytest_asyncio
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextResourceContents
 
+from composed import sql_view
 from researchflow_server import contract
 from researchflow_server.tools import schema
 from tool_server import ToolServer, tool_server
@@ -36,6 +37,12 @@ BROKEN = {
     **OWN,
     "select": [{"column": [{"path": "id", "name": "id"}, {"path": "birthDat", "name": "born"}]}],
 }
+
+BORN = sql_view(
+    "born_early",
+    "SELECT p.id, p.birth_date FROM people AS p WHERE p.birth_date < '1970'",
+    people="patient_simple",
+)
 
 
 @pytest_asyncio.fixture
@@ -179,7 +186,7 @@ async def test_view_resource_carries_definition_columns_and_date(server: ToolSer
     await server.call("register_view", definition=OWN)
     found = await resource(server, "researchflow://views/own_people")
     assert found["definition"] == OWN
-    assert [(one["name"], one["type"]) for one in found["columns"]] == [
+    assert [(one["column"], one["type"]) for one in found["columns"]] == [
         ("id", "id"),
         ("born", "date"),
     ]
@@ -190,3 +197,69 @@ async def test_unknown_resource_is_an_error_that_names_the_nearest(server: ToolS
     with pytest.raises(MCPError) as caught:
         await server.client.read_resource("researchflow://views/patient_simpel")
     assert "researchflow://views/patient_simple" in str(caught.value)
+
+
+async def test_composed_view_is_asked_listed_described_and_dropped(server: ToolServer) -> None:
+    registered = contract.RegisterViewOutput.model_validate(
+        await server.call("register_view", definition=BORN)
+    )
+    assert (registered.status, registered.run_id, registered.anchor) == ("published", None, 1)
+    answer = await server.call("query_view", view="born_early")
+    assert answer["rows"] == [["ada", "1960-05-01"]]
+    assert answer["anchor"] == 1
+    await server.call("cache_resources", resources=[patient("bea", birthDate="1950")])
+    assert (await server.call("query_view", view="born_early"))["row_count"] == 2
+    described = contract.DescribeViewOutput.model_validate(
+        await server.call("describe_view", view="born_early", show="sql")
+    )
+    assert (described.resource, described.reads) == (None, ["patient_simple"])
+    assert described.sql is not None
+    assert described.sql.startswith("SELECT p.id")
+    assert [row[:2] for row in described.rows] == [["id", "string"], ["birth_date", "date"]]
+    listed = await server.call("list_views")
+    row = next(row for row in listed["rows"] if row[0] == "born_early")
+    assert dict(zip(listed["columns"], row, strict=True))["pending"] == 0
+    assert "born_early" in await named_views(server)
+    assert (await resource(server, "researchflow://views/born_early"))["definition"] == BORN
+    assert (await server.call("drop_view", view="born_early"))["status"] == "published"
+    assert (await server.error("query_view", view="born_early"))["code"] == "unknown_view"
+
+
+async def test_composed_view_is_validated_without_being_kept(server: ToolServer) -> None:
+    checked = await server.call("validate_view", definition=BORN)
+    assert [row[:2] for row in checked["rows"]] == [["id", "string"], ["birth_date", "date"]]
+    assert (checked["replaces"], checked["unchanged"]) == (False, False)
+    await server.call("register_view", definition=BORN)
+    again = await server.call("validate_view", definition=BORN)
+    assert (again["replaces"], again["unchanged"]) == (True, True)
+
+
+@pytest.mark.parametrize("tool", ["validate_view", "register_view"])
+async def test_sql_that_may_not_run_is_refused_by_name(server: ToolServer, tool: str) -> None:
+    asleep = sql_view("asleep", "SELECT pg_sleep(1) AS x FROM people", people="patient_simple")
+    error = await server.error(tool, definition=asleep)
+    assert "pg_sleep" in error["message"]
+    assert error["span"] == [7, 15]
+    assert "asleep" not in await named_views(server)
+
+
+async def test_view_that_a_composed_one_reads_is_not_dropped(server: ToolServer) -> None:
+    await server.call("register_view", definition=OWN)
+    over = sql_view("over_own", "SELECT p.born FROM people AS p", people="own_people")
+    await server.call("register_view", definition=over)
+    error = await server.error("drop_view", view="own_people")
+    assert error["code"] == "view_in_use"
+    assert "over_own" in error["message"]
+    without = {**OWN, "select": [{"column": [{"path": "getResourceKey()", "name": "id"}]}]}
+    assert (await server.error("register_view", definition=without))["code"] == "view_in_use"
+    assert (await server.error("validate_view", definition=without))["code"] == "view_in_use"
+    assert (await server.call("query_view", view="over_own"))["rows"] == [["1960-05-01"]]
+
+
+async def test_name_belongs_to_one_kind_of_view(server: ToolServer) -> None:
+    await server.call("register_view", definition=OWN)
+    taken = sql_view("own_people", "SELECT p.id FROM people AS p", people="patient_simple")
+    assert (await server.error("register_view", definition=taken))["code"] == "name_taken"
+    await server.call("register_view", definition=BORN)
+    error = await server.error("register_view", definition={**OWN, "name": "born_early"})
+    assert error["code"] == "name_taken"

@@ -38,6 +38,7 @@ from researchflow_server.tools.arguments import ECHO_MAX
 from researchflow_server.tools.door import call, unknown_tool
 from researchflow_server.tools.schema import compact_schema
 from researchflow_server.tools.spec import ToolSpec
+from researchflow_server.views import askable_views
 
 SERVER_NAME = "researchflow"
 #: How long a client may keep the list of tools, whose schemas name the views.
@@ -103,7 +104,7 @@ class ResearchFlowServer(MCPServer[Any]):
     async def _view_names(self) -> Iterable[str]:
         """The views there are, or were when the warehouse last told: a list must not need it."""
         try:
-            return await self._runtime.known_views()
+            return await askable_views(self._runtime)
         except ResearchFlowError:
             return self._runtime.views
 

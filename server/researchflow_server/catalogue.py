@@ -8,12 +8,19 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, Resource, ResourceTemplate
 
-from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.naming import nearest
 from researchflow_server.metrics.snapshot import ViewState
 from researchflow_server.runtime import Runtime
+from researchflow_server.tools.describe_view import COLUMNS, column_rows
 from researchflow_server.tools.result import dumped, error_parts
+from researchflow_server.views import (
+    View,
+    askable_states,
+    askable_views,
+    description_of,
+    resource_of,
+)
 
 VIEWS_URI = "researchflow://views"
 MIME_TYPE = "application/json"
@@ -36,7 +43,7 @@ async def listed_views(runtime: Runtime) -> list[Resource]:
         mime_type=MIME_TYPE,
     )
     try:
-        views = await runtime.known_views()
+        views = await askable_views(runtime)
     except ResearchFlowError as error:
         raise _refused(VIEWS_URI, error) from error
     return [index, *(_listed(view) for view in views.values())]
@@ -45,8 +52,8 @@ async def listed_views(runtime: Runtime) -> list[Resource]:
 async def read_view(runtime: Runtime, uri: str) -> ReadResourceContents:
     """What is at the address, as JSON; MCPError names the nearest view, or says what is down."""
     try:
-        views = await runtime.known_views()
-        states = await runtime.view_states()
+        views = await askable_views(runtime)
+        states = await askable_states(runtime, views)
     except ResearchFlowError as error:
         raise _refused(uri, error) from error
     if uri == VIEWS_URI:
@@ -62,7 +69,7 @@ async def read_view(runtime: Runtime, uri: str) -> ReadResourceContents:
     )
 
 
-def _listed(view: CompiledView) -> Resource:
+def _listed(view: View) -> Resource:
     return Resource(
         name=view.name,
         title=view.definition.get("title"),
@@ -72,11 +79,11 @@ def _listed(view: CompiledView) -> Resource:
     )
 
 
-def _summary(view: CompiledView, state: ViewState | None) -> dict[str, Any]:
+def _summary(view: View, state: ViewState | None) -> dict[str, Any]:
     return {
         "view": view.name,
-        "resource": view.resource,
-        "description": view.definition.get("description") or view.definition.get("title"),
+        "resource": resource_of(view),
+        "description": description_of(view),
         "materialized": state is not None,
         "anchor": state.anchor if state else None,
         "data_as_of": state.data_as_of if state else None,
@@ -85,18 +92,9 @@ def _summary(view: CompiledView, state: ViewState | None) -> dict[str, Any]:
     }
 
 
-def _described(view: CompiledView, state: ViewState | None) -> dict[str, Any]:
-    columns = [
-        {
-            "name": column.name,
-            "type": column.fhir_type,
-            "list": column.collection,
-            "description": column.description,
-            "system": column.system,
-        }
-        for column in view.columns
-    ]
-    return {**_summary(view, state), "columns": columns, "definition": view.definition}
+def _described(view: View, state: ViewState | None) -> dict[str, Any]:
+    columns = [dict(zip(COLUMNS, row, strict=True)) for row in column_rows(view)]
+    return {**_summary(view, state), "columns": columns, "definition": dict(view.definition)}
 
 
 def _refused(uri: str, error: ResearchFlowError) -> MCPError:

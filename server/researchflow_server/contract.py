@@ -166,9 +166,10 @@ class DescribeViewOutput(_Output):
     """
 
     view: str
-    resource: str
+    resource: str | None
+    reads: list[str] | None = None
     description: str | None = None
-    rows_per_resource: Literal["one", "many"]
+    rows_per_resource: Literal["one", "many"] | None
     columns: list[str]
     rows: list[list[Any]]
     materialized: bool
@@ -292,18 +293,18 @@ class RefreshViewsOutput(_Output):
 class ValidateViewInput(_Input):
     """A definition to check; nothing is stored."""
 
-    definition: dict[str, Any] = Field(description="SQL-on-FHIR ViewDefinition")
+    definition: dict[str, Any] = Field(description="As register_view takes it")
 
 
 class ValidateViewOutput(Table):
     """One row per column of the view that the definition makes.
 
-    `replaces` says that a registered view of this name exists; `unchanged` that it is this one.
+    `replaces` says that a view of this name was registered; `unchanged` that it is this one.
     """
 
     view: str
-    resource: str
-    rows_per_resource: Literal["one", "many"]
+    resource: str | None
+    rows_per_resource: Literal["one", "many"] | None
     replaces: bool
     unchanged: bool
 
@@ -311,19 +312,27 @@ class ValidateViewOutput(Table):
 class RegisterViewInput(_Input):
     """A definition to publish under its name, replacing the registered view of that name."""
 
-    definition: dict[str, Any] = Field(description="SQL-on-FHIR ViewDefinition with a name")
+    definition: dict[str, Any] = Field(
+        description="ViewDefinition, or a Library with SQL over views it depends on"
+    )
 
 
-class RegisterViewOutput(RefreshViewsOutput):
-    """How the refresh that builds the view went; registered is what was published.
+class RegisterViewOutput(_Output):
+    """What was published, or the refresh that builds it.
 
     While it runs, refresh_views tells by `run_id` how it ends. `rows` and `dead_letters` are of
-    the view as built; null while it runs, or when this very definition was published before.
+    the view as built; null while it runs, for a composed view, which is computed when it is
+    asked, and when this very definition was published before.
     """
 
     view: str
+    status: Literal["running", "published", "failed"]
+    run_id: int | None = None
+    anchor: int | None = None
+    data_as_of: str | None = None
     rows: int | None = None
     dead_letters: int | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class DropViewInput(_Input):
@@ -332,10 +341,14 @@ class DropViewInput(_Input):
     view: str
 
 
-class DropViewOutput(RefreshViewsOutput):
-    """How the refresh that drops the view went; gone is what is published without it."""
+class DropViewOutput(_Output):
+    """What is gone, or the refresh that drops it: it is gone once that is published."""
 
     view: str
+    status: Literal["running", "published", "failed"]
+    run_id: int | None = None
+    anchor: int | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class GetStatisticsInput(_Input):

@@ -46,23 +46,32 @@ async def catalogue_views(
     """The shipped views and the registered ones, after the change.
 
     Once registered, a name stays the registered view's, also when a later release ships one of
-    that name. Errors as `check_registrable`, `check_droppable` and, from
-    composed views, `name_taken` and `view_in_use`.
+    that name. Errors as `require_registrable` and `check_droppable`, and `view_in_use` when a
+    composed view reads the one to drop.
     """
     names = [view.name for view in shipped]
     goes = change.drop or (change.register.name if change.register else None)
-    before = await registered_names(session)
     registered = await registered_views(session, but=goes)
     if change.register is not None:
-        check_registrable(change.register, names, before)
-        await check_name_free(session, change.register.name)
-        await check_still_fits(session, change.register.name, change.register.columns)
+        await require_registrable(session, change.register, names)
         registered[change.register.name] = await as_stored(session, change.register)
     if change.drop is not None:
-        check_droppable(change.drop, names, before)
+        check_droppable(change.drop, names, await registered_names(session))
         await check_unused(session, change.drop)
     views = {view.name: view for view in shipped} | registered
     return CatalogueViews(tuple(views.values()), frozenset(registered))
+
+
+async def require_registrable(
+    session: Session, view: CompiledView, shipped: Collection[str]
+) -> None:
+    """Returns when the view may be registered beside these shipped ones.
+
+    Raises as `check_registrable`; `name_taken` or `view_in_use` on account of composed views.
+    """
+    check_registrable(view, shipped, await registered_names(session))
+    await check_name_free(session, view.name)
+    await check_still_fits(session, view.name, view.columns)
 
 
 def check_registrable(

@@ -11,6 +11,7 @@ import orjson
 
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.composed.definition import is_library
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.hybrid.explain import source_plan
 from researchflow_runners.naming import nearest
@@ -27,6 +28,7 @@ from researchflow_server.settings import read_settings
 from researchflow_server.tools.list_views import COLUMNS as LISTED
 from researchflow_server.tools.list_views import view_rows
 from researchflow_server.tools.query_view import answer_payload
+from researchflow_server.views import View, checked_definition, forget_composed, keep_composed
 
 FILE_BYTES_MAX = 1_048_576
 EXAMPLES = {
@@ -131,24 +133,49 @@ async def run_action(arguments: Namespace) -> int:
 
 
 async def validate_action(arguments: Namespace) -> int:
-    """Raises the compiler's error when the definition cannot be honoured."""
-    view = compile_view(definition_of(arguments.view))
+    """Raises the error that registering the definition would give, but for its name."""
+    definition = definition_of(arguments.view)
+    view = await _composed(definition) if is_library(definition) else compile_view(definition)
     if arguments.json:
         show_json({"valid": True, "view": view.name, "digest": view.digest})
     else:
-        show_text(f'"{view.name}" is valid: {len(view.columns)} columns of {view.resource}')
+        of = f" of {view.resource}" if isinstance(view, CompiledView) else ""
+        show_text(f'"{view.name}" is valid: {len(view.columns)} columns{of}')
     return OK
 
 
+async def _composed(definition: dict[str, Any]) -> View:
+    """SQL over views can be judged only beside the views it reads."""
+    async with open_runtime(read_settings(), background=False) as runtime:
+        return (await checked_definition(runtime, definition))[0]
+
+
 async def register_action(arguments: Namespace) -> int:
-    """Publishes the definition; a view that cannot be built is not registered."""
-    change = CatalogueChange(register=compile_view(definition_of(arguments.view)))
-    return await refresh(change, as_json=arguments.json)
+    """Publishes the definition; one that cannot be honoured leaves all views as they are."""
+    definition = definition_of(arguments.view)
+    if not is_library(definition):
+        change = CatalogueChange(register=compile_view(definition))
+        return await refresh(change, as_json=arguments.json)
+    async with open_runtime(read_settings(), background=False) as runtime:
+        view = await keep_composed(runtime, definition)
+    if arguments.json:
+        show_json({"registered": view.name, "digest": view.digest})
+    else:
+        show_text(f'"{view.name}" can be asked: {len(view.columns)} columns')
+    return OK
 
 
 async def drop_action(arguments: Namespace) -> int:
-    """Drops the view with its rows and their history."""
-    return await refresh(CatalogueChange(drop=arguments.view), as_json=arguments.json)
+    """Drops the view, with its rows and their history when it has any."""
+    async with open_runtime(read_settings(), background=False) as runtime:
+        is_gone = await forget_composed(runtime, arguments.view)
+    if not is_gone:
+        return await refresh(CatalogueChange(drop=arguments.view), as_json=arguments.json)
+    if arguments.json:
+        show_json({"dropped": arguments.view})
+    else:
+        show_text(f"dropped: {arguments.view}")
+    return OK
 
 
 async def list_action(arguments: Namespace) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 from mcp_types import ToolAnnotations
 
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.composed.definition import parse_library
+from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import find_view
 from researchflow_runners.sql import fixed
@@ -14,6 +16,13 @@ from researchflow_server import contract
 from researchflow_server.contract import DescribeViewInput
 from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
+from researchflow_server.views import (
+    View,
+    askable_states,
+    askable_views,
+    description_of,
+    resource_of,
+)
 
 COLUMNS = ("column", "type", "sql_type", "list", "description", "system")
 #: Where the shown SQL reads its resources; the layers put their own relation there.
@@ -22,14 +31,15 @@ SHOWN_SOURCE = fixed("resources")
 
 async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     """The description; QueryError `unknown_view` names the nearest view."""
-    views = await call.runtime.known_views()
+    views = await askable_views(call.runtime)
     find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
     view = views[arguments.view]
-    state = (await call.runtime.view_states()).get(view.name)
+    state = (await askable_states(call.runtime, views)).get(view.name)
     payload = {
         "view": view.name,
-        "resource": view.resource,
-        "description": view.definition.get("description") or view.definition.get("title"),
+        "resource": resource_of(view),
+        "reads": sorted(set(view.depends_on.values())) if isinstance(view, ComposedView) else None,
+        "description": description_of(view),
         "rows_per_resource": rows_per_resource(view),
         "columns": list(COLUMNS),
         "rows": column_rows(view),
@@ -44,7 +54,7 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     return payload
 
 
-def column_rows(view: CompiledView) -> list[list[Any]]:
+def column_rows(view: View) -> list[list[Any]]:
     """One row per column of the view, in the shape of COLUMNS."""
     return [
         [
@@ -59,15 +69,19 @@ def column_rows(view: CompiledView) -> list[list[Any]]:
     ]
 
 
-def rows_per_resource(view: CompiledView) -> str:
-    """`many` when a resource may have several rows, else `one`."""
+def rows_per_resource(view: View) -> str | None:
+    """`many` when a resource may have several rows, else `one`; None for a composed view."""
+    if isinstance(view, ComposedView):
+        return None
     return "many" if view.fans_out else "one"
 
 
-def _shown(view: CompiledView, show: str) -> dict[str, Any]:
+def _shown(view: View, show: str) -> dict[str, Any]:
     if show == "definition":
-        return {"definition": view.definition}
-    if show == "sql":
+        return {"definition": dict(view.definition)}
+    if show == "sql" and isinstance(view, ComposedView):
+        return {"sql": parse_library(view.definition).sql, "parameters": []}
+    if show == "sql" and isinstance(view, CompiledView):
         text, values = view.select(SHOWN_SOURCE).render()
         return {"sql": text, "parameters": values}
     return {}

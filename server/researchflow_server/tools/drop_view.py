@@ -9,14 +9,17 @@ from mcp_types import ToolAnnotations
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_server import contract
 from researchflow_server.contract import DropViewInput
-from researchflow_server.tools.refresh_views import change_catalogue, run_payload
+from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
+from researchflow_server.views import forget_composed
 
 
 async def run(call: Call, arguments: DropViewInput) -> dict[str, Any]:
-    """How the refresh that drops it went, or that it still runs."""
+    """What is gone, or the refresh that drops it."""
+    if await forget_composed(call.runtime, arguments.view):
+        return {"view": arguments.view, "status": "published", "warnings": []}
     found, _result = await change_catalogue(call, CatalogueChange(drop=arguments.view))
-    return {**run_payload(found), "view": arguments.view}
+    return catalogue_payload(arguments.view, found)
 
 
 DROP_VIEW = ToolSpec(

@@ -6,7 +6,6 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
-from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
 from researchflow_server import contract
@@ -14,6 +13,13 @@ from researchflow_server.contract import ListViewsInput
 from researchflow_server.metrics.snapshot import ViewState
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools.spec import Call, ToolSpec
+from researchflow_server.views import (
+    View,
+    askable_states,
+    askable_views,
+    description_of,
+    resource_of,
+)
 
 COLUMNS = (
     "view",
@@ -41,22 +47,22 @@ async def view_rows(runtime: Runtime, resource: str | None = None) -> list[list[
 
     QueryError `unknown_resource_type` when no view is made of it.
     """
-    views = await runtime.known_views()
+    views = await askable_views(runtime)
     if resource is not None:
-        _check_resource(resource, sorted({view.resource for view in views.values()}))
-    states = await runtime.view_states()
+        _check_resource(resource, sorted(filter(None, map(resource_of, views.values()))))
+    states = await askable_states(runtime, views)
     return [
         _row(view, states.get(view.name))
         for view in views.values()
-        if resource in (None, view.resource)
+        if resource in (None, resource_of(view))
     ]
 
 
-def _row(view: CompiledView, state: ViewState | None) -> list[Any]:
+def _row(view: View, state: ViewState | None) -> list[Any]:
     return [
         view.name,
-        view.resource,
-        view.definition.get("description") or view.definition.get("title"),
+        resource_of(view),
+        description_of(view),
         len(view.columns),
         state is not None,
         state.data_as_of if state else None,

@@ -23,7 +23,7 @@ async def run(call: Call, arguments: RefreshViewsInput) -> dict[str, Any]:
     else:
         found = await refreshes.start(wait_s=arguments.wait_s, watcher=told_to(call))
     await call.runtime.fresh_snapshot()
-    return run_payload(found)
+    return _payload(found)
 
 
 async def change_catalogue(
@@ -47,12 +47,28 @@ def told_to(call: Call) -> Watcher:
     return tell
 
 
-def run_payload(found: RefreshRun) -> dict[str, Any]:
-    """The run in the shape of contract.RefreshViewsOutput."""
-    warnings = []
-    if found.status == "running":
-        warnings.append(f"still running: ask again with run_id {found.run_id}")
-    return {**asdict(found), "duration_s": round(found.duration_s, 3), "warnings": warnings}
+def catalogue_payload(view: str, found: RefreshRun) -> dict[str, Any]:
+    """What contract.RegisterViewOutput and contract.DropViewOutput share."""
+    return {
+        "view": view,
+        "status": found.status,
+        "run_id": found.run_id,
+        "anchor": found.anchor,
+        "warnings": _warnings(found),
+    }
+
+
+def _payload(found: RefreshRun) -> dict[str, Any]:
+    return {
+        **asdict(found),
+        "duration_s": round(found.duration_s, 3),
+        "warnings": _warnings(found),
+    }
+
+
+def _warnings(found: RefreshRun) -> list[str]:
+    running = f"still running: ask refresh_views again with run_id {found.run_id}"
+    return [running] if found.status == "running" else []
 
 
 REFRESH_VIEWS = ToolSpec(

@@ -9,20 +9,24 @@ from mcp_types import ToolAnnotations
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.batch.result import RefreshResult, ViewRefresh
 from researchflow_runners.compiler import compile_view
+from researchflow_runners.composed.definition import is_library
 from researchflow_server import contract
 from researchflow_server.contract import RegisterViewInput
-from researchflow_server.tools.refresh_views import change_catalogue, run_payload
+from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
+from researchflow_server.views import askable_states, askable_views, keep_composed
 
 
 async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
-    """How the build went, or that it still runs; a view that cannot be built is not registered."""
+    """What was published; a definition that cannot be honoured leaves all views as they are."""
+    if is_library(arguments.definition):
+        return await _compose(call, arguments.definition)
     view = compile_view(arguments.definition)
     found, result = await change_catalogue(call, CatalogueChange(register=view))
     built = _built(view.name, result)
     payload = {
-        **run_payload(found),
-        "view": view.name,
+        **catalogue_payload(view.name, found),
+        "data_as_of": found.data_as_of,
         "rows": built.rows_added if built else None,
         "dead_letters": built.dead_letters if built else None,
     }
@@ -33,6 +37,19 @@ async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
     return payload
 
 
+async def _compose(call: Call, definition: dict[str, Any]) -> dict[str, Any]:
+    """A composed view has no rows of its own: it is there when its definition is."""
+    view = await keep_composed(call.runtime, definition)
+    state = (await askable_states(call.runtime, await askable_views(call.runtime))).get(view.name)
+    return {
+        "view": view.name,
+        "status": "published",
+        "anchor": state.anchor if state else None,
+        "data_as_of": state.data_as_of if state else None,
+        "warnings": [],
+    }
+
+
 def _built(name: str, result: RefreshResult | None) -> ViewRefresh | None:
     views = result.views if result else ()
     return next((view for view in views if view.name == name and view.built), None)
@@ -41,8 +58,8 @@ def _built(name: str, result: RefreshResult | None) -> ViewRefresh | None:
 REGISTER_VIEW = ToolSpec(
     name=contract.REGISTER_VIEW,
     title="Register a view",
-    description="Builds a ViewDefinition and publishes it under its name, in one commit; a "
-    "registered view of that name is replaced.",
+    description="Builds a view from its definition and publishes it under its name, in one "
+    "commit; a registered view of that name is replaced.",
     arguments=RegisterViewInput,
     annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False),
     run=run,

@@ -1,0 +1,113 @@
+"""The views that can be asked, as tools, resources and commands tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from researchflow_runners.batch.catalogue import require_registrable
+from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.composed.compose import compose_view
+from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.stored import composed_views, leaves
+from researchflow_runners.composed.upkeep import drop_composed, save_composed
+from researchflow_runners.composed.view import ComposedView
+from researchflow_runners.store.definitions import as_stored
+from researchflow_runners.store.published import published_views
+from researchflow_server.metrics.snapshot import ViewState
+from researchflow_server.runtime import Runtime
+
+View: TypeAlias = CompiledView | ComposedView
+
+
+async def askable_views(runtime: Runtime) -> dict[str, View]:
+    """The shipped, the registered and the composed views by name, in this order; StoreError."""
+    compiled = await runtime.known_views()
+    async with runtime.stores.warehouse.session() as session:
+        composed = await composed_views(session)
+    return {**compiled, **{name: view for name, view in composed.items() if name not in compiled}}
+
+
+async def askable_states(runtime: Runtime, views: Mapping[str, View]) -> dict[str, ViewState]:
+    """Freshness by view; a composed view is as fresh as what it reads. StoreError."""
+    states = await runtime.view_states()
+    composed = {name: view for name, view in views.items() if isinstance(view, ComposedView)}
+    for name in composed:
+        read = leaves([name], composed)
+        if all(leaf in states for leaf in read):
+            states[name] = _joint(name, [states[leaf] for leaf in read])
+    return states
+
+
+async def checked_definition(
+    runtime: Runtime, definition: dict[str, Any]
+) -> tuple[View, str | None]:
+    """The view as it would be registered, and the digest of the one it would replace.
+
+    Raises what registering it would raise before it is built.
+    """
+    if is_library(definition):
+        async with runtime.stores.warehouse.transaction(readonly=True) as session:
+            composed = await compose_view(session, definition)
+            held = (await composed_views(session)).get(composed.name)
+        return composed, held.digest if held else None
+    compiled = compile_view(definition)
+    async with runtime.stores.warehouse.session() as session:
+        await require_registrable(session, compiled, runtime.shipped)
+        published = (await published_views(session)).get(compiled.name)
+        stored = await as_stored(session, compiled)
+    return stored, published.digest if published else None
+
+
+async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> ComposedView:
+    """Registers a composed view, in place of one of its name; it can be asked at once."""
+    async with runtime.stores.warehouse.transaction() as session:
+        view = await compose_view(session, definition)
+        await save_composed(session, view)
+    return view
+
+
+async def forget_composed(runtime: Runtime, name: str) -> bool:
+    """Drops the composed view of that name; False when there is none.
+
+    ViewDefinitionError `view_in_use` when another composed view reads it.
+    """
+    async with runtime.stores.warehouse.transaction() as session:
+        if name not in await composed_views(session):
+            return False
+        await drop_composed(session, name)
+    return True
+
+
+def resource_of(view: View) -> str | None:
+    """The resource type whose resources give the rows; None for a composed view."""
+    return view.resource if isinstance(view, CompiledView) else None
+
+
+def description_of(view: View) -> str | None:
+    """What the view is about, in its author's words."""
+    return view.definition.get("description") or view.definition.get("title")
+
+
+def _joint(name: str, read: list[ViewState]) -> ViewState:
+    """The state of a view over these; what is pending counts once for each resource type."""
+    by_type = {state.resource_type: state for state in read}
+    pending = [state.pending for state in by_type.values()]
+    waiting = [state.oldest_pending_at for state in read if state.oldest_pending_at]
+    return ViewState(
+        view=name,
+        resource_type=", ".join(sorted(by_type)),
+        anchor=read[0].anchor if read else None,
+        data_as_of=read[0].data_as_of if read else None,
+        checked_at=_earliest([state.checked_at for state in read]),
+        pending=None if None in pending else sum(one or 0 for one in pending),
+        oldest_pending_at=min(waiting, default=None),
+        dead_letters=sum(state.dead_letters for state in {one.view: one for one in read}.values()),
+    )
+
+
+def _earliest(instants: list[datetime | None]) -> datetime | None:
+    """The earliest; None when one is unknown."""
+    known = [instant for instant in instants if instant is not None]
+    return min(known, default=None) if len(known) == len(instants) else None
