@@ -37,6 +37,8 @@ from researchflow_runners.fhirpath.ast import (
 )
 from researchflow_runners.naming import nearest
 
+#: What a primitive has besides its value.
+PRIMITIVE_ELEMENTS = frozenset({"id", "extension"})
 CHOICE_KEY = re.compile(r"[a-z]+(?=[A-Z])")
 
 
@@ -130,8 +132,8 @@ def element_of(source: Expr, name: str, span: Span, *, lenient: bool = False) ->
         return ResourceId(source.alias, span=span)
     if isinstance(source, Resource) and name == "meta":
         return ResourceMeta(source.alias, span=span)
-    if isinstance(source, Child) and name in ("id", "extension"):
-        source = _sibling(source)
+    if name in PRIMITIVE_ELEMENTS and any(is_primitive(one) for one in source.types):
+        source = _sibling(source, name, span)
     elif name == "resourceType" and all(model().is_resource(one) for one in source.types):
         return Child(source, (("resourceType", "code"),), False, span=span)
     found = [element for one in source.types for element in _elements(one, name)]
@@ -160,12 +162,24 @@ def _elements(type_name: str, name: str) -> list[Element]:
     return []
 
 
-def _sibling(source: Child) -> Child:
-    """`_birthDate` for `birthDate`: where JSON keeps the id and extensions of a primitive."""
-    if not all(is_primitive(one) for one in source.types):
-        return source
-    keys = tuple((f"_{key}", "Element") for key in source.json_keys())
-    return Child(source.source, keys, source.element_many, span=source.span)
+def _sibling(source: Expr, name: str, span: Span) -> Child:
+    """`_birthDate` for `birthDate`: where JSON keeps the id and extensions of a primitive.
+
+    Only the element itself leads there; a value that was picked, computed or iterated over does
+    not know where it stood.
+    """
+    if not isinstance(source, Child):
+        raise FhirPathError(
+            f"'{name}' of a primitive value is reached from its element only",
+            code="unsupported",
+            hint="Write it behind the element, such as name.given.extension('url').first().",
+            span=span,
+        )
+    keys = tuple(
+        (f"_{key}", "Element") if is_primitive(type_name) else (key, type_name)
+        for key, type_name in source.keys
+    )
+    return Child(source.source, tuple(dict.fromkeys(keys)), source.element_many, span=source.span)
 
 
 def _unknown_element(types: Types, name: str, span: Span) -> FhirPathError:

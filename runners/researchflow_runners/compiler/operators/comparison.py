@@ -180,7 +180,12 @@ def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
     kinds = {left.kind, right.kind}
     if "empty" in kinds:
         return "empty"
-    if len(kinds) == 1 and kinds <= {"string", "boolean", "integer", "decimal", "time", "quantity"}:
+    ordered = operator in ("<", "<=", ">", ">=") and kinds == {"boolean"}
+    if (
+        len(kinds) == 1
+        and not ordered
+        and kinds <= {"string", "boolean", "integer", "decimal", "time", "quantity"}
+    ):
         return "empty" if never_comparable(left, right) else left.kind
     if kinds <= NUMBERS:
         return "decimal"

@@ -90,9 +90,12 @@ def chosen(when: Expr, then: Expr, otherwise: Expr, span: Span) -> Expr:
 
 @function("iif", arguments=2, optional=1)
 def iif(call: Invocation) -> Expr:
-    criterion = require_boolean(call.argument(0), "the criterion of 'iif()'")
-    then = call.argument(1)
-    otherwise = call.argument(2) if len(call.arguments) == 3 else Empty()
+    if call.source.many:
+        raise call.refused("works on one item", hint="Use it within select(), or after first().")
+    on = call.source
+    criterion = require_boolean(call.argument(0, on=on), "the criterion of 'iif()'")
+    then = call.argument(1, on=on)
+    otherwise = call.argument(2, on=on) if len(call.arguments) == 3 else Empty()
     if then.many or otherwise.many:
         raise call.refused(
             "takes branches of one item", hint="Use first(), or join() for lists of strings."
@@ -146,7 +149,11 @@ def _is(operand: Expr, wanted: str, span: Span) -> Expr:
 
 @dataclass(frozen=True)
 class _Present(BooleanExpr):
+    """Whether there is an item; several raise SQLSTATE 21000."""
+
     source: Expr
 
     def value(self) -> Sql:
+        if self.source.many:
+            return compose("({} IS NOT NULL)", self.source.value())
         return self.source.exists()
