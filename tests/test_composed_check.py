@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from composed import sql_view
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
-from researchflow_runners.composed.definition import parse_library
 from researchflow_runners.composed.describe import describe
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.errors import ViewDefinitionError
@@ -387,123 +384,3 @@ async def test_a_computed_column_is_no_date(sql: str, database: Database) -> Non
 async def test_a_key_of_one_view_is_no_key_of_the_join(database: Database) -> None:
     (column,) = await described(database, "SELECT id FROM p")
     assert (column.description, column.is_key) == ("Key", False)
-
-
-# The Library around it
-
-
-def library(**changes: Any) -> dict[str, Any]:
-    given = {**sql_view("x", "SELECT 1", p="people"), **changes}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def content(
-    kind: str = "application/sql", data: str | None = "SELECT 1", text: str | None = None
-) -> dict[str, Any]:
-    encoded = base64.b64encode(data.encode()).decode() if data is not None else None
-    url = "http://hl7.org/fhir/uv/sql-on-fhir/StructureDefinition/sql-text"
-    shown = [{"url": url, "valueString": text}] if text is not None else []
-    return {"contentType": kind, "extension": shown, **({"data": encoded} if encoded else {})}
-
-
-def artifact(label: str, resource: str) -> dict[str, str]:
-    return {"type": "depends-on", "label": label, "resource": resource}
-
-
-@pytest.mark.parametrize(
-    "resource",
-    ["people", "ViewDefinition/people", "https://example.org/ViewDefinition/people|2.1", "people/"],
-)
-def test_a_dependency_is_named_by_canonical_reference_or_name(resource: str) -> None:
-    parsed = parse_library(library(relatedArtifact=[artifact("p", resource)]))
-    assert parsed.views == {"p": "people"}
-
-
-def test_other_artifacts_are_left_alone() -> None:
-    cited = {"type": "citation", "label": "a paper"}
-    parsed = parse_library(library(relatedArtifact=[cited, artifact("p", "people")]))
-    assert parsed.views == {"p": "people"}
-
-
-def test_the_dialect_of_postgresql_is_preferred() -> None:
-    contents = [
-        content(data="SELECT 1"),
-        content("application/sql;dialect=duckdb", "SELECT 2"),
-        content('application/sql; dialect="PostgreSQL"', "SELECT 3"),
-    ]
-    assert parse_library(library(content=contents)).sql == "SELECT 3"
-    assert parse_library(library(content=contents)).sql_field == "content[2]"
-    assert parse_library(library(content=contents[:2])).sql == "SELECT 1"
-
-
-def test_the_text_extension_may_stand_alone_or_agree() -> None:
-    alone = library(content=[content(data=None, text="SELECT 5")])
-    assert parse_library(alone).sql == "SELECT 5"
-    assert parse_library(library(content=[content(text=" SELECT 1 ")])).sql == "SELECT 1"
-
-
-def test_parameters_make_a_query() -> None:
-    query = library(
-        type=None, name=None, parameter=[{"name": "who", "use": "in", "type": "string"}]
-    )
-    parsed = parse_library(query)
-    assert (parsed.kind, parsed.name) == ("sql-query", None)
-    assert [(one.name, one.pg_type) for one in parsed.parameters] == [("who", "text")]
-
-
-PARAMETER = {"name": "who", "use": "in", "type": "string"}
-LIBRARY_FAULTS = [
-    ({"resourceType": "Patient"}, "invalid_definition", "resourceType"),
-    ({"type": {"coding": [{"code": "logic-library"}]}}, "library_type", "type.coding[0].code"),
-    ({"name": None}, "definition_incomplete", "name"),
-    ({"name": "no-name"}, "invalid_name", "name"),
-    ({"parameter": [PARAMETER]}, "view_parameters", "parameter"),
-    ({"relatedArtifact": []}, "dependency_count", "relatedArtifact"),
-    ({"relatedArtifact": [{"type": "depends-on", "label": "p"}]},
-     "definition_incomplete", "relatedArtifact[0].resource"),
-    ({"relatedArtifact": [artifact("p", "a"), artifact("P", "b")]},
-     "duplicate_label", "relatedArtifact[1].label"),
-    ({"relatedArtifact": [artifact('p"; DROP', "a")]}, "invalid_name", "relatedArtifact[0].label"),
-    ({"relatedArtifact": [artifact("p", "http://x/ValueSet/codes|1")]},
-     "dependency_type", "relatedArtifact[0].resource"),
-    ({"relatedArtifact": [artifact("p", "http://x/us-core-patient")]},
-     "invalid_name", "relatedArtifact[0].resource"),
-    ({"relatedArtifact": [artifact(f"p{n}", "people") for n in range(17)]},
-     "dependency_count", "relatedArtifact"),
-    ({"content": []}, "dialect_missing", "content"),
-    ({"content": [content("application/sql;dialect=mysql")]}, "dialect_missing", "content"),
-    ({"content": [content("text/cql")]}, "content_type", "content[0].contentType"),
-    ({"content": [content(data=None)]}, "definition_incomplete", "content[0].data"),
-    ({"content": [{"contentType": "application/sql", "data": "%%%"}]},
-     "sql_encoding", "content[0].data"),
-    ({"content": [{"contentType": "application/sql", "data": "/w=="}]},
-     "sql_encoding", "content[0].data"),
-    ({"content": [content(text="SELECT 2")]}, "sql_text_differs", "content[0].extension"),
-    ({"content": [{}]}, "definition_incomplete", "content[0].contentType"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("changes", "code", "field"), LIBRARY_FAULTS)
-def test_a_library_that_is_no_view_is_refused_with_its_path(
-    changes: dict[str, Any], code: str, field: str
-) -> None:
-    with pytest.raises(ViewDefinitionError) as caught:
-        parse_library(library(**changes))
-    assert (caught.value.code, caught.value.field) == (code, field)
-
-
-@pytest.mark.parametrize(
-    ("parameter", "code"),
-    [
-        ([{**PARAMETER, "use": "out"}], "parameter_use"),
-        ([{**PARAMETER, "type": "Patient"}], "parameter_type"),
-        ([PARAMETER, PARAMETER], "duplicate_parameter"),
-        ([{**PARAMETER, "name": "a b"}], "invalid_name"),
-    ],
-)
-def test_a_parameter_that_cannot_be_bound_is_refused(
-    parameter: list[dict[str, str]], code: str
-) -> None:
-    with pytest.raises(ViewDefinitionError) as caught:
-        parse_library(library(type=None, parameter=parameter))
-    assert caught.value.code == code

@@ -93,6 +93,7 @@ async def test_sql_that_reaches_the_catalogue_is_found_in_what_postgresql_made_o
 ) -> None:
     async with warehouse.database.transaction() as session:
         await session.execute("CREATE VIEW sqlonfhir.roles AS SELECT rolname FROM pg_roles")
+        await session.execute("CREATE VIEW sqlonfhir.secrets AS SELECT rolname FROM pg_authid")
         await session.execute(
             "CREATE FUNCTION public.mine(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'"
         )
@@ -100,7 +101,7 @@ async def test_sql_that_reaches_the_catalogue_is_found_in_what_postgresql_made_o
         await session.execute("CREATE VIEW sqlonfhir.good AS SELECT id FROM sqlonfhir.people")
         people = [ident("sqlonfhir", "people")]
         await check_reach(session, ident("sqlonfhir", "good"), people)
-        for name in ("roles", "called"):
+        for name in ("roles", "secrets", "called"):
             with pytest.raises(ViewDefinitionError) as caught:
                 await check_reach(session, ident("sqlonfhir", name), people)
             assert caught.value.code == "sql_reaches_out"

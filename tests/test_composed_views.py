@@ -13,7 +13,10 @@ import pytest_asyncio
 from clinic import Clinic, condition, lab, open_clinic, patient
 from composed import OVER, WOMEN_LABS, drop, keep, sql_view
 from researchflow_runners.errors import FreshnessError, QueryError
+from researchflow_runners.hybrid.answerable import answerable_views, relation_of
 from researchflow_runners.hybrid.result import Answer
+from researchflow_runners.sql import compose
+from researchflow_runners.store.relations import anchored_relation
 from researchflow_server.embedded import Services
 
 TEMPLATE = "composed_template"
@@ -217,6 +220,22 @@ async def test_pages_give_every_row_once_equal_rows_included(clinic: Clinic) -> 
     }
 
 
+async def test_rows_are_numbered_alike_in_whatever_order_they_are_found(clinic: Clinic) -> None:
+    async def numbered(values: str) -> set[tuple[Any, ...]]:
+        sql = f"SELECT v, count(*) AS n FROM patients, (VALUES {values}) AS t (v, w) GROUP BY v, w"
+        view = await keep(clinic.database, sql_view("numbers", sql, patients="patient_simple"))
+        async with clinic.database.snapshot() as session:
+            views = await answerable_views(session)
+            relation = relation_of(view.name, [], views, anchored_relation)
+            rows = await session.fetch(compose("SELECT v::text, _id, _ord FROM {} AS r", relation))
+            return {tuple(row) for row in rows}
+
+    first = await numbered("(1.0, 1), (1.00, 2), (1.000, 3)")
+    assert len(first) == 3
+    for values in ("(1.00, 1), (1.0, 2), (1.000, 3)", "(1.000, 1), (1.00, 2), (1.0, 3)"):
+        assert await numbered(values) == first
+
+
 async def test_a_cursor_ends_with_the_definition_it_was_made_for(clinic: Clinic) -> None:
     page: Answer = await clinic.ask("women_labs", limit=1)
     same = sql_view("women_labs", WOMEN_LABS + " AND true")
@@ -259,6 +278,20 @@ async def test_every_runner_sees_a_change_of_composed_views_at_once(clinic: Clin
         with pytest.raises(QueryError) as caught:
             await runner.execute("women_labs")
         assert caught.value.code == "unknown_view"
+
+
+async def test_nobody_can_put_a_function_in_the_place_of_postgresqls(clinic: Clinic) -> None:
+    await keep(
+        clinic.database,
+        sql_view("joined", "SELECT concat_ws('-', id, gender) AS c FROM p", p="patient_simple"),
+    )
+    async with clinic.database.session() as session:
+        await session.execute(
+            "CREATE FUNCTION public.concat_ws(text, text, text) RETURNS text LANGUAGE sql"
+            " AS $$SELECT 'taken over'$$"
+        )
+    answer: Answer = await clinic.ask("joined", limit=1, order_by=[{"column": "c"}])
+    assert answer.rows == (("a-female",),)
 
 
 async def test_a_restarted_server_answers_as_before(
