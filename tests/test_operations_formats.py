@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -221,3 +223,87 @@ async def test_a_large_answer_has_row_groups(server: OperationServer) -> None:
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [
         20_000, 5_000,
     ]  # fmt: skip
+
+
+TYPED = (
+    ("price", "value.ofType(Quantity).value", "DECIMAL(10,2)"),
+    ("ratio", "value.ofType(Quantity).value", "DOUBLE PRECISION"),
+    ("day", "effective.ofType(dateTime)", "DATE"),
+    ("issued", "issued", "TIMESTAMP WITH TIME ZONE"),
+    ("whole", "component.first().value.ofType(integer)", "BIGINT"),
+)
+MEASURED = {
+    "resourceType": "Observation",
+    "id": "o",
+    "status": "final",
+    "code": {"coding": [{"code": "x"}]},
+    "effectiveDateTime": "2024-02-29",
+    "issued": "2024-03-01T10:00:00.1236+02:00",
+    "valueQuantity": {"value": "VALUE"},
+    "component": [
+        {"code": {"text": "a"}, "valueInteger": 7},
+        {"code": {"text": "b"}, "valueQuantity": {"value": "LOW"}},
+    ],
+}
+
+
+def measured(**more: Any) -> bytes:
+    columns = [
+        {"name": name, "path": path, "tag": [{"name": "ansi/type", "value": kind}]}
+        for name, path, kind in TYPED
+    ]
+    definition = {
+        **view(resource="Observation"),
+        "select": [{"column": [*columns, *more.values()]}],
+    }
+    text = json.dumps(parameters_of([subject(definition), resource(MEASURED)]))
+    return text.replace('"VALUE"', "12.5").replace('"LOW"', "0.30").encode()
+
+
+async def test_types_that_a_view_names_are_the_types_of_its_answers(
+    server: OperationServer,
+) -> None:
+    line = (await server.post(measured())).text
+    assert line == (
+        '{"price":12.50,"ratio":12.5,"day":"2024-02-29",'
+        '"issued":"2024-03-01T08:00:00.123600+00:00","whole":7}\n'
+    )
+    text = (await server.post(measured(), _format="csv", header="false")).text
+    assert text == "12.50,12.5,2024-02-29,2024-03-01T08:00:00.123600+00:00,7\r\n"
+    found = (await server.post(measured(), _format="fhir")).text
+    parts = json.loads(found, parse_float=Decimal)["parameter"][0]["part"]
+    assert parts == [
+        {"name": "price", "valueDecimal": Decimal("12.50")},
+        {"name": "ratio", "valueDecimal": Decimal("12.5")},
+        {"name": "day", "valueDate": "2024-02-29"},
+        {"name": "issued", "valueInstant": "2024-03-01T08:00:00.124+00:00"},
+        {"name": "whole", "valueInteger64": "7"},
+    ]
+    content = (await server.post(measured(), _format="parquet")).content
+    table = pq.read_table(pa.BufferReader(content))
+    assert [str(field.type) for field in table.schema] == [
+        "decimal128(10, 2)", "double", "date32[day]", "timestamp[us, tz=UTC]", "int64",
+    ]  # fmt: skip
+    assert table.to_pylist()[0]["price"] == Decimal("12.50")
+
+
+async def test_lists_of_decimals_and_of_elements_keep_their_digits_in_parquet(
+    server: OperationServer,
+) -> None:
+    lists = {
+        "values": {
+            "name": "values", "path": "component.value.ofType(Quantity).value", "collection": True,
+        },
+        "codes": {"name": "codes", "path": "component.code", "collection": True},
+        "amounts": {"name": "amounts", "path": "component.value.ofType(Quantity)", "collection": True},
+    }  # fmt: skip
+    content = (await server.post(measured(**lists), _format="parquet")).content
+    (row,) = pq.read_table(pa.BufferReader(content)).to_pylist()
+    assert row["values"] == ["0.30"]
+    assert [json.loads(one) for one in row["codes"]] == [{"text": "a"}, {"text": "b"}]
+    assert row["amounts"] == ['{"value":0.30}']
+
+
+def test_a_server_starts_without_what_only_parquet_needs() -> None:
+    script = "import sys, researchflow_server.cli.serve; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -36,8 +38,8 @@ async def read_body(request: Request) -> dict[str, Any] | None:
 
 
 def plain(value: dict[str, Any]) -> dict[str, Any]:
-    """A part of a body as JSON readers commonly give it: decimals are floats."""
-    found: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    """A part of a body in Python's own types; decimals keep the digits they are written with."""
+    found: dict[str, Any] = json.loads(orjson.dumps(value), parse_float=Decimal)
     return found
 
 

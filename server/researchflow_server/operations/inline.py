@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import orjson
 
 from researchflow_runners.batch.build import find_culprits
@@ -57,7 +58,7 @@ async def inline_rows(
     database: Database, view: CompiledView, asked: Asked
 ) -> AsyncIterator[OpenRows]:
     """The view's rows; OperationError `resource_not_computable` names the resource at fault."""
-    resources = inline_resources(asked, view.resource)
+    resources = await anyio.to_thread.run_sync(inline_resources, asked, view.resource)
     narrowed = asked.filters.narrowed(view)
     source = _relation(resources)
     async with _snapshot(database) as session:

@@ -11,7 +11,6 @@ from researchflow_server.operations.formats.encoder import (
     Cell,
     Row,
     base64_text,
-    base_type,
     converted,
     digits,
 )
@@ -34,9 +33,9 @@ class CsvEncoder:
         self._names = [column.name for column in columns]
         self._header = header
         self._cells = [
-            (number, _CELLS[base_type(column)])
+            (number, _CELLS[column.base_type])
             for number, column in enumerate(columns)
-            if base_type(column) in _CELLS
+            if column.base_type in _CELLS
         ]
 
     def start(self) -> bytes:

@@ -31,11 +31,6 @@ class Encoder(Protocol):
         """What comes after the last row."""
 
 
-def base_type(column: Column) -> str:
-    """The PostgreSQL type without its numbers."""
-    return column.pg_type.partition("(")[0]
-
-
 def digits(value: Decimal) -> str:
     """Every digit of a decimal, without an exponent."""
     if not value.is_finite():
@@ -57,7 +52,7 @@ def base64_text(value: bytes) -> str:
 
 def json_cell(column: Column) -> Cell | None:
     """What makes a value of the column into what orjson writes; None when it is that already."""
-    return _JSON_CELLS.get(base_type(column))
+    return _JSON_CELLS.get(column.base_type)
 
 
 def json_cells(columns: Sequence[Column]) -> list[tuple[int, Cell]]:

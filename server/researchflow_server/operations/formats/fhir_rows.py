@@ -12,7 +12,6 @@ from researchflow_runners.compiler.column import Column
 from researchflow_server.operations.formats.encoder import (
     Cell,
     Row,
-    base_type,
     converted,
     json_cell,
 )
@@ -79,7 +78,7 @@ class FhirEncoder:
 
 
 def _key(column: Column) -> str:
-    base = base_type(column)
+    base = column.base_type
     if base in _KEYS and not column.collection:
         written = _WRITTEN.get(column.fhir_type) if base == "text" else None
         return written or _KEYS[base]
@@ -95,7 +94,7 @@ def _key(column: Column) -> str:
 
 
 def _cell(column: Column) -> Cell | None:
-    base = base_type(column)
+    base = column.base_type
     if base == "bigint":
         return str
     return _instant if base == "timestamptz" else json_cell(column)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.fhir import model
 from researchflow_runners.source.resource import parse_json
-from researchflow_server.operations.formats.encoder import Cell, Row, base_type, digits
+from researchflow_server.operations.formats.encoder import Cell, Row, digits
 
 GROUP_ROWS = 20_000
 DECIMAL128_DIGITS_MAX = 38
@@ -128,7 +128,7 @@ class _Sink:
 
 
 def _type(column: Column) -> pa.DataType:
-    base = base_type(column)
+    base = column.base_type
     if column.collection:
         return pa.list_(_ITEM_TYPES.get(column.fhir_type, pa.string()))
     if base == "numeric":
@@ -153,7 +153,7 @@ def _cell(column: Column) -> Cell | None:
     """What makes a value of the driver into one that Arrow takes; None when it is that already."""
     if column.collection:
         return _items(column.fhir_type)
-    if base_type(column) == "numeric" and _decimal(column.pg_type) == pa.string():
+    if column.base_type == "numeric" and _decimal(column.pg_type) == pa.string():
         return digits
     return None
 
