@@ -295,6 +295,25 @@ async def test_a_fault_behind_a_parameter_has_its_place(database: Database) -> N
     assert (caught.value.code, at(caught.value, sql)) == ("sql_rejected", "'x'")
 
 
+# What is read
+
+
+@pytest.mark.parametrize(
+    ("sql", "read"),
+    [
+        ("SELECT gender FROM p WHERE id = 'a'", {"gender", "id"}),
+        ("SELECT count(*) AS n FROM p JOIN r USING (id)", {"id"}),
+        ("SELECT * FROM p", None),
+        ("SELECT to_jsonb(p) AS j FROM p", None),
+        ("SELECT q.a FROM p AS q (a)", None),
+        ("SELECT j.b FROM (p JOIN r ON true) AS j (a, b)", None),
+        ("SELECT gender FROM p NATURAL JOIN r", None),
+    ],
+)
+def test_only_columns_that_cannot_matter_are_left_out(sql: str, read: set[str] | None) -> None:
+    assert check(sql).columns_read == read
+
+
 # What PostgreSQL says of a text that passed
 
 FAULTS = [

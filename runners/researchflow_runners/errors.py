@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Half-open character range `[start, end)` in a FHIRPath expression."""
+    """Half-open character range `[start, end)` in a FHIRPath expression or a SQL text."""
 
     start: int
     end: int

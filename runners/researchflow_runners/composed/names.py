@@ -71,7 +71,8 @@ class Names:
             self._defined.update(_strings(fields.get("aliascolnames", ())))
         elif kind == "JoinExpr":
             self._used.update(_strings(fields.get("usingClause", ())))
-            self._reads_all |= bool(fields.get("isNatural"))
+            # Both go by place or by every name: a column left out would change what they mean.
+            self._reads_all |= "isNatural" in fields or "colnames" in fields.get("alias", {})
         elif kind == "SelectStmt" and fields.get("valuesLists"):
             width = len(fields["valuesLists"][0]["List"]["items"])
             self._defined.update(f"column{number + 1}" for number in range(width))
