@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from generated_calls import failing, moments_compared, numbers_of, strings_of, truths_of
+
 USES = ["official", "usual", "old"]
 WORDS = ["A", "B", "Ab", "", "x y", "é"]
 DATES = ["1970", "1970-06", "1970-06-15", "1971-01-01"]
@@ -128,6 +130,8 @@ MEASURED = {
     ]
 }
 BOOLEANS = {"Patient": ["active", "deceased.ofType(boolean)"]}
+#: Some of the items; a union is the others' way to more than one.
+SOME = [".tail()", ".skip(1)", ".take(1)", ".take(2)", ".distinct()"]
 INTEGERS = {"Patient": ["multipleBirth.ofType(integer)"], "ContactPoint": ["rank"]}
 
 
@@ -142,7 +146,9 @@ def nodes(draw: st.DrawFn, focus: str, depth: int = 2) -> tuple[str, str]:
     path = name
     if depth and draw(st.booleans()):
         path += f".where({draw(conditions(kind, depth - 1))})"
-    path += draw(st.sampled_from(["", "", "", ".first()", "[0]", "[1]", ".last()"]))
+    path += draw(st.sampled_from(["", "", "", ".first()", "[0]", "[1]", ".last()", *SOME]))
+    if focus == "Patient" and name in LISTS["Contact"] and draw(st.integers(0, 3)) == 0:
+        path = f"({path} | contact.{name})"
     if depth and LISTS[kind] and draw(st.booleans()):
         rest, kind = draw(nodes(kind, depth - 1))
         path += f".{rest}"
@@ -158,7 +164,7 @@ def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
     if depth and LISTS[focus]:
         choices += ["below", "below"]
     if not choices or (depth and draw(st.integers(0, 4)) == 0):
-        choices = ["constant"] if not depth else ["constant", "join", "iif"]
+        choices = ["constant"] if not depth else ["constant", "join", "iif", "called"]
         if TIMES[focus]:
             choices.append("computed")
         if MEASURED.get(focus):
@@ -171,6 +177,9 @@ def strings(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
             if not STRINGS[kind]:
                 return quoted("A")
             found = f"{path}.{draw(st.sampled_from(STRINGS[kind]))}"
+        case "called":
+            one, other = draw(strings(focus, depth - 1)), draw(strings(focus, 0))
+            return draw(strings_of(one, other))
         case "computed":
             return f"({draw(moments(focus))}).toString()"
         case "measured":
@@ -203,9 +212,9 @@ def moments(draw: st.DrawFn, focus: str) -> str:
 @st.composite
 def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
     """A boolean expression of at most one item, empty now and then."""
-    kinds = ["equal", "exists"]
+    kinds = ["equal", "exists", "asked"]
     if TIMES[focus]:
-        kinds.append("time")
+        kinds += ["time", "moments"]
     if MEASURED.get(focus):
         kinds += ["quantity", "quantity", "quantity"]
     if INTEGERS.get(focus):
@@ -225,13 +234,21 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
             operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
             moment = draw(st.sampled_from(MOMENTS))
             return f"{draw(moments(focus))} {operator} @{moment}"
+        case "asked":
+            return draw(truths_of(draw(strings(focus, depth and 1)), draw(strings(focus, 0))))
+        case "moments":
+            written = [f"@{moment}" for moment in MOMENTS]
+            one, other = draw(moments(focus)), draw(st.sampled_from([*TIMES[focus], *written]))
+            return draw(moments_compared(one, other))
         case "quantity":
             operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
             sides = [*MEASURED[focus], *QUANTITIES]
             return f"{draw(st.sampled_from(sides))} {operator} {draw(st.sampled_from(sides))}"
         case "integer":
-            operator = draw(st.sampled_from(["=", "<", ">="]))
-            return f"{draw(st.sampled_from(INTEGERS[focus]))} {operator} 2"
+            operator = draw(st.sampled_from(["=", "<", ">=", "~", "!~"]))
+            element = draw(st.sampled_from(INTEGERS[focus]))
+            found = draw(st.one_of(st.just(element), numbers_of(element)))
+            return f"{found} {operator} {draw(st.sampled_from(['2', '1.4']))}"
         case "boolean":
             return draw(st.sampled_from(BOOLEANS[focus])) + draw(st.sampled_from(["", " = true"]))
         case "not":
@@ -251,7 +268,13 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
 @st.composite
 def columns(draw: st.DrawFn, focus: str, numbers: count[int]) -> Json:
     name = f"c{next(numbers)}"
-    match draw(st.sampled_from(["string", "string", "boolean", "list", "index", "key"])):
+    kinds = ["string", "string", "boolean", "list", "index", "key", "failing"]
+    match draw(st.sampled_from(kinds + ["number"] * (focus in INTEGERS))):
+        case "failing":
+            return {"name": name, "path": draw(failing(draw(strings(focus, 1)))), "type": "string"}
+        case "number":
+            path = draw(numbers_of(draw(st.sampled_from(INTEGERS[focus]))))
+            return {"name": name, "path": path, "type": "decimal"}
         case "string":
             return {"name": name, "path": draw(strings(focus)), "type": "string"}
         case "boolean":

@@ -102,7 +102,16 @@ def characters(target: Items) -> Items:
 def replaced(value: str, pattern: str, substitution: str) -> str:
     """Named groups and references to groups are not written as Python writes them."""
     references = re.sub(r"\$\{(\w+)\}|\$(\d)", r"\\g<\1\2>", substitution)
-    return re.sub(re.sub(r"\(\?<(?=\w)", "(?P<", pattern), references, value)
+    return re.sub(as_python(pattern), references, value)
+
+
+def matches(value: str, pattern: str) -> bool:
+    return re.search(as_python(pattern), value, re.DOTALL) is not None
+
+
+def as_python(pattern: str) -> str:
+    """The pattern with its groups named as Python names them."""
+    return re.sub(r"\(\?<(?=\w)", "(?P<", pattern)
 
 
 def boundary(high: bool) -> Callable[..., Items]:
@@ -164,7 +173,7 @@ FUNCTIONS: dict[str, Callable[..., Items]] = {
     "join": join,
     "lowBoundary": boundary(high=False),
     "highBoundary": boundary(high=True),
-    "matches": text(lambda value, pattern: bool(re.search(pattern, value)), "boolean"),
+    "matches": text(matches, "boolean"),
     "startsWith": text(str.startswith, "boolean"),
     "endsWith": text(str.endswith, "boolean"),
     "contains": text(lambda value, part: part in value, "boolean"),
