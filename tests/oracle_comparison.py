@@ -33,11 +33,11 @@ async def outcome_of_compiled(
     return multiset(found, [column.name for column in view.columns])
 
 
-def outcome_of_oracle(view: CompiledView, texts: Sequence[str]) -> Any:
-    """The same from the oracle."""
+def outcome_of_oracle(view: CompiledView, texts: Sequence[str], *, eager: bool = False) -> Any:
+    """The same from the oracle; `eager` as its rows()."""
     resources = [json.loads(text, parse_float=Decimal) for text in texts]
     try:
-        found = rows(view.definition, resources)
+        found = rows(view.definition, resources, eager=eager)
     except OracleError:
         return REFUSED
     return multiset(found, [column.name for column in view.columns])
@@ -50,4 +50,8 @@ async def check_against_oracle(
     texts = [json.dumps({**one, "id": f"p{number}"}) for number, one in enumerate(resources)]
     view = compile_view(definition)
     found = await outcome_of_compiled(connection, view, texts)
-    assert found == outcome_of_oracle(view, texts), json.dumps(definition)
+    expected = outcome_of_oracle(view, texts)
+    if found == REFUSED != expected:
+        # PostgreSQL joins in the order it likes, and may meet an error in a row to be removed.
+        expected = outcome_of_oracle(view, texts, eager=True)
+    assert found == expected, json.dumps(definition)

@@ -15,8 +15,7 @@ from oracle.parse import OracleError, parse
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
-#: A row whose values are not computed yet: a column of a row that another part of the select
-#: removes is never evaluated, so an error there is no error of the view.
+#: A row whose values may not be computed yet, see rows().
 Pending = dict[str, Callable[[], Any]]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 ITERATIONS = ("forEach", "forEachOrNull", "repeat")
@@ -24,14 +23,19 @@ ITERATIONS = ("forEach", "forEachOrNull", "repeat")
 
 @dataclass(frozen=True)
 class Focus:
-    """The current node and what its expressions see besides."""
+    """The current node and what its expressions see besides; `eager` as rows()."""
 
     item: Item
     scope: Scope
+    eager: bool
 
 
-def rows(view: Json, resources: Iterable[Json]) -> list[Row]:
-    """Every row, resource by resource; OracleError when the view is wrong."""
+def rows(view: Json, resources: Iterable[Json], *, eager: bool = False) -> list[Row]:
+    """Every row, resource by resource; OracleError when the view is wrong.
+
+    A column of a row that another part of the select removes is evaluated with `eager` only: the
+    standard does not say whether an error there is one of the view.
+    """
     check(view)
     constants = dict(map(constant, view.get("constant", ())))
     conditions = [parse(condition["path"]) for condition in view.get("where", ())]
@@ -42,7 +46,7 @@ def rows(view: Json, resources: Iterable[Json]) -> list[Row]:
         item = Item(resource, view["resource"])
         scope = Scope(constants, 0, item, tuple(view.get("contained", ())))
         if all(as_boolean(evaluate(tree, [item], scope)) is True for tree in conditions):
-            pending = product([part(one, Focus(item, scope)) for one in view["select"]])
+            pending = product([part(one, Focus(item, scope, eager)) for one in view["select"]])
             found += [{name: value() for name, value in row.items()} for row in pending]
     return found
 
@@ -95,7 +99,7 @@ def part(select: Json, focus: Focus) -> list[Pending]:
     reached = list(nodes(select, focus))
     for node in reached:
         columns = select.get("column", ())
-        factors = [[{column["name"]: partial(cell, column, node) for column in columns}]]
+        factors = [[{column["name"]: value_of(column, node) for column in columns}]]
         factors += [part(nested, node) for nested in select.get("select", ())]
         if select.get("unionAll"):
             factors.append([row for branch in select["unionAll"] for row in part(branch, node)])
@@ -136,7 +140,7 @@ def nodes(select: Json, focus: Focus) -> Iterator[Focus]:
     else:
         found = evaluate(trees[0], [focus.item], focus.scope)
     for number, item in enumerate(found):
-        yield Focus(item, replace(focus.scope, row_index=number))
+        yield Focus(item, replace(focus.scope, row_index=number), focus.eager)
 
 
 def walk(trees: list[Any], item: Item, scope: Scope) -> Iterator[Item]:
@@ -144,6 +148,13 @@ def walk(trees: list[Any], item: Item, scope: Scope) -> Iterator[Item]:
         for found in evaluate(tree, [item], scope):
             yield found
             yield from walk(trees, found, scope)
+
+
+def value_of(column: Json, focus: Focus) -> Callable[[], Any]:
+    if not focus.eager:
+        return partial(cell, column, focus)
+    value = cell(column, focus)
+    return lambda: value
 
 
 def cell(column: Json, focus: Focus) -> Any:
