@@ -58,6 +58,8 @@ def truths_of(one: str, other: str) -> st.SearchStrategy[str]:
                 f"({one}) !~ ({other})",
                 f"({one}).first() ~ ' a'",
                 f"({one}).isDistinct()",
+                f"({one}).first() in ('A' | 'Ab' | 'old')",
+                f"({one}).first() in ({other})",
                 f"({one}).hasValue()",
                 f"({one}).first().indexOf('b') > 0",
             ]
