@@ -78,7 +78,7 @@ class All(BooleanExpr):
 
     def value(self) -> Sql:
         return compose(
-            "NOT EXISTS (SELECT FROM {} AS {}(v) WHERE ({}) IS NOT TRUE)",
+            "(NOT EXISTS (SELECT FROM {} AS {}(v) WHERE ({}) IS NOT TRUE))",
             self.source.rows(),
             fixed(self.item.alias),
             self.criterion.boolean(),
