@@ -21,7 +21,8 @@ ROUTES = ("materialized", "direct")
 #: Why a query can be refused; each is counted from 0, or a rate would not see the first one.
 REFUSALS = (
     "aggregate_type", "anchor_before_view", "anchor_expired", "anchor_unknown", "column_mismatch",
-    "column_missing", "columns_with_groups", "cursor_invalid", "duplicate_column",
+    "column_missing", "columns_with_groups", "composed_view_fails", "cursor_invalid",
+    "definition_outdated", "duplicate_column",
     "filter_too_large", "freshness_conflict", "instant_without_zone", "operator_not_allowed",
     "postgres_conflict", "postgres_resources", "postgres_unavailable", "relation_missing",
     "resource_not_computable", "staleness_exceeded", "statement_rejected", "statement_timeout",
