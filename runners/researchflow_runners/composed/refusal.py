@@ -41,7 +41,7 @@ class Refusals:
         return self.make(
             f"'{name}' is not allowed in a composed view",
             "sql_construct",
-            self._syntax.span(location) if location is not None and span is None else span,
+            span or self._span(location),
             "Write one SELECT over the declared views: joins, subqueries, WITH, UNION, GROUP BY"
             " and windows may be used.",
         )
@@ -64,7 +64,7 @@ class Refusals:
             if code.startswith("sql_")
             else f"there is no {what} '{name}' here",
             code,
-            self._syntax.span(location, words) if location is not None else None,
+            self._span(location, words),
             hint or "Use one of the allowed names.",
             allowed=shown[:ALLOWED_SHOWN_MAX],
             did_you_mean=nearest(name, shown),
@@ -76,8 +76,7 @@ class Refusals:
         """Any other refusal, at a node's location or at a word."""
         if isinstance(place, str):
             return self.make(message, code, self._syntax.find(place), hint)
-        span = self._syntax.span(place) if place is not None else None
-        return self.make(message, code, span, hint)
+        return self.make(message, code, self._span(place), hint)
 
     def make(
         self,
@@ -99,3 +98,7 @@ class Refusals:
             allowed=tuple(allowed),
             did_you_mean=did_you_mean,
         )
+
+    def _span(self, location: int | None, words: int = 1) -> Span | None:
+        """The place; a node that the parser made up has none, or a negative one."""
+        return None if location is None or location < 0 else self._syntax.span(location, words)
