@@ -61,7 +61,8 @@ class Body:
 
     `several` has the numbers of the items that may make several rows of one. `orders` are the
     iterations among them; None when something else, such as a union, is one too. `dated` are the
-    numbers of the cells whose period `selected` gave.
+    numbers of the cells whose period `selected` gave. Of each of `root_keys` the resource must have
+    a member for there to be a row.
     """
 
     items: list[Sql] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Body:
     several: list[int] = field(default_factory=list)
     orders: list[str] | None = field(default_factory=list)
     dated: frozenset[int] = frozenset()
+    root_keys: list[frozenset[str]] = field(default_factory=list)
 
     def add(self, item: Sql, *, several: bool, iteration: str | None = None) -> None:
         """Adds a FROM item; `iteration` is the alias of one whose `n` numbers its rows."""

@@ -46,7 +46,7 @@ DOCUMENT_ROWS = (
 DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
 #: Resources that can meet the view's conditions. To look for a text costs far less than to parse;
 #: strings of JSON without a backslash stand there as they are, all others are candidates.
-CANDIDATES = r" WHERE ({} OR strpos(s.text, E'\\') > 0)"
+CANDIDATE = r"({} OR strpos(s.text, E'\\') > 0)"
 TEXTS_MAX = 4
 
 
@@ -145,13 +145,18 @@ def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Expr]:
     return conditions
 
 
-def _candidates(conditions: Sequence[Expr]) -> Sql:
-    """A filter on the source's text that keeps every resource which meets the conditions."""
+def _candidates(conditions: Sequence[Expr], root_keys: Sequence[frozenset[str]]) -> Sql:
+    """A filter on the source's text that keeps every resource which meets the conditions and has
+    a member of each of `root_keys`."""
     texts = reduce(rarer, (one.required() for one in conditions), None)
-    if texts is None or len(texts) > TEXTS_MAX:
-        return EMPTY
+    wanted = [texts or frozenset(), *(frozenset(f'"{key}"' for key in keys) for keys in root_keys)]
+    filters = [_having(one) for one in dict.fromkeys(wanted) if 0 < len(one) <= TEXTS_MAX]
+    return compose(" WHERE {}", join(" AND ", filters)) if filters else EMPTY
+
+
+def _having(texts: frozenset[str]) -> Sql:
     found = (compose("strpos(s.text, {}) > 0", param(text, "text")) for text in sorted(texts))
-    return compose(CANDIDATES, join(" OR ", found))
+    return compose(CANDIDATE, join(" OR ", found))
 
 
 def _statement(
@@ -173,7 +178,7 @@ def _statement(
         head = join(", ", [fixed(f"{order} AS _ord"), *values])
         tail = body.tail()
     read = compose(DOCUMENT_ROWS, head)
-    documents_end = compose(DOCUMENTS_END, _candidates(conditions))
+    documents_end = compose(DOCUMENTS_END, _candidates(conditions, body.root_keys))
     return _with_periods(read, compose("{}{}", documents_end, tail), columns, body.dated)
 
 

@@ -13,6 +13,7 @@ operator can choose the cheapest correct SQL:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
@@ -32,6 +33,7 @@ from researchflow_runners.sql import Sql, compose, fixed
 Requirement: TypeAlias = frozenset[str] | None
 Form: TypeAlias = Literal["json", "text", "boolean", "numeric", "integer"]
 NULL = fixed("NULL")
+ONE_ROW = "(SELECT i.v, 1::bigint AS n FROM (SELECT {} AS v OFFSET 0) AS i WHERE i.v IS NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class Expr(ABC):
 
     def required(self) -> Requirement:
         """What a resource's text must contain for the node to be true, or to have an item."""
+        return None
+
+    def root_keys(self) -> Requirement:
+        """Members of the resource of which one must be there for the node to have an item."""
+        return None
+
+    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+        """The item and the texts, when the node says that the item is one of these texts."""
         return None
 
     @property
@@ -226,8 +236,16 @@ class Path:
         return value
 
 
+def any_of(requirements: Sequence[Requirement]) -> Requirement:
+    """What follows when one of them holds, nobody knows which."""
+    known = [one for one in requirements if one is not None]
+    return frozenset().union(*known) if known and len(known) == len(requirements) else None
+
+
 def numbered(expr: Expr) -> Sql:
     """All items as a FROM item with the columns (v, n), n counting from 1."""
+    if not expr.many:
+        return compose(ONE_ROW, expr.json())
     if expr.path() is not None:
         return compose("{} WITH ORDINALITY", expr.rows())
     return compose("(SELECT r.v, row_number() OVER () AS n FROM {} AS r(v))", expr.rows())

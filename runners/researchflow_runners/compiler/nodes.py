@@ -224,6 +224,11 @@ class Child(Expr):
     def required(self) -> Requirement:
         return self.source.required()
 
+    def root_keys(self) -> Requirement:
+        if isinstance(self.source, Resource):
+            return frozenset(self.json_keys())
+        return self.source.root_keys()
+
     @property
     def verbatim(self) -> bool:
         return self.source.verbatim

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from researchflow_runners.compiler.expr import Expr, numbered
+from researchflow_runners.compiler.expr import Expr, Requirement, any_of, numbered
 from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
@@ -22,25 +22,27 @@ WALK = """(WITH RECURSIVE w(v, place) AS ({first} UNION ALL
  SELECT w.v, row_number() OVER (ORDER BY w.place) AS n FROM w ORDER BY w.place)"""
 
 
-def repeated(paths: Sequence[str], scope: Scope, field: str) -> tuple[Sql, Types]:
-    """The walk as a FROM item with the columns (v, n), and the types of its nodes."""
+def repeated(paths: Sequence[str], scope: Scope, field: str) -> tuple[Sql, Types, Requirement]:
+    """The walk as a FROM item with columns (v, n), the types of its nodes, and its root keys."""
     types = _reachable(paths, scope, field)
-    walked = Focus("w", types)
-    return (
-        compose(
-            WALK,
-            first=_children(paths, scope, field),
-            next=_children(paths, scope.on(walked), field),
-        ),
-        types,
-    )
+    first = _resolved(paths, scope, field)
+    following = _resolved(paths, scope.on(Focus("w", types)), field)
+    walk = compose(WALK, first=_children(first), next=_children(following))
+    return walk, types, any_of([one.root_keys() for one in first])
 
 
-def _children(paths: Sequence[str], scope: Scope, field: str) -> Sql:
+def _resolved(paths: Sequence[str], scope: Scope, field: str) -> list[Expr]:
+    lenient = replace(scope, lenient=True)
+    return [
+        resolve_text(path, lenient, field=f"{field}.repeat[{number}]")
+        for number, path in enumerate(paths)
+    ]
+
+
+def _children(exprs: Sequence[Expr]) -> Sql:
     """One level down: each child with its place, [path number, item number]."""
     branches = []
-    for number, path in enumerate(paths):
-        expr = resolve_text(path, replace(scope, lenient=True), field=f"{field}.repeat[{number}]")
+    for number, expr in enumerate(exprs):
         branches.append(
             compose(
                 "SELECT b.v, ARRAY[{}, b.n] AS place FROM {} AS b(v, n)",

@@ -1,7 +1,7 @@
 """Selects to FROM items: which rows a view has and what each column reads.
 
-An iteration adds a lateral join to the body; a union, and a
-forEachOrNull whose subtree may remove rows, become a lateral subquery with a body of its own.
+An iteration adds a lateral join to the body; a union, and a forEachOrNull whose subtree may remove
+rows, become a lateral subquery with a body of its own.
 The products of SQL on FHIR's processing algorithm are the joins themselves, in order.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from researchflow_runners.compiler.body import Body, Cell
 from researchflow_runners.compiler.cells import plan_column
 from researchflow_runners.compiler.definition import ColumnDefinition, SelectDefinition
-from researchflow_runners.compiler.expr import numbered
+from researchflow_runners.compiler.expr import any_of, numbered
 from researchflow_runners.compiler.nodes import Focus, RowIndex
 from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
@@ -92,16 +92,18 @@ def _iterate(select: SelectDefinition, place: Place, body: Body, path: str) -> P
         return place
     alias = scope.alias("f")
     if directive is None:
-        found, types = repeated(select.repeat, scope, path)
+        found, types, keys = repeated(select.repeat, scope, path)
         several, iteration = True, None
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
-        found, types = numbered(expr), expr.types
+        found, types, keys = numbered(expr), expr.types, expr.root_keys()
         several, iteration = expr.many, alias
     template = "CROSS JOIN LATERAL {} AS {}(v, n)"
     if select.forEachOrNull is not None:
         template = "LEFT JOIN LATERAL {} AS {}(v, n) ON true"
+    elif keys is not None:
+        body.root_keys.append(keys)
     body.add(compose(template, found, fixed(alias)), several=several, iteration=iteration)
     return Place(
         replace(scope, this=Focus(alias, types), row_index=RowIndex(alias)),
@@ -157,6 +159,9 @@ def _plan_union(branches: Sequence[SelectDefinition], scope: Scope, body: Body, 
     several = len(bodies) > 1 or bool(bodies[0].several)
     alias = scope.alias("u")
     union = join(" UNION ALL ", [sub.select(scope) for sub in bodies])
+    keys = any_of([next(iter(sub.root_keys), None) for sub in bodies])
+    if keys is not None:
+        body.root_keys.append(keys)
     item = compose("CROSS JOIN LATERAL ({}) AS {}", union, fixed(alias))
     body.add(item, several=several)
     for number, offer in enumerate(offers):

@@ -70,6 +70,11 @@ class Compare(BooleanExpr):
         left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
         return compose("({} {} {})", left, _symbol(self.operator), right)
 
+    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+        if self.operator != "=" or self.compared_kind != "string":
+            return None
+        return (self.left, (self.right.value(),)) if isinstance(self.right, Constant) else None
+
     def required(self) -> Requirement:
         if self.operator != "=" or self.compared_kind != "string":
             return None

@@ -39,6 +39,9 @@ class Filtered(Expr):
     def required(self) -> Requirement:
         return rarer(self.requirement, self.source.required())
 
+    def root_keys(self) -> Requirement:
+        return self.source.root_keys()
+
     @property
     def verbatim(self) -> bool:
         return self.source.verbatim

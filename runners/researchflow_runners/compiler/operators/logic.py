@@ -9,7 +9,7 @@ from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import FhirPathError
-from researchflow_runners.sql import Sql, compose
+from researchflow_runners.sql import Sql, compose, join
 
 
 class BooleanExpr(Expr):
@@ -64,7 +64,17 @@ class Or(BooleanExpr):
     right: Expr
 
     def value(self) -> Sql:
+        alike = self.one_of()
+        if alike is not None:
+            item, texts = alike
+            return compose('({} COLLATE "C" IN ({}))', item.text(), join(", ", texts))
         return compose("({} OR {})", self.left.boolean(), self.right.boolean())
+
+    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+        left, right = self.left.one_of(), self.right.one_of()
+        if left is None or right is None or left[0] != right[0]:
+            return None
+        return left[0], (*left[1], *right[1])
 
     def required(self) -> Requirement:
         left, right = self.left.required(), self.right.required()

@@ -47,6 +47,9 @@ class OneOf(Expr):
     def required(self) -> Requirement:
         return self.source.required()
 
+    def root_keys(self) -> Requirement:
+        return self.source.root_keys()
+
     @property
     def verbatim(self) -> bool:
         return self.source.verbatim
