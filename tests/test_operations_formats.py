@@ -290,13 +290,12 @@ async def test_types_that_a_view_names_are_the_types_of_its_answers(
 async def test_lists_of_decimals_and_of_elements_keep_their_digits_in_parquet(
     server: OperationServer,
 ) -> None:
-    lists = {
-        "values": {
-            "name": "values", "path": "component.value.ofType(Quantity).value", "collection": True,
-        },
-        "codes": {"name": "codes", "path": "component.code", "collection": True},
-        "amounts": {"name": "amounts", "path": "component.value.ofType(Quantity)", "collection": True},
-    }  # fmt: skip
+    paths = {
+        "values": "component.value.ofType(Quantity).value",
+        "codes": "component.code",
+        "amounts": "component.value.ofType(Quantity)",
+    }
+    lists = {name: {"name": name, "path": path, "collection": True} for name, path in paths.items()}
     content = (await server.post(measured(**lists), _format="parquet")).content
     (row,) = pq.read_table(pa.BufferReader(content)).to_pylist()
     assert row["values"] == ["0.30"]

@@ -186,6 +186,8 @@ async def test_other_methods_and_addresses_are_refused(server: OperationServer) 
     response = await server.http.put(SQL_RUN)
     assert error_of(response)[:3] == (405, "not-supported", "method_not_allowed")
     assert response.headers["allow"] == "GET, POST"
+    posted = await server.http.post("/fhir/metadata")
+    assert error_of(posted)[:3] == (405, "not-supported", "method_not_allowed")
     head = await server.http.head(SQL_RUN)
     assert head.status_code == 405
     missing = await server.get("/fhir/Patient/1")

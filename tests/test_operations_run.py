@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,6 +249,27 @@ async def test_patients_narrow_a_published_view_after_the_merge(server: Operatio
     assert ids(rows_of(response)) == ["ada", "new"]
 
 
+async def test_a_patient_whom_only_the_source_knows_is_known(server: OperationServer) -> None:
+    response = await server.get(SQL_RUN, subjectReference="condition_simple", patient="eve")
+    assert (response.status_code, response.text) == (200, "")
+    assert response.headers["x-researchflow-route"] == "materialized"
+
+
+async def test_a_source_of_its_own_is_what_other_views_are_computed_from(
+    source_dsn: str, postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with (
+        tool_server(postgres_dsn, redis_url, tmp_path, source_url=source_dsn) as tools,
+        operation_server(tools) as apart,
+    ):
+        await tools.put(patient("ada"))
+        await tools.call("refresh_views")
+        await tools.put(patient("eve"))
+        assert ids(await apart.rows(named("patient_simple"))) == ["ada"]
+        assert ids(await apart.rows(subject(KEYS))) == ["ada", "eve"]
+        assert ids(await apart.rows(subject(KEYS), resource(patient("one")))) == ["one"]
+
+
 async def test_patients_narrow_what_no_column_tells_in_the_source(server: OperationServer) -> None:
     of_eve = {"name": "patient", "valueReference": {"reference": "Patient/eve"}}
     bare = view(("id", "getResourceKey()"), resource="Condition")
@@ -296,7 +318,7 @@ async def test_since_reads_the_source_and_gives_what_changed_after_it(
 
 
 async def test_a_deployment_without_speed_layer_reads_the_anchor_and_says_so(
-    server: OperationServer, tmp_path: Any
+    server: OperationServer, tmp_path: Path
 ) -> None:
     settings = server.tools.runtime.settings
     async with (

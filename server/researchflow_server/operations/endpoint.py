@@ -14,7 +14,7 @@ from researchflow_server.operations.answer import Answer
 from researchflow_server.operations.asked import Asked, read_asked
 from researchflow_server.operations.formats import encoder_of
 from researchflow_server.operations.formats.encoder import Encoder
-from researchflow_server.operations.outcome import OperationError
+from researchflow_server.operations.outcome import OperationError, check_method
 from researchflow_server.operations.parameters import SQL_RUN, Operation
 from researchflow_server.operations.rows import OpenRows
 from researchflow_server.operations.runs import Runs
@@ -95,15 +95,7 @@ def _encoder(rows: OpenRows, asked: Asked) -> Encoder:
 
 
 def _check_request(request: Request) -> None:
-    if request.method not in METHODS:
-        raise OperationError(
-            f'the method "{request.method[:16]}" is not allowed here',
-            status=405,
-            issue="not-supported",
-            code="method_not_allowed",
-            allowed=METHODS,
-            hint="use POST, or GET where every parameter fits into the URL",
-        )
+    check_method(request, METHODS)
     if request.scope["http_version"] == "1.0":
         raise OperationError(
             "over HTTP/1.0 a cut answer could not be told from a whole one",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 
 from researchflow_runners.errors import (
@@ -24,6 +25,7 @@ FHIR_JSON = "application/fhir+json"
 CODE_SYSTEM = "urn:researchflow:error"
 RETRY_AFTER_S = 2
 TEXT_MAX = 600
+METHOD_CHARS_MAX = 16
 TIMEOUTS = ("statement_timeout", "operation_timeout")
 _QUERY_ERRORS = {
     "resource_not_computable": (422, "processing"),
@@ -50,6 +52,19 @@ def placed(parameter: str) -> Iterator[None]:
     except (ViewDefinitionError, FhirPathError) as error:
         error.field = f"{parameter}.{error.field}" if error.field else parameter
         raise
+
+
+def check_method(request: Request, allowed: tuple[str, ...]) -> None:
+    """OperationError `method_not_allowed` for another method."""
+    if request.method not in allowed:
+        raise OperationError(
+            f'the method "{request.method[:METHOD_CHARS_MAX]}" is not allowed here',
+            status=405,
+            issue="not-supported",
+            code="method_not_allowed",
+            allowed=allowed,
+            hint="use one of the allowed methods",
+        )
 
 
 def refused(error: ResearchFlowError) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -20,12 +20,18 @@ from researchflow_server.operations.capability import (
     operation_definition,
 )
 from researchflow_server.operations.endpoint import Endpoint
-from researchflow_server.operations.outcome import FHIR_JSON, OperationError, refused
+from researchflow_server.operations.outcome import (
+    FHIR_JSON,
+    OperationError,
+    check_method,
+    refused,
+)
 from researchflow_server.operations.parameters import SQL_RUN, VIEWDEFINITION_RUN
 from researchflow_server.operations.runs import Runs
 from researchflow_server.runtime import Runtime
 
 FHIR_PATH = "/fhir"
+READING = ("GET", "HEAD")
 _CODES = {421: "host_not_allowed", 403: "origin_not_allowed"}
 
 
@@ -41,8 +47,8 @@ def operation_routes(runtime: Runtime, security: TransportSecuritySettings) -> M
             Route(f"/${view_code}", view_run),
             Route(f"/ViewDefinition/${view_code}", view_run),
             Route(f"/ViewDefinition/{{{INSTANCE}}}/${view_code}", view_run),
-            Route("/metadata", _metadata, methods=["GET"]),
-            Route("/OperationDefinition/{code}", _definition, methods=["GET"]),
+            Route("/metadata", _Described(_metadata)),
+            Route("/OperationDefinition/{code}", _Described(_definition)),
         ],
         default=_nothing_there,
         redirect_slashes=False,
@@ -75,15 +81,32 @@ class _Guarded:
         await refused(error)(scope, receive, send)
 
 
-async def _metadata(request: Request) -> Response:
-    return _resource(capability_statement(_base_url(request)))
+class _Described:
+    """An address at which a resource can be read."""
+
+    def __init__(self, resource: Callable[[Request], dict[str, Any]]) -> None:
+        self._resource = resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            check_method(request, READING)
+            content = orjson.dumps(self._resource(request))
+            response = Response(content, media_type=FHIR_JSON)
+        except OperationError as error:
+            response = refused(error)
+        await response(scope, receive, send)
 
 
-async def _definition(request: Request) -> Response:
+def _metadata(request: Request) -> dict[str, Any]:
+    return capability_statement(_base_url(request))
+
+
+def _definition(request: Request) -> dict[str, Any]:
     operation = OPERATIONS.get(request.path_params["code"])
     if operation is None:
-        return refused(_unknown(request.url.path, OPERATIONS))
-    return _resource(operation_definition(operation, _base_url(request)))
+        raise _unknown(request.url.path, OPERATIONS)
+    return operation_definition(operation, _base_url(request))
 
 
 async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,10 +125,6 @@ def _unknown(path: str, known: Iterable[str]) -> OperationError:
         did_you_mean=nearest(last, known),
         hint=f"GET {FHIR_PATH}/metadata says what is here",
     )
-
-
-def _resource(resource: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(resource), media_type=FHIR_JSON)
 
 
 def _base_url(request: Request) -> str:
