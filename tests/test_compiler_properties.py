@@ -7,6 +7,8 @@ every PostgreSQL in test_every_postgresql.py.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from expression_generators import definitions_with_anything, views_of_anything
 from generators import patients, views
 from oracle_comparison import (
     REFUSED,
@@ -22,6 +25,7 @@ from oracle_comparison import (
     outcome_of_oracle,
 )
 from researchflow_runners.compiler import compile_view
+from researchflow_runners.errors import FhirPathError, ViewDefinitionError
 from walk_generators import responses, walking_views
 
 
@@ -47,6 +51,31 @@ async def test_compiled_walks_are_the_oracles(
     await check_against_oracle(connection, view, resources)
 
 
+@settings(
+    deadline=None,
+    max_examples=settings().max_examples * 3,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(view=views_of_anything())
+async def test_any_expression_is_refused_or_runs(
+    connection: asyncpg.Connection, view: dict[str, Any]
+) -> None:
+    """Most are badly typed; what compiles gives rows, or fails for what the data hold."""
+    with suppress(FhirPathError):
+        await outcome_of_compiled(connection, compile_view(view), RICH)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(view=definitions_with_anything())
+def test_any_definition_is_refused_or_compiles(view: dict[str, Any]) -> None:
+    with suppress(ViewDefinitionError, FhirPathError):
+        compile_view(view)
+
+
+RICH = [
+    json.dumps(one)
+    for one in json.loads(Path(__file__).with_name("rich_patients.json").read_text())
+]
 FAMILY = compile_view(
     {"resource": "Patient", "select": [{"column": [{"name": "c", "path": "name.family"}]}]}
 )
