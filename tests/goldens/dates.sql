@@ -4,8 +4,10 @@ SELECT q._res_id,
   q.c0 AS "id",
   q.c1 AS "birthDate",
   q.l1 AS "birthDate__lo",
-  (CASE octet_length(q.c1)
-      WHEN 10 THEN q.l1 + interval '1 day'
+  (CASE
+      WHEN octet_length(q.c1) > 22 THEN q.l1 + interval '1 microsecond'
+      ELSE CASE octet_length(q.c1)
+      WHEN 10 THEN q.l1 + interval '24 hours'
       WHEN 7 THEN q.l1 + interval '1 mon'
       WHEN 4 THEN q.l1 + interval '1 year'
       WHEN 16 THEN q.l1 + interval '1 minute'
@@ -18,11 +20,13 @@ SELECT q._res_id,
       WHEN 19 THEN q.l1 + CASE
       WHEN substr(q.c1, 14, 1) = ':' THEN interval '1 microsecond'
       ELSE interval '1 hour' END
-      ELSE q.l1 + interval '1 microsecond' END) AS "birthDate__hi",
+      ELSE q.l1 + interval '1 microsecond' END END) AS "birthDate__hi",
   q.c2 AS "dead",
   q.l2 AS "dead__lo",
-  (CASE octet_length(q.c2)
-      WHEN 10 THEN q.l2 + interval '1 day'
+  (CASE
+      WHEN octet_length(q.c2) > 22 THEN q.l2 + interval '1 microsecond'
+      ELSE CASE octet_length(q.c2)
+      WHEN 10 THEN q.l2 + interval '24 hours'
       WHEN 7 THEN q.l2 + interval '1 mon'
       WHEN 4 THEN q.l2 + interval '1 year'
       WHEN 16 THEN q.l2 + interval '1 minute'
@@ -35,11 +39,14 @@ SELECT q._res_id,
       WHEN 19 THEN q.l2 + CASE
       WHEN substr(q.c2, 14, 1) = ':' THEN interval '1 microsecond'
       ELSE interval '1 hour' END
-      ELSE q.l2 + interval '1 microsecond' END) AS "dead__hi",
+      ELSE q.l2 + interval '1 microsecond' END END) AS "dead__hi",
   q.c3 AS "adult"
 FROM (
   SELECT p.*,
-    (CASE octet_length(p.c1)
+    (CASE
+        WHEN octet_length(p.c1) > 19 THEN p.c1::timestamptz
+        ELSE CASE octet_length(p.c1)
+        WHEN 10 THEN p.c1::timestamptz
         WHEN 7 THEN (p.c1 || '-01')::timestamptz
         WHEN 4 THEN (p.c1 || '-01-01')::timestamptz
         WHEN 13 THEN (p.c1 || ':00')::timestamptz
@@ -47,8 +54,11 @@ FROM (
         WHEN 19 THEN (left(p.c1, 13) || CASE
         WHEN substr(p.c1, 14, 1) = ':' THEN ''
         ELSE ':00' END || substr(p.c1, 14))::timestamptz
-        ELSE p.c1::timestamptz END) AS l1,
-    (CASE octet_length(p.c2)
+        ELSE p.c1::timestamptz END END) AS l1,
+    (CASE
+        WHEN octet_length(p.c2) > 19 THEN p.c2::timestamptz
+        ELSE CASE octet_length(p.c2)
+        WHEN 10 THEN p.c2::timestamptz
         WHEN 7 THEN (p.c2 || '-01')::timestamptz
         WHEN 4 THEN (p.c2 || '-01-01')::timestamptz
         WHEN 13 THEN (p.c2 || ':00')::timestamptz
@@ -56,7 +66,7 @@ FROM (
         WHEN 19 THEN (left(p.c2, 13) || CASE
         WHEN substr(p.c2, 14, 1) = ':' THEN ''
         ELSE ':00' END || substr(p.c2, 14))::timestamptz
-        ELSE p.c2::timestamptz END) AS l2
+        ELSE p.c2::timestamptz END END) AS l2
   FROM (
     SELECT d.res_id AS _res_id,
       d.id AS _id,
@@ -77,7 +87,10 @@ FROM (
       CROSS JOIN LATERAL (
         SELECT t.l,
           t.r,
-          (CASE octet_length(t.l)
+          (CASE
+              WHEN octet_length(t.l) > 19 THEN t.l::timestamptz
+              ELSE CASE octet_length(t.l)
+              WHEN 10 THEN t.l::timestamptz
               WHEN 7 THEN (t.l || '-01')::timestamptz
               WHEN 4 THEN (t.l || '-01-01')::timestamptz
               WHEN 13 THEN (t.l || ':00')::timestamptz
@@ -85,8 +98,11 @@ FROM (
               WHEN 19 THEN (left(t.l, 13) || CASE
               WHEN substr(t.l, 14, 1) = ':' THEN ''
               ELSE ':00' END || substr(t.l, 14))::timestamptz
-              ELSE t.l::timestamptz END) AS ll,
-          (CASE octet_length(t.r)
+              ELSE t.l::timestamptz END END) AS ll,
+          (CASE
+              WHEN octet_length(t.r) > 19 THEN t.r::timestamptz
+              ELSE CASE octet_length(t.r)
+              WHEN 10 THEN t.r::timestamptz
               WHEN 7 THEN (t.r || '-01')::timestamptz
               WHEN 4 THEN (t.r || '-01-01')::timestamptz
               WHEN 13 THEN (t.r || ':00')::timestamptz
@@ -94,14 +110,16 @@ FROM (
               WHEN 19 THEN (left(t.r, 13) || CASE
               WHEN substr(t.r, 14, 1) = ':' THEN ''
               ELSE ':00' END || substr(t.r, 14))::timestamptz
-              ELSE t.r::timestamptz END) AS rl
+              ELSE t.r::timestamptz END END) AS rl
         OFFSET 0
       ) AS s
       CROSS JOIN LATERAL (
         SELECT s.ll,
           s.rl,
-          (CASE octet_length(s.l)
-              WHEN 10 THEN s.ll + interval '1 day'
+          (CASE
+              WHEN octet_length(s.l) > 22 THEN s.ll + interval '1 microsecond'
+              ELSE CASE octet_length(s.l)
+              WHEN 10 THEN s.ll + interval '24 hours'
               WHEN 7 THEN s.ll + interval '1 mon'
               WHEN 4 THEN s.ll + interval '1 year'
               WHEN 16 THEN s.ll + interval '1 minute'
@@ -114,9 +132,11 @@ FROM (
               WHEN 19 THEN s.ll + CASE
               WHEN substr(s.l, 14, 1) = ':' THEN interval '1 microsecond'
               ELSE interval '1 hour' END
-              ELSE s.ll + interval '1 microsecond' END) AS lh,
-          (CASE octet_length(s.r)
-              WHEN 10 THEN s.rl + interval '1 day'
+              ELSE s.ll + interval '1 microsecond' END END) AS lh,
+          (CASE
+              WHEN octet_length(s.r) > 22 THEN s.rl + interval '1 microsecond'
+              ELSE CASE octet_length(s.r)
+              WHEN 10 THEN s.rl + interval '24 hours'
               WHEN 7 THEN s.rl + interval '1 mon'
               WHEN 4 THEN s.rl + interval '1 year'
               WHEN 16 THEN s.rl + interval '1 minute'
@@ -129,7 +149,7 @@ FROM (
               WHEN 19 THEN s.rl + CASE
               WHEN substr(s.r, 14, 1) = ':' THEN interval '1 microsecond'
               ELSE interval '1 hour' END
-              ELSE s.rl + interval '1 microsecond' END) AS rh
+              ELSE s.rl + interval '1 microsecond' END END) AS rh
         OFFSET 0
       ) AS h
     ))::boolean AS c3

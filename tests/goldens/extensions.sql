@@ -5,8 +5,10 @@ SELECT q._res_id,
   q.c1 AS "race",
   q.c2 AS "time",
   q.l2 AS "time__lo",
-  (CASE octet_length(q.c2)
-      WHEN 10 THEN q.l2 + interval '1 day'
+  (CASE
+      WHEN octet_length(q.c2) > 22 THEN q.l2 + interval '1 microsecond'
+      ELSE CASE octet_length(q.c2)
+      WHEN 10 THEN q.l2 + interval '24 hours'
       WHEN 7 THEN q.l2 + interval '1 mon'
       WHEN 4 THEN q.l2 + interval '1 year'
       WHEN 16 THEN q.l2 + interval '1 minute'
@@ -19,11 +21,14 @@ SELECT q._res_id,
       WHEN 19 THEN q.l2 + CASE
       WHEN substr(q.c2, 14, 1) = ':' THEN interval '1 microsecond'
       ELSE interval '1 hour' END
-      ELSE q.l2 + interval '1 microsecond' END) AS "time__hi",
+      ELSE q.l2 + interval '1 microsecond' END END) AS "time__hi",
   q.c3 AS "has"
 FROM (
   SELECT p.*,
-    (CASE octet_length(p.c2)
+    (CASE
+        WHEN octet_length(p.c2) > 19 THEN p.c2::timestamptz
+        ELSE CASE octet_length(p.c2)
+        WHEN 10 THEN p.c2::timestamptz
         WHEN 7 THEN (p.c2 || '-01')::timestamptz
         WHEN 4 THEN (p.c2 || '-01-01')::timestamptz
         WHEN 13 THEN (p.c2 || ':00')::timestamptz
@@ -31,7 +36,7 @@ FROM (
         WHEN 19 THEN (left(p.c2, 13) || CASE
         WHEN substr(p.c2, 14, 1) = ':' THEN ''
         ELSE ':00' END || substr(p.c2, 14))::timestamptz
-        ELSE p.c2::timestamptz END) AS l2
+        ELSE p.c2::timestamptz END END) AS l2
   FROM (
     SELECT d.res_id AS _res_id,
       d.id AS _id,

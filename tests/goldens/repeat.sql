@@ -33,15 +33,13 @@ FROM (
         SELECT b.v,
           ARRAY[1::bigint, b.n] AS place
         FROM (
-          SELECT r.v,
-            row_number() OVER () AS n
+          SELECT i.v,
+            1::bigint AS n
           FROM (
-            SELECT i.v
-            FROM (
-              SELECT NULL::jsonb AS v
-            ) AS i
-            WHERE i.v IS NOT NULL
-          ) AS r(v)
+            SELECT NULL::jsonb AS v
+            OFFSET 0
+          ) AS i
+          WHERE i.v IS NOT NULL
         ) AS b(v, n)
         UNION ALL
         SELECT c.v,
