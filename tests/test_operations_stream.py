@@ -11,6 +11,8 @@ from typing import Any
 
 import asyncpg
 import httpx2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
@@ -148,6 +150,24 @@ async def test_a_large_answer_comes_in_batches_and_is_whole(
     assert sum(batches) == PATIENTS * NAMES
     assert max(batches) == BATCH
     assert await nothing_open(server.tools.runtime.stores.warehouse)
+
+
+@pytest.mark.parametrize("chosen", ["ndjson", "parquet"])
+async def test_few_rows_are_held_where_they_are_large(
+    server: OperationServer, batches: list[int], monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    monkeypatch.setattr(answer, "CHUNK_BYTES", 4 * TEXT_CHARS)
+    monkeypatch.setattr(parquet_rows, "GROUP_BYTES", 10 * TEXT_CHARS)
+    content = b""
+    async with large_answer(server, chosen) as response:
+        async for part in response.aiter_bytes():
+            content += part
+    assert sum(batches) == PATIENTS * NAMES
+    assert set(batches[1:-1]) == {3}
+    if chosen == "parquet":
+        groups = pq.ParquetFile(pa.BufferReader(content)).metadata
+        assert groups.num_rows == PATIENTS * NAMES
+        assert groups.num_row_groups > PATIENTS
 
 
 async def test_a_client_that_leaves_ends_the_answer(

@@ -7,6 +7,7 @@ last chunk, and no client takes it for whole.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import anyio
 from starlette.requests import Request
@@ -14,15 +15,18 @@ from starlette.types import Send
 
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.operations.asked import Asked
-from researchflow_server.operations.formats.encoder import Encoder
+from researchflow_server.operations.formats.encoder import Encoder, Row
 from researchflow_server.operations.negotiation import MEDIA_TYPES
 from researchflow_server.operations.outcome import refused
 from researchflow_server.operations.rows import OpenRows
 
 logger = logging.getLogger(__name__)
 
-#: Rows that are in memory at once.
+#: Rows that are in memory at once, fewer when they are large.
 BATCH_ROWS = 500
+#: How many are fetched before anything is known about their size.
+FIRST_ROWS = 25
+CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Answer:
@@ -38,15 +42,18 @@ class Answer:
     async def send_rows(self, rows: OpenRows, encoder: Encoder, asked: Asked) -> bytes:
         """Sends the rows and gives the end of the answer.
 
-        The first batch is computed and encoded before anything is sent.
+        BATCH_ROWS rows, or CHUNK_BYTES of them, are encoded before anything is sent.
         """
-        found = await rows.next(BATCH_ROWS)
-        chunk = encoder.start() + await anyio.to_thread.run_sync(encoder.batch, found)
-        while len(found) == BATCH_ROWS:
-            await self.send(chunk, rows, asked)
-            found = await rows.next(BATCH_ROWS)
-            chunk = await anyio.to_thread.run_sync(encoder.batch, found)
-        return chunk + await anyio.to_thread.run_sync(encoder.end)
+        held, count, rows_max = encoder.start(), 0, min(FIRST_ROWS, BATCH_ROWS)
+        while len(found := await rows.next(rows_max)) == rows_max:
+            held += await anyio.to_thread.run_sync(encoder.batch, found)
+            count += len(found)
+            rows_max = _rows_that_fit(found)
+            if self._started or count >= BATCH_ROWS or len(held) >= CHUNK_BYTES:
+                await self.send(held, rows, asked)
+                held = b""
+        held += await anyio.to_thread.run_sync(encoder.batch, found)
+        return held + await anyio.to_thread.run_sync(encoder.end)
 
     async def send(self, chunk: bytes, rows: OpenRows, asked: Asked, *, more: bool = True) -> None:
         """A part of the body, after the head if nothing was sent yet."""
@@ -63,6 +70,12 @@ class Answer:
         self._started = True
         response = refused(error)
         await response(self._request.scope, self._request.receive, self._send)
+
+
+def _rows_that_fit(found: Sequence[Row]) -> int:
+    """How many rows to fetch next, if they are as large as these."""
+    size = sum(len(value) for row in found for value in row if isinstance(value, str | bytes))
+    return max(1, min(BATCH_ROWS, CHUNK_BYTES * len(found) // max(1, size)))
 
 
 def _head(rows: OpenRows, asked: Asked) -> dict[str, object]:

@@ -20,6 +20,7 @@ from researchflow_runners.source.resource import parse_json
 from researchflow_server.operations.formats.encoder import Cell, Row, digits
 
 GROUP_ROWS = 20_000
+GROUP_BYTES = 64 * 1024 * 1024
 DECIMAL128_DIGITS_MAX = 38
 DECIMAL256_DIGITS_MAX = 76
 
@@ -45,7 +46,7 @@ _ITEM_TYPES: dict[str, pa.DataType] = {
 
 
 class ParquetEncoder:
-    """Row groups of GROUP_ROWS rows."""
+    """Row groups of GROUP_ROWS rows, fewer where they would have more than GROUP_BYTES."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         fields = [pa.field(column.name, _type(column)) for column in columns]
@@ -54,7 +55,7 @@ class ParquetEncoder:
         self._sink = _Sink()
         self._writer = pq.ParquetWriter(self._sink, self._schema)
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
+        self._rows = self._size = 0
 
     def start(self) -> bytes:
         return self._sink.taken()
@@ -63,7 +64,8 @@ class ParquetEncoder:
         if rows:
             self._waiting.append(self._batch(rows))
             self._rows += len(rows)
-        if self._rows >= GROUP_ROWS:
+            self._size += self._waiting[-1].nbytes
+        if self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._write_group()
         return self._sink.taken()
 
@@ -85,7 +87,7 @@ class ParquetEncoder:
     def _write_group(self) -> None:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting, self._rows = [], 0
+        self._waiting, self._rows, self._size = [], 0, 0
 
 
 class _Sink:
