@@ -40,6 +40,8 @@ LEXICAL = {
     "time": r"\d\d:\d\d(:\d\d(\.\d+)?)?",
     "integer64": r"-?\d{1,19}",
 }
+#: What stands behind `%` and is no constant.
+RESERVED_NAMES = frozenset({"rowIndex", "resource", "context", "rootResource"})
 #: Least and greatest value of each kind of integer.
 RANGES = {
     "integer": (-(2**31), 2**31 - 1),
@@ -57,7 +59,7 @@ def parse_constants(definitions: Sequence[ConstantDefinition]) -> dict[str, Cons
     found: dict[str, Constant] = {}
     for number, definition in enumerate(definitions):
         field = f"constant[{number}]"
-        if definition.name in found or definition.name == "rowIndex":
+        if definition.name in found or definition.name in RESERVED_NAMES:
             raise ViewDefinitionError(
                 f"the constant '{definition.name}' is defined twice or reserved",
                 code="duplicate_constant",
