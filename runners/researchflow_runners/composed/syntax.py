@@ -6,13 +6,14 @@ a place in the text that somebody wrote.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pglast.parser import ParseError, parse_sql_json
-from pglast.parser import scan as scan_sql
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from postgast import PgQueryError, parse, scan
+from postgast.pg_query_pb2 import Token as TokenKind
 
 from researchflow_runners.errors import Span, ViewDefinitionError
 from researchflow_runners.naming import nearest
@@ -83,11 +84,7 @@ def read_sql(text: str, *, parameters: Collection[str], field: str) -> Syntax:
         raise _refused("the SQL holds a NUL character", "sql_syntax", field, None, "Remove it.")
     if len(text) > SQL_CHARS_MAX:
         raise too_large(f"{SQL_CHARS_MAX} characters", field)
-    try:
-        scanned = scan_sql(text)
-    except ParseError as error:
-        raise _unparsed(error, text, (), field) from error
-    everything = tuple(Token(one.start, one.end + 1, one.name) for one in scanned)
+    everything = _scanned(text, field)
     tokens = tuple(token for token in everything if token.kind not in _COMMENTS)
     if len(tokens) > TOKENS_MAX:
         raise too_large(f"{TOKENS_MAX} words", field)
@@ -100,6 +97,18 @@ def read_sql(text: str, *, parameters: Collection[str], field: str) -> Syntax:
         parameters={start: text[start + 1 : end] for start, end in named},
         statements=_statements(masked, text, tokens, field),
         places=None if text.isascii() else _places(masked),
+    )
+
+
+def _scanned(text: str, field: str) -> tuple[Token, ...]:
+    """Every token, comments too."""
+    try:
+        found = scan(text).tokens
+    except PgQueryError as error:
+        raise _unparsed(error, text, (), field) from error
+    places = _places(text)
+    return tuple(
+        Token(places[one.start], places[one.end], TokenKind.Name(one.token)) for one in found
     )
 
 
@@ -175,26 +184,26 @@ def _statements(
     masked: str, text: str, tokens: tuple[Token, ...], field: str
 ) -> tuple[Mapping[str, Any], ...]:
     try:
-        parsed = json.loads(parse_sql_json(masked))
-    except ParseError as error:
+        parsed = MessageToDict(parse(masked))
+    except PgQueryError as error:
         raise _unparsed(error, text, tokens, field) from error
-    except RecursionError as error:
-        raise too_large("a few hundred levels", field) from error
+    except DecodeError as error:
+        raise too_large("some forty levels", field) from error
     return tuple(statement["stmt"] for statement in parsed.get("stmts", ()))
 
 
-def _places(masked: str) -> tuple[int, ...]:
+def _places(text: str) -> tuple[int, ...]:
     """The character of each byte of the UTF-8 text, and of its end."""
-    places = [number for number, sign in enumerate(masked) for _byte in sign.encode()]
-    return (*places, len(masked))
+    places = [number for number, sign in enumerate(text) for _byte in sign.encode()]
+    return (*places, len(text))
 
 
 def _unparsed(
-    error: ParseError, text: str, tokens: tuple[Token, ...], field: str
+    error: PgQueryError, text: str, tokens: tuple[Token, ...], field: str
 ) -> ViewDefinitionError:
-    start = next((part for part in error.args if isinstance(part, int)), None)
+    start = error.cursorpos - 1
     span, near = None, "its end"
-    if start is not None and start < len(text):
+    if 0 <= start < len(text):
         token = next((one for one in tokens if one.start <= start < one.end), None)
         span = token.span if token else Span(start, len(text))
         near = f"'{text[span.start : span.end][:40]}'"
