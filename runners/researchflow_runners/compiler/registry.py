@@ -1,4 +1,4 @@
-"""The functions that expressions may call; each operator module adds its own.
+"""The functions and binary operators of expressions; each operator module adds its own.
 
 A function is one Python function from an `Invocation` to a node. It is found by its FHIRPath name
 and the number of arguments is checked before it runs.
@@ -60,6 +60,8 @@ class Invocation:
 
 
 Function: TypeAlias = Callable[[Invocation], Expr]
+#: Takes its symbol, the operands and the place of the whole.
+Operator: TypeAlias = Callable[[str, Expr, Expr, Span], Expr]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class _Entry:
 
 
 _FUNCTIONS: dict[str, _Entry] = {}
+_OPERATORS: dict[str, Operator] = {}
 #: Functions of FHIRPath that are known and refused, and what to do instead.
 _REFUSED: dict[str, str] = {}
 
@@ -87,6 +90,24 @@ def function(name: str, *, arguments: int = 0, optional: int = 0) -> Callable[[F
 def refuse(name: str, hint: str) -> None:
     """Registers a function of FHIRPath that is refused, whatever its arguments."""
     _REFUSED[name] = hint
+
+
+def binary(*symbols: str) -> Callable[[Operator], Operator]:
+    """Registers a binary operator under its symbols, to which of them it is told."""
+
+    def register(implementation: Operator) -> Operator:
+        _OPERATORS.update(dict.fromkeys(symbols, implementation))
+        return implementation
+
+    return register
+
+
+def binary_operator(symbol: str, left: Expr, right: Expr, span: Span) -> Expr:
+    """The node of `left symbol right`; the symbol is one that the parser knows.
+
+    Raises FhirPathError as the family of the operator does for operands it cannot take.
+    """
+    return _OPERATORS[symbol](symbol, left, right, span)
 
 
 def function_names() -> list[str]:

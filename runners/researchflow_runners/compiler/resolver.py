@@ -14,9 +14,11 @@ from researchflow_runners.compiler.nodes import (
     ResourceId,
     ResourceMeta,
 )
-from researchflow_runners.compiler.operators import binary_operator, indexed, negative, type_test
+from researchflow_runners.compiler.operators.arithmetic import negative
+from researchflow_runners.compiler.operators.conversion import type_test
 from researchflow_runners.compiler.operators.quantities import quantity_literal
-from researchflow_runners.compiler.registry import Invocation, invoke
+from researchflow_runners.compiler.operators.subsetting import indexed
+from researchflow_runners.compiler.registry import Invocation, binary_operator, invoke
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types, is_primitive
 from researchflow_runners.errors import FhirPathError, ResearchFlowError, Span

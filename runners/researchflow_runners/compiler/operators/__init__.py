@@ -1,49 +1,13 @@
 """The operators and functions of FHIRPath, one file a family.
 
-To add a function: write it in the file of its family with `@function("name")`, return a node that
-knows its SQL, and add its test. Importing this package registers them all.
+To add one: write a file here, or into the file of its family, with `@function("name")` or
+`@binary("symbol")` above a Python function that gives a node; the node knows its SQL. Importing
+this package registers all that its files define. Its test is a JSON object in tests/cases/, in the
+official format, and a line in tests/oracle/ makes the property tests judge it.
 """
 
-from researchflow_runners.compiler.operators import (
-    boundaries,
-    clock,
-    combining,
-    conversion,
-    converting,
-    existence,
-    extension,
-    filtering,
-    keys,
-    mathematics,
-    patterns,
-    quantifiers,
-    refusals,
-    strings,
-    terminology,
-)
-from researchflow_runners.compiler.operators.arithmetic import negative
-from researchflow_runners.compiler.operators.binary import binary_operator
-from researchflow_runners.compiler.operators.conversion import type_test
-from researchflow_runners.compiler.operators.subsetting import indexed
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "binary_operator",
-    "boundaries",
-    "clock",
-    "combining",
-    "conversion",
-    "converting",
-    "existence",
-    "extension",
-    "filtering",
-    "indexed",
-    "keys",
-    "mathematics",
-    "negative",
-    "patterns",
-    "quantifiers",
-    "refusals",
-    "strings",
-    "terminology",
-    "type_test",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -15,6 +15,7 @@ from researchflow_runners.compiler.operators.quantities import (
     QuantityConstant,
     negative_quantity,
 )
+from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import DATES, NUMBERS, Types
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose
@@ -84,6 +85,7 @@ class Concatenation(StringExpr):
         return compose(template, self.left.text(), self.right.text())
 
 
+@binary(*ARITHMETIC)
 def arithmetic(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of an arithmetic operator; FhirPathError `not_a_number` for other operands."""
     kinds = {left.kind, right.kind}

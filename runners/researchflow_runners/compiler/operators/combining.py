@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from researchflow_runners.compiler.expr import Expr, Requirement, numbered, single
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.sameness import equality_key, family
-from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.registry import Invocation, binary, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import Span
 from researchflow_runners.sql import Sql, compose
@@ -102,7 +102,8 @@ class IsDistinct(BooleanExpr):
         return compose(IS_DISTINCT, key=key, items=self.source.rows())
 
 
-def union(left: Expr, right: Expr, span: Span) -> Expr:
+@binary("|")
+def union(_operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of `left | right`."""
     if not left.types or not right.types:
         return distinct_of(left if left.types else right, span)
@@ -121,7 +122,7 @@ def distinct_of(source: Expr, span: Span) -> Expr:
 
 @function("union", arguments=1)
 def union_function(call: Invocation) -> Expr:
-    return union(call.source, call.argument(0), call.span)
+    return union("|", call.source, call.argument(0), call.span)
 
 
 @function("combine", arguments=1)

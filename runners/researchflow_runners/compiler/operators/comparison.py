@@ -14,6 +14,7 @@ from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.quantities import compared, never_comparable
 from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
@@ -24,6 +25,9 @@ PATH_OPERATORS = {"=": "==", "!=": "!="}
 SQL_OPERATORS = {"!=": "<>"}
 #: Kinds whose values compare in a path filter as FHIRPath compares them.
 PATH_KINDS: frozenset[Kind] = frozenset({"string", "boolean", "integer", "decimal"})
+
+#: Kinds of which two values may be neither equal nor unequal.
+PARTIAL_KINDS: frozenset[Kind] = DATES | {"time", "quantity"}
 
 PERIOD_RESULT = {
     "=": ("false", "true", "false"),
@@ -47,6 +51,15 @@ TIMES = """(SELECT CASE WHEN m.n = 8 THEN m.l::time {op} m.r::time
 LISTS = """(SELECT CASE WHEN q.l = '[]' OR q.r = '[]' THEN NULL
  WHEN jsonb_array_length(q.l) <> jsonb_array_length(q.r) THEN {other}
  WHEN jsonb_array_length(q.l) = 1 THEN {one_to_one} WHEN q.l = q.r THEN {same} ELSE {other} END
+ FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS q)"""
+
+#: Item by item, where two items may be neither equal nor not.
+PARTIAL_LISTS = """(SELECT CASE WHEN q.l = '[]' OR q.r = '[]' THEN NULL
+ WHEN jsonb_array_length(q.l) <> jsonb_array_length(q.r) THEN {other}
+ ELSE (SELECT CASE WHEN bool_or(NOT p.same) THEN {other} WHEN bool_or(p.same IS NULL) THEN NULL
+ ELSE {same} END FROM (SELECT {one_to_one} AS same FROM jsonb_array_elements(q.l)
+ WITH ORDINALITY AS l(v, n) JOIN jsonb_array_elements(q.r) WITH ORDINALITY AS r(v, n) USING (n)
+ OFFSET 0) AS p) END
  FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS q)"""
 
 
@@ -135,18 +148,19 @@ class CompareLists(BooleanExpr):
     compared_kind: Kind
 
     def value(self) -> Sql:
-        one_to_one = Compare(
-            self.operator,
-            _ListItem("l", self.left.types),
-            _ListItem("r", self.right.types),
-            self.compared_kind,
-        )
         same, other = ("true", "false") if self.operator == "=" else ("false", "true")
+        is_partial = self.compared_kind in PARTIAL_KINDS
+        sides = ("l.v", "r.v") if is_partial else ("(q.l -> 0)", "(q.r -> 0)")
+        left, right = (
+            _ListItem(sql, side.types)
+            for sql, side in zip(sides, (self.left, self.right), strict=True)
+        )
+        operator = "=" if is_partial else self.operator
         return compose(
-            LISTS,
+            PARTIAL_LISTS if is_partial else LISTS,
             same=fixed(same),
             other=fixed(other),
-            one_to_one=one_to_one.value(),
+            one_to_one=Compare(operator, left, right, self.compared_kind).value(),
             l=self.left.array(),
             r=self.right.array(),
         )
@@ -154,9 +168,9 @@ class CompareLists(BooleanExpr):
 
 @dataclass(frozen=True)
 class _ListItem(Expr):
-    """The only item of a collection that CompareLists holds as an array."""
+    """An item of a collection that CompareLists holds as an array."""
 
-    side: str
+    sql: str
     item_types: Types
 
     @property
@@ -164,18 +178,16 @@ class _ListItem(Expr):
         return self.item_types
 
     def value(self) -> Sql:
-        return fixed(f"(q.{self.side} -> 0)")
+        return fixed(self.sql)
 
 
+@binary(*COMPARISONS)
 def comparison(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of a comparison; FhirPathError `not_comparable` for sides of different kinds."""
     kind = comparable_kind(operator, left, right, span)
     if kind == "empty":
         return Empty(span=span)
     if operator in ("=", "!=") and (left.many or right.many):
-        if kind in DATES or kind in ("time", "quantity"):
-            # Item by item, which only single items can be where two may be neither equal nor not.
-            return Compare(operator, left, right, kind, span=span)
         return CompareLists(operator, left, right, kind, span=span)
     return Compare(operator, left, right, kind, span=span)
 

@@ -16,6 +16,7 @@ from researchflow_runners.compiler.operators.comparison import comparable_kind
 from researchflow_runners.compiler.operators.existence import existence_of
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not
 from researchflow_runners.compiler.operators.sameness import moment_key
+from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
@@ -78,6 +79,7 @@ def _key(kind: Kind, native: Sql) -> Sql:
     return compose(TEXT_KEY, native) if kind == "string" else native
 
 
+@binary(*EQUIVALENCES)
 def equivalence(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of `left ~ right` or `left !~ right`.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Form, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
-from researchflow_runners.compiler.registry import Invocation, function
+from researchflow_runners.compiler.registry import Invocation, binary, function
 from researchflow_runners.compiler.types import Types
-from researchflow_runners.errors import FhirPathError
+from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, join
 
 
@@ -112,17 +112,18 @@ def _both(left: Expr, right: Expr, item: Expr, joiner: str, negated: bool) -> Pa
     return concatenated("(", first, f" {joiner} ", second, ")")
 
 
-def logical(operator: str, left: Expr, right: Expr) -> Expr:
+@binary("and", "or", "xor", "implies")
+def logical(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of a logical operator."""
     require_boolean(left, f"the left side of '{operator}'")
     require_boolean(right, f"the right side of '{operator}'")
     if operator == "and":
-        return And(left, right)
+        return And(left, right, span=span)
     if operator == "or":
-        return Or(left, right)
+        return Or(left, right, span=span)
     if operator == "xor":
-        return Xor(left, right)
-    return Or(Not(left), right)
+        return Xor(left, right, span=span)
+    return Or(Not(left), right, span=span)
 
 
 @function("not")

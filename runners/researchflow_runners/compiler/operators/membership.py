@@ -14,6 +14,7 @@ from researchflow_runners.compiler.operators.comparison import (
     comparable_kind,
 )
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Or
+from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import Kind
 from researchflow_runners.errors import Span
 from researchflow_runners.sql import Sql, compose
@@ -50,6 +51,7 @@ def _constants(several: Expr) -> tuple[Constant, ...] | None:
     return None if left is None or right is None else (*left, *right)
 
 
+@binary("in", "contains")
 def membership(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of `one in several` or `several contains one`."""
     one, several = (left, right) if operator == "in" else (right, left)
