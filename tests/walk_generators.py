@@ -6,6 +6,7 @@ every other way of making rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -16,6 +17,8 @@ from generators import filled, some
 Json = dict[str, Any]
 LINKS = ["a", "b", "c"]
 DIRECTIVES = [None, "forEach", "forEachOrNull", "repeat"]
+#: Iterations in one view: their rows multiply.
+ITERATIONS_MAX = 4
 
 #: Lists of each focus and the focus of their items; "Both" is a walk over items and answers.
 LISTS = {
@@ -65,7 +68,9 @@ def items_of(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
     return st.builds(lambda link, rest: {"linkId": link, **rest}, st.sampled_from(LINKS), below)
 
 
-items = st.recursive(st.builds(lambda link: {"linkId": link}, st.sampled_from(LINKS)), items_of)
+items = st.recursive(
+    st.builds(lambda link: {"linkId": link}, st.sampled_from(LINKS)), items_of, max_leaves=8
+)
 responses = some(item=filled(items)).map(
     lambda rest: {"resourceType": "QuestionnaireResponse", "status": "completed", **rest}
 )
@@ -89,10 +94,10 @@ walks = st.one_of(
 
 
 @st.composite
-def iterations(draw: st.DrawFn, focus: str) -> tuple[Json, str]:
-    """A directive or none, and the focus inside it."""
+def iterations(draw: st.DrawFn, focus: str, left: Iterator[int]) -> tuple[Json, str]:
+    """A directive or none, and the focus inside it; `left` counts those that may follow."""
     directive = draw(st.sampled_from(DIRECTIVES))
-    if directive is None:
+    if directive is None or next(left, None) is None:
         return {}, focus
     path, inner = draw(walks if directive == "repeat" else nodes(focus))
     return {directive: path}, inner
@@ -116,23 +121,25 @@ def columns(draw: st.DrawFn, focus: str, numbers: count[int]) -> Json:
 
 
 @st.composite
-def selects(draw: st.DrawFn, focus: str, numbers: count[int], depth: int = 2) -> Json:
-    select, inner = draw(iterations(focus))
+def selects(
+    draw: st.DrawFn, focus: str, numbers: count[int], left: Iterator[int], depth: int = 2
+) -> Json:
+    select, inner = draw(iterations(focus, left))
     select["column"] = draw(st.lists(columns(inner, numbers), min_size=1, max_size=2))
     if depth:
-        nested = st.lists(selects(inner, numbers, depth - 1), max_size=2)
+        nested = st.lists(selects(inner, numbers, left, depth - 1), max_size=2)
         select["select"] = draw(nested)
     if draw(st.integers(0, 2)) == 0:
-        select["unionAll"] = draw(unions(inner, f"c{next(numbers)}", depth))
+        select["unionAll"] = draw(unions(inner, f"c{next(numbers)}", left, depth))
     return select
 
 
 @st.composite
-def unions(draw: st.DrawFn, focus: str, name: str, depth: int) -> list[Json]:
+def unions(draw: st.DrawFn, focus: str, name: str, left: Iterator[int], depth: int) -> list[Json]:
     """Branches of one string column, at any depth of selects and unions of their own."""
     branches = []
     for _number in range(draw(st.integers(1, 3))):
-        branch, inner = draw(iterations(focus))
+        branch, inner = draw(iterations(focus, left))
         column = {"name": name, "path": draw(st.sampled_from(STRINGS[inner])), "type": "string"}
         match draw(
             st.sampled_from(["column", "column", "select", "union"] if depth else ["column"])
@@ -140,11 +147,11 @@ def unions(draw: st.DrawFn, focus: str, name: str, depth: int) -> list[Json]:
             case "column":
                 branch["column"] = [column]
             case "select":
-                below, deeper = draw(iterations(inner))
+                below, deeper = draw(iterations(inner, left))
                 path = draw(st.sampled_from(STRINGS[deeper]))
                 branch["select"] = [{**below, "column": [{**column, "path": path}]}]
             case _:
-                branch["unionAll"] = draw(unions(inner, name, depth - 1))
+                branch["unionAll"] = draw(unions(inner, name, left, depth - 1))
         branches.append(branch)
     return branches
 
@@ -152,8 +159,8 @@ def unions(draw: st.DrawFn, focus: str, name: str, depth: int) -> list[Json]:
 @st.composite
 def walking_views(draw: st.DrawFn) -> Json:
     """A ViewDefinition over QuestionnaireResponse."""
-    numbers = count()
-    selected = st.lists(selects("Response", numbers), min_size=1, max_size=2)
+    numbers, left = count(), iter(range(ITERATIONS_MAX))
+    selected = st.lists(selects("Response", numbers, left), min_size=1, max_size=2)
     view: Json = {"resource": "QuestionnaireResponse", "select": draw(selected)}
     if draw(st.integers(0, 3)) == 0:
         view["where"] = [{"path": draw(st.sampled_from(CONDITIONS["Response"]))}]
