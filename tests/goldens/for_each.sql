@@ -27,7 +27,7 @@ FROM (
       s.meta,
       s.text::jsonb AS v
     FROM resources AS s
-    WHERE (strpos(s.text, $2::text) > 0 OR strpos(s.text, E'\\') > 0)
+    WHERE (split_part(s.text, $2::text, 1) <> s.text OR strpos(s.text, E'\\') > 0)
     OFFSET 0
   ) AS d
   CROSS JOIN LATERAL jsonb_path_query(d.v, '$."name"[*]') WITH ORDINALITY AS f0(v, n)

@@ -17,7 +17,7 @@ FROM (
       s.meta,
       s.text::jsonb AS v
     FROM resources AS s
-    WHERE (strpos(s.text, $3::text) > 0 OR strpos(s.text, E'\\') > 0)
+    WHERE (split_part(s.text, $3::text, 1) <> s.text OR strpos(s.text, E'\\') > 0)
     OFFSET 0
   ) AS d
   WHERE (((d.v ->> 'gender') COLLATE "C" = $3::text COLLATE "C"))

@@ -57,8 +57,9 @@ class Value:
 
 @dataclass
 class Body:
-    """FROM items, conditions and cells of one SELECT.
+    """FROM items, criteria, conditions and cells of one SELECT.
 
+    `criteria` are of the resource; they become conditions, with what they share with cells.
     `several` has the numbers of the items that may make several rows of one. `orders` are the
     iterations among them; None when something else, such as a union, is one too. `dated` are the
     numbers of the cells whose period `selected` gave. Of each of `root_keys` the resource must have
@@ -66,6 +67,7 @@ class Body:
     """
 
     items: list[Sql] = field(default_factory=list)
+    criteria: list[Expr] = field(default_factory=list)
     conditions: list[Sql] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
     several: list[int] = field(default_factory=list)
@@ -100,12 +102,15 @@ class Body:
         """
         values = {number: Value(one.read) for number, one in enumerate(self.cells)}
         added: dict[int, list[Sql]] = {}
+        criteria = self.criteria
         for place, numbers in sorted(self._places().items()):
             cells = [self.cells[number] for number in numbers]
             exprs = [one.expr for one in cells if one.expr is not None]
-            replaced, added[place] = share(exprs, lambda: scope.alias("k"))
+            replaced, added[place] = share([*criteria, *exprs], lambda: scope.alias("k"))
+            self.conditions += [compose("({})", one.boolean()) for one in replaced[: len(criteria)]]
+            replaced, criteria = replaced[len(criteria) :], []
             found = [_value(one, expr) for one, expr in zip(cells, replaced, strict=True)]
-            if place < len(self.items):
+            if cells and place < len(self.items):
                 early = _Early(scope, cells, found)
                 added[place] += early.items(periods=periods)
                 values |= zip(numbers, early.values, strict=True)
@@ -124,6 +129,8 @@ class Body:
         """Numbers of cells by how many items stand before their evaluation."""
         last = max(self.several, default=-1)
         places: dict[int, list[int]] = defaultdict(list)
+        if self.criteria:
+            places[0 if self.several else len(self.items)] = []
         for number, one in enumerate(self.cells):
             if one.expr is not None:
                 is_early = one.after <= last and not isinstance(one.expr, FREE)

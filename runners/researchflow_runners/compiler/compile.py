@@ -47,6 +47,8 @@ DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
 #: Resources that can meet the view's conditions. To look for a text costs far less than to parse;
 #: strings of JSON without a backslash stand there as they are, all others are candidates.
 CANDIDATE = r"({} OR strpos(s.text, E'\\') > 0)"
+#: Whether a text stands in the source's; strpos() would count the characters before it.
+FOUND = "split_part(s.text, {}, 1) <> s.text"
 TEXTS_MAX = 4
 
 
@@ -155,7 +157,7 @@ def _candidates(conditions: Sequence[Expr], root_keys: Sequence[frozenset[str]])
 
 
 def _having(texts: frozenset[str]) -> Sql:
-    found = (compose("strpos(s.text, {}) > 0", param(text, "text")) for text in sorted(texts))
+    found = (compose(FOUND, param(text, "text")) for text in sorted(texts))
     return compose(CANDIDATE, join(" OR ", found))
 
 
@@ -163,15 +165,15 @@ def _statement(
     body: Body, scope: Scope, conditions: Sequence[Expr], columns: Sequence[Column]
 ) -> tuple[Sql, Sql]:
     """The statement's text before and after its source."""
-    met = [compose("({})", one.boolean()) for one in conditions]
     if body.orders is None or len(body.orders) > 1:
         # Numbered within the resource, so that rows have a total order.
         rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"), periods=True)
+        met = [compose("({})", one.boolean()) for one in conditions]
         where = compose(" WHERE {}", join(" AND ", met)) if met else EMPTY
         head = fixed("x.*")
         tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
     else:
-        body.conditions.extend(met)
+        body.criteria.extend(conditions)
         # One iteration numbers the rows itself; its null row has no number.
         order = f"coalesce({body.orders[0]}.n, 1)::integer" if body.orders else "1"
         values = outputs(body.selected(scope, periods=True))

@@ -130,6 +130,8 @@ def _tree(node: Node | Expr, facts_of: Callable[[Any], Facts]) -> Tree:
     children: dict[str, Tree] = {}
     shown: dict[Node | Expr, str] = {}
     for field in fields(node):
+        if not field.repr:
+            continue
         value = getattr(node, field.name)
         for role, one in _roles(field.name, value):
             if not isinstance(one, Node | Expr):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from researchflow_runners.compiler.jsonpath import (
@@ -240,6 +240,18 @@ def any_of(requirements: Sequence[Requirement]) -> Requirement:
     """What follows when one of them holds, nobody knows which."""
     known = [one for one in requirements if one is not None]
     return frozenset().union(*known) if known and len(known) == len(requirements) else None
+
+
+def substituted(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """The node with another one in the place of one that it is made of."""
+    if expr == old:
+        return new
+    changes = {
+        one.name: substituted(value, old, new)
+        for one in fields(expr)
+        if isinstance(value := getattr(expr, one.name), Expr)
+    }
+    return replace(expr, **changes) if changes else expr  # type: ignore[arg-type]  # same fields
 
 
 def numbered(expr: Expr) -> Sql:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from researchflow_runners.compiler.expr import Expr
-from researchflow_runners.compiler.nodes import AsText, Bound, Child
+from researchflow_runners.compiler.nodes import AsText, Bound, Child, Constant
 from researchflow_runners.compiler.operators.conversion import Default
 from researchflow_runners.compiler.operators.existence import Exists
-from researchflow_runners.compiler.operators.subsetting import OneOf
+from researchflow_runners.compiler.operators.subsetting import At, OneOf
 from researchflow_runners.compiler.types import kind_of
 from researchflow_runners.sql import Sql, compose, fixed, join
 
@@ -45,6 +45,8 @@ def _count(node: Expr, times: int, uses: Counter[Expr]) -> None:
 
 
 def _is_shareable(node: Expr) -> bool:
+    if isinstance(node, At):
+        return isinstance(node.index, Constant)
     if isinstance(node, (OneOf, Default, AsText)):
         return True
     # An object that leads to several elements.

@@ -9,7 +9,7 @@ from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
-from researchflow_runners.compiler.operators.subsetting import First
+from researchflow_runners.compiler.operators.subsetting import first_of
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, is_primitive
 from researchflow_runners.errors import Span
@@ -98,7 +98,7 @@ def empty(call: Invocation) -> Expr:
 def existence_of(source: Expr, span: Span) -> Exists:
     """The node of `source.exists()`."""
     by_path = source.many and source.path() is not None
-    return Exists(source, First(source) if by_path else source, span=span)
+    return Exists(source, first_of(source) if by_path else source, span=span)
 
 
 @function("count")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from researchflow_runners.compiler.expr import Expr, Path, Requirement, single
 from researchflow_runners.compiler.jsonpath import PathParts, Variable, call, json_scalar
@@ -17,12 +17,17 @@ from researchflow_runners.sql import Sql, compose, fixed
 
 @dataclass(frozen=True)
 class Filtered(Expr):
-    """The items of a source that a path filter keeps."""
+    """The items of a source that a path filter keeps.
+
+    `criterion` is what the filter says of `item`, where it comes from an expression.
+    """
 
     source: Expr
     kept_types: Types
     predicate: PathParts
     requirement: Requirement = None
+    criterion: Expr | None = field(default=None, compare=False, repr=False)
+    item: Focus | None = field(default=None, compare=False, repr=False)
 
     @property
     def types(self) -> Types:
@@ -142,8 +147,15 @@ def where_node(invocation: Invocation) -> Expr:
     criterion = require_boolean(invocation.argument(0, on=item), role)
     predicate = criterion.condition(item, negated=False)
     if predicate is not None and _can_filter(source):
-        required = criterion.required()
-        return Filtered(source, source.types, predicate, required, span=invocation.span)
+        return Filtered(
+            source,
+            source.types,
+            predicate,
+            criterion.required(),
+            criterion,
+            item,
+            span=invocation.span,
+        )
     return Where(source, item, criterion, span=invocation.span)
 
 

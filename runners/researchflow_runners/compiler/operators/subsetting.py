@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from researchflow_runners.compiler.expr import (
     Expr,
@@ -11,15 +11,18 @@ from researchflow_runners.compiler.expr import (
     Requirement,
     numbered,
     single,
+    substituted,
 )
 from researchflow_runners.compiler.jsonpath import call
 from researchflow_runners.compiler.nodes import Child, Constant, Empty
 from researchflow_runners.compiler.operators.combining import Combined, Distinct
+from researchflow_runners.compiler.operators.filtering import Filtered
+from researchflow_runners.compiler.operators.logic import And
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, kind_of
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.fhirpath.ast import NOWHERE
-from researchflow_runners.sql import Sql, compose, fixed
+from researchflow_runners.sql import Sql, compose, fixed, join
 
 #: PostgreSQL's limit for subscripts of a path.
 SUBSCRIPT_MAX = 2**31 - 1
@@ -68,6 +71,35 @@ class First(OneOf):
         if path is not None:
             return call("jsonb_path_query_first", path.base.value(), path.parts)
         return compose("(SELECT f.v FROM {} AS f(v) LIMIT 1)", self.source.rows())
+
+
+@dataclass(frozen=True)
+class FirstMatch(OneOf):
+    """The first item that a filter keeps, where `head` is the first of all items.
+
+    Mostly it is the only one; to look at it costs half of what the path does.
+    """
+
+    source: Filtered
+    head: First
+    when: Expr
+
+    def value(self) -> Sql:
+        further = join(" AND ", [compose("{} -> 1 IS NULL", one) for one in self._lists()])
+        return compose(
+            "CASE WHEN {} THEN {} WHEN {} THEN NULL ELSE {} END",
+            self.when.boolean(),
+            self.head.value(),
+            further,
+            First(self.source).value(),
+        )
+
+    def _lists(self) -> list[Sql]:
+        found, source = [], self.source.source
+        while (array := _head_array(source)) is not None:
+            found.append(array.value())
+            source = source.source if isinstance(source, Child) else source
+        return found
 
 
 @dataclass(frozen=True)
@@ -187,7 +219,41 @@ def first_of(source: Expr, span: Span = NOWHERE) -> Expr:
     """The node of `source.first()`."""
     while isinstance(source, Distinct):
         source = source.source
-    return First(source, span=span) if source.many else source
+    if not source.many:
+        return source
+    return _first_match(source, span) or First(source, span=span)
+
+
+def _first_match(source: Expr, span: Span) -> FirstMatch | None:
+    if not isinstance(source, Filtered) or source.criterion is None or source.item is None:
+        return None
+    head = _head(source.source)
+    if head is None or not _is_plain(source.criterion, source.item):
+        return None
+    when = substituted(source.criterion, source.item, head)
+    return FirstMatch(source, head, when, span=span)
+
+
+def _head(source: Expr) -> First | None:
+    """The first item of lists within lists."""
+    array = _head_array(source)
+    return None if array is None else First(Child(array.source, array.keys, element_many=True))
+
+
+def _head_array(source: Expr) -> Child | None:
+    """The JSON array whose first item is the first of the source."""
+    if isinstance(source, Child) and source.source.many:
+        before = _head(source.source)
+        return None if before is None else _plain_array(replace(source, source=before))
+    return _plain_array(source)
+
+
+def _is_plain(criterion: Expr, item: Expr) -> bool:
+    """Whether it compares members of the item with constant texts only."""
+    if isinstance(criterion, And):
+        return _is_plain(criterion.left, item) and _is_plain(criterion.right, item)
+    alike = criterion.one_of()
+    return alike is not None and isinstance(alike[0], Child) and alike[0].source == item
 
 
 def single_of(source: Expr, span: Span) -> Expr:
