@@ -80,6 +80,9 @@ ALLOWED = [
     "SELECT r.id, g.value AS name, g.ordinality FROM r,"
     " jsonb_array_elements_text(r.given) WITH ORDINALITY AS g",
     "SELECT key, value::text AS v FROM p, jsonb_each(to_jsonb(p))",
+    "SELECT jsonb_each.key, e.v, unnest.unnest AS u, s.s, l.a, z.x FROM p, jsonb_each(to_jsonb(p)),"
+    " jsonb_each_text(to_jsonb(p)) AS e (k, v), unnest(ARRAY[1]), string_to_table(id, '-') AS s,"
+    " lower(id) AS l (a), ROWS FROM (lower(id), upper(id)) AS z (x, y)",
     "SELECT string_agg(id, ',' ORDER BY id) AS ids, array_agg(DISTINCT id ORDER BY id) AS l FROM p",
     "SELECT (string_to_array(id, '-'))[1] AS head, (ARRAY[1, 2, 3])[2:3] AS part FROM p",
     "SELECT p.id FROM p JOIN r USING (id) WHERE EXISTS (SELECT FROM r WHERE r.patient_id = p.id)",
@@ -206,6 +209,18 @@ REFUSED = [
     ("SELECT ('/etc/passwd'::text).pg_read_file", "sql_construct", None, "a field of a value"),
     ("SELECT (p 'x').pg_column_size FROM p", "sql_construct", None, "a field of a value"),
     ("SELECT (p).pg_column_size FROM p", "sql_construct", "p", "a field of a value"),
+    ("SELECT a.pg_read_file AS c FROM unnest(ARRAY['/etc/passwd']) AS a,"
+     " (SELECT 1 AS pg_read_file) AS z", "unknown_column", "a.pg_read_file", "pg_read_file"),
+    ("SELECT unnest.pg_read_file AS c FROM unnest(ARRAY['/etc/passwd']),"
+     " (SELECT 1 AS pg_read_file) AS z", "unknown_column", "unnest.pg_read_file", "pg_read_file"),
+    ("SELECT pg_ls_dir.pg_ls_dir AS c FROM unnest(ARRAY['.']) AS pg_ls_dir (x)",
+     "unknown_column", "pg_ls_dir.pg_ls_dir", "pg_ls_dir"),
+    ("SELECT pg_ls_dir.pg_ls_dir AS c FROM jsonb_array_elements_text('[\".\"]') AS pg_ls_dir",
+     "unknown_column", "pg_ls_dir.pg_ls_dir", "pg_ls_dir"),
+    ("WITH a AS (SELECT 1 AS pg_ls_dir) SELECT (SELECT a.pg_ls_dir FROM lower('.') AS a) AS c"
+     " FROM a", "unknown_column", "a.pg_ls_dir", "pg_ls_dir"),
+    ("WITH text AS (SELECT 1 AS pg_ls_dir) SELECT text.pg_ls_dir AS c FROM CAST('.' AS text)",
+     "sql_alias", "CAST", "name of its own"),
     # types, operators, session
     ("SELECT 'pg_authid'::regclass", "sql_type", "regclass", "regclass"),
     ("SELECT CAST(1 AS oid)", "sql_type", "oid", "oid"),

@@ -30,6 +30,7 @@ class Names:
         self._aliases: set[str] = set()
         self._defined: set[str] = set(_GIVEN)
         self._used: set[str] = set()
+        self._functions: dict[str, frozenset[str]] = {}
         self._references: list[tuple[list[str], int | None]] = []
         self._reads_all = False
 
@@ -64,8 +65,8 @@ class Names:
         elif kind == "Alias":
             self._aliases.add(fields["aliasname"])
             self._defined.update(_strings(fields.get("colnames", ())))
-        elif kind == "RangeFunction" and "alias" in fields:
-            self._defined.add(fields["alias"]["aliasname"])
+        elif kind == "RangeFunction":
+            self._function(fields)
         elif kind == "CommonTableExpr":
             self._aliases.add(fields["ctename"])
             self._defined.update(_strings(fields.get("aliascolnames", ())))
@@ -87,6 +88,8 @@ class Names:
             name = words[-1]
             if len(words) > 2:
                 raise self._refusals.construct("RangeVar.schemaname", location)
+            if len(words) == 2 and words[0] in self._functions:
+                self._check_of_function(words, location)
             if name in known or (len(words) == 1 and name in self._aliases):
                 continue
             raise self._refusals.word(
@@ -107,6 +110,43 @@ class Names:
     def _words(self) -> Iterable[list[str]]:
         return (words for words, _location in self._references)
 
+    def _function(self, fields: Fields) -> None:
+        """Notes a function in FROM: by which name it goes there, and its columns.
+
+        Its whole row may be a plain text or number, which every function takes that PostgreSQL
+        has. So under this name nothing passes but the columns that it has for certain.
+        """
+        kind, call = next(iter(fields["functions"][0]["List"]["items"][0].items()))
+        alias = fields.get("alias", {})
+        if kind != "FuncCall" and not alias:
+            raise self._refusals.at(
+                "what stands in FROM has no name of its own",
+                "sql_alias",
+                call.get("location"),
+                "Name it: FROM … AS name.",
+            )
+        function = _last(call["funcname"]) if kind == "FuncCall" else ""
+        name = alias.get("aliasname", function)
+        columns = set(_strings(alias.get("colnames", ()))) or _function_columns(function, name)
+        if "ordinality" in fields:
+            columns.add("ordinality")
+        self._defined.add(name)
+        self._functions[name] = self._functions.get(name, frozenset(columns)) & columns
+
+    def _check_of_function(self, words: list[str], location: int | None) -> None:
+        columns = self._functions[words[0]]
+        if words[1] not in columns:
+            raise self._refusals.word(
+                "column",
+                words[1],
+                "unknown_column",
+                location,
+                columns,
+                hint="Name the columns of a function in its alias, AS name (column), and give no"
+                " other relation that name.",
+                words=len(words),
+            )
+
     def _column(self, fields: Fields) -> None:
         if "A_Star" in fields["fields"][-1]:
             self._reads_all = True
@@ -116,6 +156,14 @@ class Names:
         words = _strings(fields["fields"])
         self._used.add(words[-1])
         self._references.append((words, fields.get("location")))
+
+
+def _function_columns(function: str, name: str) -> set[str]:
+    """The columns of a function in FROM that goes by that name and does not rename them."""
+    kind = function.removesuffix("_text")
+    if kind.endswith("_array_elements"):
+        return {"value"}
+    return {"key", "value"} if kind.endswith("_each") else {name}
 
 
 def _last(nodes: Collection[Fields]) -> str:
