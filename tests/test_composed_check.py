@@ -66,6 +66,12 @@ ALLOWED = [
     " GROUP BY patient_id",
     "SELECT id, lag(value) OVER w AS before FROM r WINDOW w AS (PARTITION BY patient_id"
     " ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)",
+    "SELECT id, row_number() OVER v AS n, array_agg(id) OVER (v ROWS 1 PRECEDING) AS l,"
+    " sum(value) OVER w AS s,"
+    " (SELECT count(*) OVER w FROM p WINDOW w AS () ORDER BY 1 LIMIT 1) AS c,"
+    " lag(id) OVER v AS b FROM r WINDOW w AS (PARTITION BY patient_id), v AS (w ORDER BY id)",
+    "SELECT ARRAY(SELECT id FROM p ORDER BY id) AS l",
+    "SELECT id FROM p WHERE gender IN ('seen today', 'now or never')",
     "SELECT p.id, l.value FROM p, LATERAL (SELECT value FROM r WHERE patient_id = p.id"
     " ORDER BY value, r.id LIMIT 1) AS l",
     "SELECT DISTINCT ON (patient_id) patient_id, value FROM r ORDER BY patient_id, value, id",
@@ -239,11 +245,24 @@ REFUSED = [
     ("SELECT 'today'::date", "sql_clock", "'today'", "today"),
     ("SELECT date ' Now '", "sql_clock", "' Now '", "Now"),
     ("SELECT id FROM p WHERE birth_date::date < 'tomorrow'", "sql_clock", "'tomorrow'", "tomorrow"),
+    ("SELECT id FROM p WHERE birth_date::timestamp < 'today 12:00'",
+     "sql_clock", "'today 12:00'", "today 12:00"),
+    ("SELECT '{Now, 2024-01-01}'::text[]::date[]", "sql_clock", "'{Now, 2024-01-01}'", "Now"),
     ("SELECT id FROM p LIMIT 1", "sql_unordered", "LIMIT", "LIMIT"),
     ("SELECT id FROM p OFFSET 1", "sql_unordered", "OFFSET", "OFFSET"),
     ("SELECT DISTINCT ON (gender) id FROM p", "sql_unordered", "DISTINCT", "DISTINCT ON"),
     ("SELECT array_agg(id) FROM p", "sql_unordered", "array_agg", "array_agg"),
     ("SELECT row_number() OVER () AS n FROM p", "sql_unordered", "row_number", "row_number"),
+    ("SELECT row_number() OVER w AS n FROM p WINDOW w AS (PARTITION BY gender)",
+     "sql_unordered", "row_number", "row_number"),
+    ("SELECT (SELECT 1 WINDOW w AS (ORDER BY id)), lag(id) OVER (v) AS n FROM p"
+     " WINDOW w AS (PARTITION BY id), v AS (w)", "sql_unordered", "lag", "lag"),
+    ("SELECT array_agg(id) OVER (PARTITION BY gender) AS l FROM p",
+     "sql_unordered", "array_agg", "array_agg"),
+    ("SELECT sum(value) OVER (ROWS 1 PRECEDING) AS s FROM r", "sql_unordered", "sum", "sum"),
+    ("SELECT count(*) OVER (w ROWS 1 PRECEDING) AS s FROM r WINDOW w AS (PARTITION BY id)",
+     "sql_unordered", "count", "count"),
+    ("SELECT ARRAY(SELECT id FROM p) AS l", "sql_unordered", "ARRAY", "ARRAY"),
     # parameters and syntax
     ("SELECT $1", "unknown_parameter", "$1", "$1"),
     ("SELECT id FROM p WHERE id = :id", "unknown_parameter", ":id", "id"),

@@ -10,8 +10,6 @@ from researchflow_runners.composed.syntax import Syntax
 from researchflow_runners.errors import Span
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
-SEMICOLON = "ASCII_59"
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Edit:

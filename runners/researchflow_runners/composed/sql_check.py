@@ -88,8 +88,10 @@ class _Walk:
     def visit(self, kind: str, fields: Fields, visible: Visible, depth: int) -> None:
         """Checks a node and all below it."""
         self._enter(kind, fields, depth)
+        outside = self.words
         if kind == "SelectStmt":
             visible = self._with(fields, visible, depth)
+            self.words = self.words.within(fields)
         elif kind == "RangeVar":
             self.names.relation(fields, visible)
         elif kind == "FuncCall":
@@ -100,6 +102,7 @@ class _Walk:
             if name != "withClause":
                 for child_kind, child in _children(kind, name, value):
                     self.visit(child_kind, child, visible, depth + 1)
+        self.words = outside
         self._refuse_other(kind, fields)
 
     def _enter(self, kind: str, fields: Fields, depth: int) -> None:

@@ -102,8 +102,10 @@ OPERATORS = _words(
 )
 COLLATIONS = frozenset({"C"})
 
-#: Texts that PostgreSQL reads as the time of the statement where a date is expected.
-CLOCK_WORDS = re.compile(r"\s*(now|today|tomorrow|yesterday)\s*", re.IGNORECASE)
+#: Words that PostgreSQL reads as the time of the statement where a date is expected, and those
+#: that may stand beside them in such a text.
+CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+TIME_WORDS = _words("allballs am at gmt pm t utc z")
 CLOCK_WORD_IN_DATE = re.compile(r"\b(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
 
 CLOCK_HINT = (

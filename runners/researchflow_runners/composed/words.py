@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from researchflow_runners.composed.vocabulary import (
     OPERATORS,
     ORDERED_AGGREGATES,
     ORDERED_WINDOW_FUNCTIONS,
+    TIME_WORDS,
     TYPES,
 )
 from researchflow_runners.errors import ViewDefinitionError
@@ -24,6 +26,8 @@ from researchflow_runners.errors import ViewDefinitionError
 CATALOG = "pg_catalog"
 _DATE_TYPES = frozenset({"date", "time", "timestamp", "timestamptz"})
 _LIKE_KINDS = ("AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL", "AEXPR_LIKE", "AEXPR_ILIKE")
+#: The bit of a window's frame that is counted in rows (FRAMEOPTION_ROWS).
+FRAME_OF_ROWS = 4
 
 Fields = Mapping[str, Any]
 
@@ -31,8 +35,18 @@ Fields = Mapping[str, Any]
 class WordCheck:
     """Refuses the words that the vocabulary lacks."""
 
-    def __init__(self, refusals: Refusals) -> None:
+    def __init__(self, refusals: Refusals, windows: Mapping[str, bool] | None = None) -> None:
+        """`windows` tells of the windows named in this SELECT whether they are ordered."""
         self._refusals = refusals
+        self._windows = windows or {}
+
+    def within(self, select: Fields) -> WordCheck:
+        """The check for what a SELECT holds."""
+        windows: dict[str, bool] = {}
+        for wrapped in select.get("windowClause", ()):
+            window = wrapped["WindowDef"]
+            windows[window["name"]] = _is_ordered(window, windows)
+        return WordCheck(self._refusals, windows)
 
     def check(self, kind: str, fields: Fields) -> None:
         """Judges the node's own words."""
@@ -42,8 +56,8 @@ class WordCheck:
             self._constant(fields)
         elif kind == "A_Expr" and fields["kind"] in _LIKE_KINDS:
             self._operator(fields["name"], fields.get("location"))
-        elif kind == "SubLink" and "operName" in fields:
-            self._operator(fields["operName"], fields.get("location"))
+        elif kind == "SubLink":
+            self._subquery(fields)
         elif kind == "CollateClause":
             self._one_of("the collation", fields["collname"], COLLATIONS, "sql_type", fields)
         elif kind == "SelectStmt":
@@ -67,10 +81,18 @@ class WordCheck:
                 hint=FUNCTION_HINTS.get(name),
                 words=len(words),
             )
-        if name in ORDERED_AGGREGATES and "agg_order" not in fields and "over" not in fields:
-            raise self._unordered(f"'{name}'", location, f"{name}(… ORDER BY …)")
-        over = fields.get("over", {})
-        if name in ORDERED_WINDOW_FUNCTIONS and not {"orderClause", "name", "refname"} & set(over):
+        self._order(name, fields)
+
+    def _order(self, name: str, fields: Fields) -> None:
+        """Refuses a call whose result depends on an order of rows that nothing gives."""
+        location, over = fields.get("location"), fields.get("over")
+        if over is None:
+            if name in ORDERED_AGGREGATES and "agg_order" not in fields:
+                raise self._unordered(f"'{name}'", location, f"{name}(… ORDER BY …)")
+            return
+        by_place = name in ORDERED_AGGREGATES | ORDERED_WINDOW_FUNCTIONS
+        by_place = by_place or bool(over["frameOptions"] & FRAME_OF_ROWS)
+        if by_place and not _is_ordered(over, self._windows):
             raise self._unordered(f"'{name}'", location, "OVER (… ORDER BY …)")
 
     def session_value(self, fields: Fields) -> ViewDefinitionError:
@@ -92,7 +114,8 @@ class WordCheck:
 
     def _constant(self, fields: Fields) -> None:
         text = fields.get("sval", {}).get("sval", "")
-        if CLOCK_WORDS.fullmatch(text):
+        words = {word.lower() for word in re.findall("[A-Za-z]+", text)}
+        if words & CLOCK_WORDS and words <= CLOCK_WORDS | TIME_WORDS:
             raise self._clock(text, fields)
 
     def _operator(self, name: Sequence[Fields], location: int | None) -> None:
@@ -101,6 +124,14 @@ class WordCheck:
             raise self._refusals.word(
                 "the operator", ".".join(words), "sql_operator", location, OPERATORS
             )
+
+    def _subquery(self, fields: Fields) -> None:
+        if "operName" in fields:
+            self._operator(fields["operName"], fields.get("location"))
+        rows = fields["subselect"].get("SelectStmt", {})
+        if fields["subLinkType"] == "ARRAY_SUBLINK" and "sortClause" not in rows:
+            location = fields.get("location")
+            raise self._unordered("'ARRAY'", location, "ARRAY(SELECT … ORDER BY …)")
 
     def _limit(self, fields: Fields) -> None:
         """A part of the rows must be the same part each time."""
@@ -141,6 +172,12 @@ class WordCheck:
             place,
             f"Write {instead}, with an order that leaves no ties.",
         )
+
+
+def _is_ordered(window: Fields, named: Mapping[str, bool]) -> bool:
+    """Whether a window, or one of these that it refers to, has an order."""
+    refers_to = (window.get("refname"), window.get("name"))
+    return "orderClause" in window or any(named.get(name, False) for name in refers_to if name)
 
 
 def _strings(nodes: Sequence[Fields]) -> list[str]:
