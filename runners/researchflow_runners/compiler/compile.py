@@ -44,12 +44,11 @@ DOCUMENT_ROWS = (
     " (SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
 )
 DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
-#: Resources that can meet the view's conditions. To look for a text costs far less than to parse;
-#: strings of JSON without a backslash stand there as they are, all others are candidates.
-CANDIDATE = r"({} OR strpos(s.text, E'\\') > 0)"
-#: Whether a text stands in the source's; strpos() would count the characters before it.
-FOUND = "split_part(s.text, {}, 1) <> s.text"
-TEXTS_MAX = 4
+#: A resource that can meet the view's conditions. To look for a text costs far less than to parse;
+#: strings of JSON without a backslash stand there as they are, all others are candidates. To look
+#: for several texts, of which most resources have one, costs more than it saves. (strpos() would
+#: count the characters before the text.)
+CANDIDATE = r"(split_part(s.text, {}, 1) <> s.text OR strpos(s.text, E'\\') > 0)"
 
 
 def compile_view(definition: Mapping[str, Any]) -> CompiledView:
@@ -152,13 +151,9 @@ def _candidates(conditions: Sequence[Expr], root_keys: Sequence[frozenset[str]])
     a member of each of `root_keys`."""
     texts = reduce(rarer, (one.required() for one in conditions), None)
     wanted = [texts or frozenset(), *(frozenset(f'"{key}"' for key in keys) for keys in root_keys)]
-    filters = [_having(one) for one in dict.fromkeys(wanted) if 0 < len(one) <= TEXTS_MAX]
+    single = dict.fromkeys(min(one) for one in wanted if len(one) == 1)
+    filters = [compose(CANDIDATE, param(text, "text")) for text in single]
     return compose(" WHERE {}", join(" AND ", filters)) if filters else EMPTY
-
-
-def _having(texts: frozenset[str]) -> Sql:
-    found = (compose(FOUND, param(text, "text")) for text in sorted(texts))
-    return compose(CANDIDATE, join(" OR ", found))
 
 
 def _statement(

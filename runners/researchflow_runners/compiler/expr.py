@@ -88,7 +88,7 @@ class Expr(ABC):
         """Members of the resource of which one must be there for the node to have an item."""
         return None
 
-    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+    def one_of(self) -> tuple[Expr, tuple[str, ...]] | None:
         """The item and the texts, when the node says that the item is one of these texts."""
         return None
 

@@ -83,10 +83,12 @@ class Compare(BooleanExpr):
         left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
         return compose("({} {} {})", left, _symbol(self.operator), right)
 
-    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+    def one_of(self) -> tuple[Expr, tuple[str, ...]] | None:
         if self.operator != "=" or self.compared_kind != "string":
             return None
-        return (self.left, (self.right.value(),)) if isinstance(self.right, Constant) else None
+        if not isinstance(self.right, Constant) or self.right.form != "text":
+            return None
+        return self.left, (self.right.text_value,)
 
     def required(self) -> Requirement:
         if self.operator != "=" or self.compared_kind != "string":

@@ -9,7 +9,7 @@ from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.registry import Invocation, binary, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import FhirPathError, Span
-from researchflow_runners.sql import Sql, compose, join
+from researchflow_runners.sql import Sql, compose, param
 
 
 class BooleanExpr(Expr):
@@ -67,10 +67,10 @@ class Or(BooleanExpr):
         alike = self.one_of()
         if alike is not None:
             item, texts = alike
-            return compose('({} COLLATE "C" IN ({}))', item.text(), join(", ", texts))
+            return compose('({} COLLATE "C" = ANY ({}))', item.text(), param(list(texts), "text[]"))
         return compose("({} OR {})", self.left.boolean(), self.right.boolean())
 
-    def one_of(self) -> tuple[Expr, tuple[Sql, ...]] | None:
+    def one_of(self) -> tuple[Expr, tuple[str, ...]] | None:
         left, right = self.left.one_of(), self.right.one_of()
         if left is None or right is None or left[0] != right[0]:
             return None
