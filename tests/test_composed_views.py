@@ -315,6 +315,16 @@ async def test_a_row_that_the_sql_cannot_compute_names_the_view(clinic: Clinic) 
     assert len((await clinic.ask("fragile", columns=["id"], where=women)).rows) == 2
 
 
+async def test_a_row_beyond_its_bound_is_refused_before_it_is_fetched(clinic: Clinic) -> None:
+    wide = ", ".join(f"replace(id || '{'x' * 9_000}', 'x', repeats.w) AS c{n}" for n in range(2))
+    sql = f"SELECT {wide} FROM patients, (VALUES ('{'y' * 60}')) AS repeats (w)"
+    await keep(clinic.database, sql_view("wide", sql, patients="patient_simple"))
+    with pytest.raises(QueryError) as caught:
+        await clinic.ask("wide")
+    assert caught.value.code == "composed_view_fails"
+    assert "1048576" in caught.value.hint
+
+
 async def test_the_statistics_count_an_answer_by_its_view(clinic: Clinic) -> None:
     await clinic.ask("women_labs")
     assert clinic.runner.statistics.answers[("women_labs", "materialized")] == 1

@@ -194,6 +194,9 @@ async def test_values_that_do_not_fit_what_is_declared_are_refused(
          "subjectResource.content"),
         (query("SELECT 1 / (length(c.id) - 2) AS a FROM c", c="condition_simple"), 422,
          "composed_view_fails", None),
+        (query("SELECT string_agg(c.id || v.w, '' ORDER BY c.id) AS a FROM c, (VALUES ('"
+               + "x" * 15_000 + "')) AS v (w), c AS d, c AS e, c AS f, c AS g, c AS h",
+               c="condition_simple"), 422, "composed_view_fails", None),
     ],
 )  # fmt: skip
 async def test_sql_that_cannot_run_says_why_and_where(

@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
 from researchflow_runners.errors import ViewDefinitionError
-from researchflow_runners.sql import Sql, compose, fixed, ident
+from researchflow_runners.sql import Sql, compose, fixed, ident, join
 
 COLUMNS_MAX = 200
+#: SQL can make values as large as PostgreSQL takes; whoever fetches rows holds many at once.
+ROW_BYTES_MAX = 1_048_576
+#: SQLSTATE of a value or row beyond that, and of one beyond what PostgreSQL takes.
+TOO_LARGE = "54000"
 _NAME = re.compile(SQL_NAME_PATTERN)
 
 
@@ -44,6 +48,8 @@ _SHOWN = {
     "json": _Shown("Element", "jsonb"),
     "jsonb": _Shown("Element", "jsonb"),
 }
+#: Column types of which one value may be large.
+_UNBOUNDED = frozenset({"text", "jsonb", "bytea"})
 #: Column types whose name in PostgreSQL's catalogue is another.
 _CATALOGUE_NAMES = {
     "boolean": "bool",
@@ -89,6 +95,27 @@ def cast(value: Sql, column: Column) -> Sql:
     if column.is_text:
         return compose('{}::text COLLATE "C"', value)
     return compose("{}::{}", value, fixed(column.pg_type))
+
+
+def fits(columns: Sequence[Column], alias: Sql) -> Sql:
+    """True for a row of at most ROW_BYTES_MAX; computing it for a larger one is TOO_LARGE."""
+    sizes = [
+        compose(
+            "coalesce({}({}.{}), 0)",
+            fixed("octet_length" if column.base_type == "text" else "pg_column_size"),
+            alias,
+            ident(column.name),
+        )
+        for column in columns
+        if column.base_type in _UNBOUNDED
+    ]
+    if not sizes:
+        return fixed("true")
+    return compose(
+        "lpad('', CASE WHEN {size} > {most} THEN 2147483647 ELSE 0 END) = ''",
+        size=join(" + ", (compose("{}::bigint", size) for size in sizes)),
+        most=fixed(str(ROW_BYTES_MAX)),
+    )
 
 
 def columns_sql(columns: Sequence[Column], alias: Sql) -> list[Sql]:

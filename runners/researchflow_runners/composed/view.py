@@ -11,8 +11,8 @@ from typing import Any
 from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.composed.checked import CheckedSql
-from researchflow_runners.composed.outputs import columns_sql
-from researchflow_runners.errors import QueryError
+from researchflow_runners.composed.outputs import ROW_BYTES_MAX, TOO_LARGE, columns_sql, fits
+from researchflow_runners.errors import QueryError, StatementError
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
 
 #: Part of every digest: raise it when the same definition gives other rows.
@@ -85,12 +85,13 @@ class ComposedView:
         return compose(
             "({with_}SELECT NULL::bigint AS _res_id, w._id, w._ord, {physical},"
             " 'batch'::text AS _layer"
-            ' FROM (SELECT md5(ROW({public})::text) COLLATE "C" AS _id,'
+            ' FROM (SELECT CASE WHEN {fits} THEN md5(ROW({public})::text) END COLLATE "C" AS _id,'
             " row_number() OVER (PARTITION BY {public}{order})::integer AS _ord, {public}"
             " FROM (SELECT {columns} FROM ({sql}) AS u) AS q) AS w)",
             with_=with_sql(checked, self.sources, relations),
             physical=join(", ", _physical(self.columns)),
             public=public,
+            fits=fits(self.columns, fixed("q")),
             order=_order_of_equals(self.columns),
             columns=join(", ", columns_sql(self.columns, fixed("u"))),
             sql=checked.sql(),
@@ -105,6 +106,21 @@ class ComposedView:
             hint="register it again with SQL that fits its views, or drop it",
             field="view",
         )
+
+
+def does_not_fit(name: str, error: StatementError, *, field: str | None = None) -> QueryError:
+    """Says whose SQL it is that a row of its views does not fit."""
+    what = "does not fit a row of its views"
+    hint = "guard its casts and divisions with CASE or NULLIF, or narrow the question"
+    if error.sqlstate == TOO_LARGE:
+        what = "makes a row that is too large"
+        hint = f"select at most {ROW_BYTES_MAX} bytes in a row"
+    return QueryError(
+        f'the SQL of "{name}" {what} (SQLSTATE "{error.sqlstate}")',
+        code="composed_view_fails",
+        hint=hint,
+        field=field,
+    )
 
 
 def with_sql(checked: CheckedSql, sources: Mapping[str, Source], relations: Relations) -> Sql:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 
 from researchflow_runners.composed.stored import leaves
-from researchflow_runners.errors import FreshnessError, QueryError, StatementError
+from researchflow_runners.composed.view import does_not_fit
+from researchflow_runners.errors import FreshnessError, StatementError
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     composed_among,
@@ -147,14 +148,7 @@ def _composed_error_told(names: Sequence[str], views: AnswerableViews) -> Iterat
         composed = [name for name in names if name in composed_among(views)]
         if not composed or not is_data_error(error):
             raise
-        raise QueryError(
-            f'the SQL of composed view "{composed[0]}" does not fit a row of its views'
-            f' (SQLSTATE "{error.sqlstate}")',
-            code="composed_view_fails",
-            hint="guard its casts and divisions with CASE or NULLIF and register it again, or"
-            " narrow the question",
-            field="view",
-        ) from error
+        raise does_not_fit(composed[0], error, field="view") from error
 
 
 async def _rows(

@@ -16,10 +16,10 @@ from researchflow_runners.compiler import CompiledView
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.definition import SqlLibrary
 from researchflow_runners.composed.describe import describe
-from researchflow_runners.composed.outputs import columns_sql
+from researchflow_runners.composed.outputs import columns_sql, fits
 from researchflow_runners.composed.sql_check import check_sql
-from researchflow_runners.composed.view import ComposedView, Source, with_sql
-from researchflow_runners.errors import QueryError, StatementError
+from researchflow_runners.composed.view import ComposedView, Source, does_not_fit, with_sql
+from researchflow_runners.errors import StatementError
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     answerable_views,
@@ -71,7 +71,9 @@ async def library_rows(
         reading = _Reading(views, compiled, asked.filters, stored.state(facts))
         with _told(name), placed(asked.named_by):
             columns, rows = await _opened(session, subject, asked, reading)
-            stream = await session.stream(selected(columns, rows, limit=asked.limit))
+            where = compose(" WHERE {}", fits(columns, fixed("r")))
+            statement = selected(columns, rows, where=where, limit=asked.limit)
+            stream = await session.stream(statement)
         dated = dated_by(facts, name, asked, is_live=stored.merges, redis_is_up=redis_is_up)
         yield OpenRows(dated, columns, stream, partial(_told, name))
 
@@ -155,11 +157,7 @@ def _told(name: str) -> Iterator[None]:
     except StatementError as error:
         if not is_data_error(error):
             raise
-        raise QueryError(
-            f'the SQL of "{name}" does not fit a row of its views (SQLSTATE "{error.sqlstate}")',
-            code="composed_view_fails",
-            hint="guard its casts and divisions with CASE or NULLIF",
-        ) from error
+        raise does_not_fit(name, error) from error
 
 
 def _no_patients(view: str) -> OperationError:
