@@ -71,6 +71,7 @@ ALLOWED = [
     " (SELECT count(*) OVER w FROM p WINDOW w AS () ORDER BY 1 LIMIT 1) AS c,"
     " lag(id) OVER v AS b FROM r WINDOW w AS (PARTITION BY patient_id), v AS (w ORDER BY id)",
     "SELECT ARRAY(SELECT id FROM p ORDER BY id) AS l",
+    "SELECT lpad(id, 12, '0') AS l, rpad(id, 3) AS r, format('%1$-20s|%%|%s', id) AS f FROM p",
     "SELECT id FROM p WHERE gender IN ('seen today', 'now or never')",
     "SELECT p.id, l.value FROM p, LATERAL (SELECT value FROM r WHERE patient_id = p.id"
     " ORDER BY value, r.id LIMIT 1) AS l",
@@ -227,6 +228,13 @@ REFUSED = [
      " FROM a", "unknown_column", "a.pg_ls_dir", "pg_ls_dir"),
     ("WITH text AS (SELECT 1 AS pg_ls_dir) SELECT text.pg_ls_dir AS c FROM CAST('.' AS text)",
      "sql_alias", "CAST", "name of its own"),
+    # what makes texts without end
+    ("SELECT lpad(id, 100000000) FROM p", "sql_too_large", "lpad", "lpad"),
+    ("SELECT rpad(id, 9999 * 9999) FROM p", "sql_too_large", "rpad", "rpad"),
+    ("SELECT lpad(id) FROM p", "sql_too_large", "lpad", "lpad"),
+    ("SELECT format('%1$-100000000s', id) FROM p", "sql_too_large", "format", "format"),
+    ("SELECT format('%*s', 100000000, id) FROM p", "sql_too_large", "format", "format"),
+    ("SELECT format('%' || '100000000s', id) FROM p", "sql_too_large", "format", "format"),
     # types, operators, session
     ("SELECT 'pg_authid'::regclass", "sql_type", "regclass", "regclass"),
     ("SELECT CAST(1 AS oid)", "sql_type", "oid", "oid"),

@@ -86,6 +86,10 @@ ORDERED_AGGREGATES = _words(
 ORDERED_WINDOW_FUNCTIONS = WINDOW_FUNCTIONS - {"cume_dist", "percent_rank"}
 #: Functions that count from today unless they are given this many arguments.
 ARGUMENTS_MIN = {"age": 2}
+#: Functions whose result is as wide as this argument says; they take a width that can be read.
+WIDTH_ARGUMENTS = {"lpad": 1, "rpad": 1, "format": 0}
+WIDTH_MAX = 1_000
+FORMAT_WIDTH = re.compile(r"%(?:\d+\$)?-?(\*|\d+)")
 
 TYPES = _words(
     """

@@ -13,6 +13,7 @@ from researchflow_runners.composed.vocabulary import (
     CLOCK_WORD_IN_DATE,
     CLOCK_WORDS,
     COLLATIONS,
+    FORMAT_WIDTH,
     FUNCTION_HINTS,
     FUNCTIONS,
     OPERATORS,
@@ -20,6 +21,8 @@ from researchflow_runners.composed.vocabulary import (
     ORDERED_WINDOW_FUNCTIONS,
     TIME_WORDS,
     TYPES,
+    WIDTH_ARGUMENTS,
+    WIDTH_MAX,
 )
 from researchflow_runners.errors import ViewDefinitionError
 
@@ -82,6 +85,7 @@ class WordCheck:
                 words=len(words),
             )
         self._order(name, fields)
+        self._width(name, fields)
 
     def _order(self, name: str, fields: Fields) -> None:
         """Refuses a call whose result depends on an order of rows that nothing gives."""
@@ -94,6 +98,18 @@ class WordCheck:
         by_place = by_place or bool(over["frameOptions"] & FRAME_OF_ROWS)
         if by_place and not _is_ordered(over, self._windows):
             raise self._unordered(f"'{name}'", location, "OVER (… ORDER BY …)")
+
+    def _width(self, name: str, fields: Fields) -> None:
+        """Refuses a call that could make a text of any size."""
+        place, arguments = WIDTH_ARGUMENTS.get(name), fields.get("args", ())
+        if place is None or (len(arguments) > place and _is_narrow(name, arguments[place])):
+            return
+        raise self._refusals.at(
+            f"'{name}' may make a text of any width",
+            "sql_too_large",
+            fields.get("location"),
+            f"Write the width as a number of at most {WIDTH_MAX}, and the format as a constant.",
+        )
 
     def session_value(self, fields: Fields) -> ViewDefinitionError:
         """The refusal of a value that PostgreSQL takes from the clock or the session."""
@@ -178,6 +194,15 @@ def _is_ordered(window: Fields, named: Mapping[str, bool]) -> bool:
     """Whether a window, or one of these that it refers to, has an order."""
     refers_to = (window.get("refname"), window.get("name"))
     return "orderClause" in window or any(named.get(name, False) for name in refers_to if name)
+
+
+def _is_narrow(name: str, argument: Fields) -> bool:
+    """Whether the argument is a constant that asks for no more than WIDTH_MAX characters."""
+    constant = argument.get("A_Const", {})
+    if name != "format":
+        return "ival" in constant and int(constant["ival"].get("ival", 0)) <= WIDTH_MAX
+    widths = FORMAT_WIDTH.findall(constant.get("sval", {}).get("sval", ""))
+    return "sval" in constant and all(one != "*" and int(one) <= WIDTH_MAX for one in widths)
 
 
 def _strings(nodes: Sequence[Fields]) -> list[str]:
