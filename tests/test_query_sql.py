@@ -13,11 +13,12 @@ import pytest_asyncio
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
+from researchflow_runners.query.columns import AnswerColumn
 from researchflow_runners.query.filters import FILTER_NODES_MAX, views_of
 from researchflow_runners.query.model import FILTER_DEPTH_MAX, Query
 from researchflow_runners.query.period import parse_period
-from researchflow_runners.query.sql import Page, build_count, build_statement
-from researchflow_runners.sql import Sql, fixed
+from researchflow_runners.query.sql import Page, Statement, build_count, build_statement
+from researchflow_runners.sql import EMPTY, Sql, fixed
 from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services
 
@@ -294,6 +295,14 @@ async def test_rows_come_as_chosen_with_exact_values(database: Database) -> None
     assert str(page.rows[0][0]) == "70.50"
     assert page.truncated
     assert page.from_speed == 1
+
+
+def test_a_list_of_decimals_holds_decimals_alone() -> None:
+    columns = tuple(AnswerColumn("l", kind, is_list=True) for kind in ("decimal", "integer"))
+    statement = Statement(EMPTY, columns, (0, 1), (), limit=1, grouped=False)
+    (row,) = statement.page([("[74, 0.10, null]", "[74]", 0)]).rows
+    assert row == ([Decimal("74"), Decimal("0.10"), None], [74])
+    assert [type(value) for value in (row[0][0], row[1][0])] == [Decimal, int]
 
 
 async def test_limit_that_fits_exactly_is_not_truncated(database: Database) -> None:

@@ -74,11 +74,17 @@ class Statement:
         if not self.json_columns:
             return row
         return tuple(
-            json.loads(value, parse_float=Decimal)
+            _from_json(value, column.type)
             if position in self.json_columns and value is not None
             else value
-            for position, value in enumerate(row)
+            for position, (column, value) in enumerate(zip(self.columns, row, strict=True))
         )
+
+
+def _from_json(text: str, fhir_type: str) -> Any:
+    """The value in the text; decimals that are written without a point are decimals too."""
+    whole = Decimal if fhir_type == "decimal" else int
+    return json.loads(text, parse_float=Decimal, parse_int=whole)
 
 
 def build_statement(
