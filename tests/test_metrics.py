@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services
 from researchflow_server.metrics.endpoint import readiness
 from researchflow_server.metrics.families import REFUSALS, state_families
-from researchflow_server.metrics.snapshot import SNAPSHOT_AGE_MAX_S, Snapshot
+from researchflow_server.metrics.snapshot import SNAPSHOT_AGE_MAX_S, Snapshot, take_snapshot
 from researchflow_server.metrics.tally import RefreshTally
 from tool_server import ToolServer, module_stores, tool_server
 
@@ -278,3 +279,28 @@ async def test_a_scrape_reads_memory_only(
         assert value(scrape(server), "researchflow_warehouse_up") == 1
         await server.runtime.fresh_snapshot()
         assert value(scrape(server), "researchflow_warehouse_up") == 0
+
+
+async def test_a_fresh_look_begins_after_it_was_asked_for(
+    postgres_dsn: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(*stores: Any) -> Snapshot:
+        seen = await take_snapshot(*stores)
+        began.set()
+        await go_on.wait()
+        return seen
+
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as server:
+        monkeypatch.setattr("researchflow_server.runtime.take_snapshot", held)
+        early = asyncio.create_task(server.runtime.fresh_snapshot())
+        await began.wait()
+        await server.runtime.refresher.refresh()
+        late = [asyncio.create_task(server.runtime.fresh_snapshot()) for _caller in range(2)]
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await early).views == ()
+        first, second = await asyncio.gather(*late)
+    assert first is second
+    assert {view.anchor for view in first.views} == {1}

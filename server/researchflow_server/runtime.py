@@ -93,12 +93,13 @@ class Runtime:
         self.metrics = Metrics(self._counted)
         self._refresh_tally = RefreshTally()
         self._looking: asyncio.Task[Snapshot] | None = None
+        self._next_look: asyncio.Task[Snapshot] | None = None
 
     async def fresh_snapshot(self) -> Snapshot:
-        """A look at the stores that began no earlier than the one running now."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        return await asyncio.shield(self._looking)
+        """A look at the stores that began after it was asked for; who waits for one shares it."""
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_after(self._looking))
+        return await asyncio.shield(self._next_look)
 
     async def view_states(self) -> dict[str, ViewState]:
         """Freshness by view; StoreError when the warehouse cannot tell."""
@@ -141,7 +142,11 @@ class Runtime:
         keep_for = timedelta(days=self.settings.retention_days)
         await expire_anchors(self.stores.warehouse, keep_for=keep_for)
 
-    async def _look(self) -> Snapshot:
+    async def _look_after(self, running: asyncio.Task[Snapshot] | None) -> Snapshot:
+        if running is not None:
+            await asyncio.wait([running])
+        # What happens from here on may be missed: whoever comes now needs another look.
+        self._looking, self._next_look = self._next_look, None
         snapshot = await take_snapshot(
             self.stores.warehouse, self.stores.redis, self._refresh_tally
         )
@@ -159,8 +164,9 @@ class Runtime:
     async def close(self) -> None:
         """Ends what still runs."""
         await self.refreshes.close()
-        if self._looking is not None:
-            await asyncio.wait([self._looking])
+        looks = [look for look in (self._looking, self._next_look) if look is not None]
+        if looks:
+            await asyncio.wait(looks)
 
 
 def compiled_views() -> dict[str, CompiledView]:
