@@ -315,6 +315,30 @@ async def test_a_row_that_the_sql_cannot_compute_names_the_view(clinic: Clinic) 
     assert len((await clinic.ask("fragile", columns=["id"], where=women)).rows) == 2
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("date '0044-03-15 BC'", "date '0001-01-01'"),
+        ("'infinity'::date", "date '9999-12-31'"),
+        ("'-infinity'::timestamp", "timestamp '0001-01-01'"),
+        ("'infinity'::timestamptz", "timestamptz '9999-12-31 23:59:59.999999Z'"),
+        ("time '24:00'", "time '23:59:59.999999'"),
+        ("'NaN'::float8", "1e308::float8"),
+    ],
+)
+async def test_a_value_that_no_answer_can_tell_is_refused(
+    value: str, kept: str, clinic: Clinic
+) -> None:
+    sql = f"SELECT id, CASE gender WHEN 'male' THEN {value} ELSE {kept} END AS v FROM patients"
+    await keep(clinic.database, sql_view("edges", sql, patients="patient_simple"))
+    for asked in ({}, {"aggregates": [{"fn": "count_distinct", "column": "v"}]}):
+        with pytest.raises(QueryError) as caught:
+            await clinic.ask("edges", **asked)
+        assert caught.value.code == "composed_view_fails"
+    others = {"column": "id", "op": "ne", "value": "b"}
+    assert len((await clinic.ask("edges", where=others)).rows) == 2
+
+
 async def test_a_row_beyond_its_bound_is_refused_before_it_is_fetched(clinic: Clinic) -> None:
     wide = ", ".join(f"replace(id || '{'x' * 9_000}', 'x', repeats.w) AS c{n}" for n in range(2))
     sql = f"SELECT {wide} FROM patients, (VALUES ('{'y' * 60}')) AS repeats (w)"

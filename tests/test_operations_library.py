@@ -228,3 +228,10 @@ async def test_the_older_operation_runs_views_only(server: OperationServer) -> N
     assert error_of(inline) == (422, "invalid", "subject_type", ["viewResource"])
     by_name = await server.get(VIEW_RUN, viewReference="code_counts")
     assert error_of(by_name)[:3] == (404, "not-found", "subject_not_found")
+
+
+async def test_a_list_of_lists_is_refused_as_parquet_alone(server: OperationServer) -> None:
+    nested = subject(query("SELECT ARRAY[ARRAY[1, 2]] AS a", c="condition_simple"))
+    response = await server.run(nested, {"name": "_format", "valueCode": "parquet"})
+    assert error_of(response) == (422, "processing", "value_not_encodable", ["_format"])
+    assert rows_of(await server.run(nested)) == [{"a": [[1, 2]]}]

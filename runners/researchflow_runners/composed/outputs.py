@@ -58,6 +58,14 @@ _CATALOGUE_NAMES = {
     "bigint": "int8",
     "double precision": "float8",
 }
+#: Which values of a type answers can tell: no infinity, no year before 1 or after 9999.
+_TOLD = {
+    "date": "{0} BETWEEN '0001-01-01' AND '9999-12-31'",
+    "time": "{0} < '24:00'",
+    "timestamp": "{0} >= '0001-01-01' AND {0} < '10000-01-01'",
+    "timestamptz": "{0} >= '0001-01-01 00:00Z' AND {0} < '10000-01-01 00:00Z'",
+    "double precision": "abs({0}) < 'Infinity'",
+}
 _HINTS = {
     "interval": "Give its length as a number: extract(epoch from …).",
     "record": "Select the columns one by one instead of a whole row.",
@@ -89,12 +97,24 @@ def output_columns(
 
 
 def cast(value: Sql, column: Column) -> Sql:
-    """A value of the SQL in the type of its column."""
+    """A value of the SQL in the type of its column; one that no answer can tell is a data error."""
     if column.collection and column.pg_type == "jsonb":
         return compose("to_jsonb({})", value)
     if column.is_text:
         return compose('{}::text COLLATE "C"', value)
-    return compose("{}::{}", value, fixed(column.pg_type))
+    whole = compose("{}::{}", value, fixed(column.pg_type))
+    told = _TOLD.get(column.base_type)
+    if told is None:
+        return whole
+    # A text of the value keeps PostgreSQL from computing the error before there is a row.
+    return compose(
+        "CASE WHEN {value} IS NULL OR {told} THEN {whole}"
+        " ELSE substring({value}::text, 1, -1)::{type} END",
+        value=value,
+        told=compose(told, value),
+        whole=whole,
+        type=fixed(column.pg_type),
+    )
 
 
 def fits(columns: Sequence[Column], alias: Sql) -> Sql:

@@ -18,6 +18,7 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.fhir import model
 from researchflow_runners.source.resource import parse_json
 from researchflow_server.operations.formats.encoder import Cell, Row, digits
+from researchflow_server.operations.outcome import OperationError
 
 GROUP_ROWS = 20_000
 GROUP_BYTES = 64 * 1024 * 1024
@@ -81,7 +82,10 @@ class ParquetEncoder:
             values = [row[number] for row in rows]
             if cell is not None:
                 values = [None if value is None else cell(value) for value in values]
-            arrays.append(pa.array(values, type=field.type))
+            try:
+                arrays.append(pa.array(values, type=field.type))
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise _not_of_type(field.name) from error
         return pa.record_batch(arrays, schema=self._schema)
 
     def _write_group(self) -> None:
@@ -136,6 +140,19 @@ def _type(column: Column) -> pa.DataType:
     if base == "numeric":
         return _decimal(column.pg_type)
     return _TYPES.get(base, pa.string())
+
+
+def _not_of_type(name: str) -> OperationError:
+    """Lists of lists, and lists that hold something else than their items' type."""
+    return OperationError(
+        f'a value of column "{name}" has no form in parquet',
+        status=422,
+        issue="processing",
+        code="value_not_encodable",
+        field="_format",
+        allowed=("json", "ndjson", "csv"),
+        hint="ask for another format, or leave the column out",
+    )
 
 
 def _decimal(pg_type: str) -> pa.DataType:
