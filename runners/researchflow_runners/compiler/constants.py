@@ -71,7 +71,12 @@ def parse_constants(definitions: Sequence[ConstantDefinition]) -> dict[str, Cons
 
 
 def _constant(definition: ConstantDefinition, field: str) -> Constant:
-    extra = dict(definition.model_extra or {})
+    # Beside its value JSON keeps the id and extensions of a primitive, as `_valueCode`.
+    extra = {
+        key: value
+        for key, value in (definition.model_extra or {}).items()
+        if not (key.startswith("_") and key[1:] in VALUE_TYPES)
+    }
     if len(extra) != 1 or next(iter(extra)) not in VALUE_TYPES:
         raise _invalid(definition, field, "needs exactly one value[x]", VALUE_TYPES)
     key, value = next(iter(extra.items()))

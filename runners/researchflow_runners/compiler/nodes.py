@@ -137,9 +137,6 @@ class Constant(Expr):
             return compose(f"({{}})::{self.form}", param(self.text_value, "text"))
         return param(self.text_value, "text")
 
-    def required(self) -> Requirement:
-        return frozenset({self.text_value}) if self.form == "text" else None
-
     def operand(self, item: Expr) -> PathParts:
         bare = self.form in ("boolean", "integer", "numeric")
         return (Variable(self.text_value if bare else json_scalar(self.text_value)),)

@@ -94,8 +94,8 @@ class Compare(BooleanExpr):
         if self.operator != "=" or self.compared_kind != "string":
             return None
         for constant, other in ((self.left, self.right), (self.right, self.left)):
-            if isinstance(constant, Constant) and other.verbatim:
-                return constant.required()
+            if isinstance(constant, Constant) and constant.text_value and other.verbatim:
+                return frozenset({constant.text_value})
         return None
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
