@@ -3,6 +3,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .venv/.peers
 
 .PHONY: install demo serve test check bench lock clean
 
@@ -29,13 +30,22 @@ check: install
 test: check
 	$(BIN)/pytest
 
-bench: install
+bench: $(PEERS)
 	$(BIN)/researchflow bench
+
+# The engines to compare with. One has no wheel for some platforms; the figures then say so.
+$(PEERS): $(STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \
+		--editable '.[bench]'
+	-PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \
+		--only-binary pysof --editable '.[bench-rust]'
+	touch $@
 
 # Writes constraints.txt anew from the newest versions that pyproject.toml allows.
 lock:
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/pip install --quiet --disable-pip-version-check hatchling '.[dev]'
+	.venv/lock/bin/pip install --quiet --disable-pip-version-check hatchling \
+		'.[dev,bench,bench-rust]'
 	{ echo '# The versions that were tested together; `make lock` writes this file.'; \
 	  .venv/lock/bin/pip freeze --exclude researchflow; } > constraints.txt
 	rm -rf .venv/lock

@@ -1,5 +1,8 @@
 """Measurements that print their conditions beside the figure.
 
+corpus.py     so many resources of each type, as text in tables
+views.py      each view against the parse floor, planning and compilation
+peers.py      other engines of SQL on FHIR over the same resources
 ward.py       the loaded hospital that they share
 figure.py     one measured figure and the bound it is held to
 build.py      loading, the first build and a refresh

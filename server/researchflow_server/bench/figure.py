@@ -11,10 +11,13 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measurement: what, how much, of how many runs, on which data, and the bound, if any."""
+    """A measurement: what, how much, of how many runs, on which data, and the bound, if any.
+
+    `value` is None for what could not be measured here; `data` then tells why.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     runs: int
     data: str
@@ -24,8 +27,15 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether the figure is within its bounds."""
+        if self.value is None:
+            return True
         below = self.at_most is None or self.value <= self.at_most
         return below and (self.at_least is None or self.value >= self.at_least)
+
+    @property
+    def measured(self) -> str:
+        """The value in words, `–` when there is none."""
+        return "–" if self.value is None else f"{self.value:,.2f}"
 
     @property
     def bound(self) -> str:

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+
+from rich.progress import Progress
 
 from researchflow_runners.naming import nearest
 from researchflow_server.bench.build import build_and_refresh
 from researchflow_server.bench.figure import Figure, machine
 from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
+from researchflow_server.bench.peers import against_peers
+from researchflow_server.bench.views import view_speed
 from researchflow_server.bench.visible import insert_to_visible
 from researchflow_server.bench.ward import ward
 from researchflow_server.cli.console import console, progress_bar, show_json, table
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
 
+#: Those that need nothing of the others, in databases of their own.
+ALONE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
+    "views": view_speed,
+    "peers": against_peers,
+}
 #: In this order; all share one loaded hospital. The last ones leave changes waiting.
-BENCHMARKS = {
+ON_WARD = {
     "build": build_and_refresh,
     "overhead": tool_overhead,
     "visible": insert_to_visible,
     "merge": merge_cost,
 }
+BENCHMARKS = (*ALONE, *ON_WARD)
 
 
 def register(parser: ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the figures as JSON")
+    form.add_argument("--markdown", action="store_true", help="print them as a table of Markdown")
     with_example(parser, "researchflow bench", "researchflow bench overhead --json")
     parser.set_defaults(run=run)
 
@@ -41,18 +54,25 @@ async def run(arguments: Namespace) -> int:
             f'there is no benchmark "{unknown[0]}"',
             code="usage",
             field="names",
-            allowed=tuple(BENCHMARKS),
+            allowed=BENCHMARKS,
             did_you_mean=nearest(unknown[0], BENCHMARKS),
             hint=f"name some of {', '.join(BENCHMARKS)}",
         )
     figures: list[Figure] = []
     wanted = [name for name in BENCHMARKS if name in (arguments.names or BENCHMARKS)]
     with progress_bar(quiet=arguments.json) as bar:
-        async with ward(bar) as loaded:
-            for name in wanted:
-                figures += await BENCHMARKS[name](loaded, bar)
+        for name in wanted:
+            if name in ALONE:
+                figures += await ALONE[name](bar)
+        if any(name in ON_WARD for name in wanted):
+            async with ward(bar) as loaded:
+                for name in wanted:
+                    if name in ON_WARD:
+                        figures += await ON_WARD[name](loaded, bar)
     if arguments.json:
         show_json({"machine": machine(), "figures": [asdict(figure) for figure in figures]})
+    elif arguments.markdown:
+        _show_markdown(figures)
     else:
         _show(figures)
     return OK if all(figure.holds for figure in figures) else FAILED
@@ -63,7 +83,7 @@ def _show(figures: list[Figure]) -> None:
     rows = [
         [
             figure.name,
-            f"{figure.value:,.2f}",
+            figure.measured,
             figure.unit,
             figure.bound,
             figure.runs,
@@ -74,3 +94,11 @@ def _show(figures: list[Figure]) -> None:
     out = console()
     out.print(machine())
     out.print(table(columns, rows))
+
+
+def _show_markdown(figures: list[Figure]) -> None:
+    lines = [machine(), "", "| figure | measured | aim | data |", "|---|---|---|---|"]
+    for figure in figures:
+        measured = f"{figure.measured} {figure.unit}"
+        lines.append(f"| {figure.name} | {measured} | {figure.bound} | {figure.data} |")
+    console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

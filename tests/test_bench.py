@@ -1,0 +1,79 @@
+"""The benchmarks measure what they say, at sizes that say nothing about speed."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.progress import Progress
+
+from researchflow_server.bench.figure import Figure
+from researchflow_server.bench.peers import against_peers
+from researchflow_server.bench.views import measured_definitions, view_speed
+
+RESOURCES = 20
+
+
+@pytest.fixture
+def bar() -> Progress:
+    """A progress bar that shows nothing."""
+    return Progress(disable=True)
+
+
+@pytest.fixture
+def strangers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The rows that the other engine gives by view, an exception for one that fails; pysof is not
+    there."""
+    rows: dict[str, Any] = {}
+
+    def evaluate(_resources: list[Any], definition: dict[str, Any]) -> list[dict[str, Any]]:
+        found = rows.get(definition["name"], [])
+        if isinstance(found, Exception):
+            raise found
+        return list(found)
+
+    module = ModuleType("sqlonfhir")
+    module.evaluate = evaluate  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sqlonfhir", module)
+    monkeypatch.setitem(sys.modules, "pysof", None)
+    return rows
+
+
+def by_name(figures: list[Figure]) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures}
+
+
+async def test_every_view_is_measured_against_the_floor_on_every_version(bar: Progress) -> None:
+    found = by_name(await view_speed(bar, count=RESOURCES, runs=1))
+    for definition in measured_definitions():
+        for major in (16, 18):
+            figure = found[f"{definition['name']} / parse, PostgreSQL {major}"]
+            assert figure.value is not None
+            assert figure.value > 0
+            assert figure.at_most == 2.0
+            assert figure.data.startswith(f"{RESOURCES} {definition['resource']}, ")
+    assert found["patient_simple / parse, PostgreSQL 16"].data == "20 Patient, 20 rows"
+    # Two patients are inactive.
+    assert found["patient_demographics / parse, PostgreSQL 18"].data == "20 Patient, 19 rows"
+    assert {"slowest planning, PostgreSQL 16", "slowest compilation"} <= found.keys()
+
+
+async def test_rows_of_another_engine_are_compared_with_ours(
+    bar: Progress, strangers: dict[str, Any]
+) -> None:
+    same = {"id": "patient-00001", "active": True, "birth_date": "1985-02-23", "gender": "female"}
+    strangers["patient_simple"] = [same, {**same, "gender": "male"}]
+    strangers["encounters"] = IndexError("out of range\nand more")
+    found = by_name(await against_peers(bar, count=RESOURCES, sample=5))
+    told = found["patient_simple / sqlonfhir"]
+    assert told.data.endswith("of 5 resources 2 rows, 1 as our 5")
+    assert told.value is not None
+    assert found["observation_labs / sqlonfhir"].at_least == 40.0
+    failed = found["encounters / sqlonfhir"]
+    assert (failed.value, failed.data) == (None, "fails: IndexError: out of range")
+    assert failed.holds
+    absent = found["any view / pysof"]
+    assert absent.value is None
+    assert absent.data.startswith("cannot be imported here: ")
