@@ -25,7 +25,10 @@ def number(function: Callable[..., Any], result: str | None) -> Callable[..., It
             raise OracleError("expected numbers")
         found = function(*values)
         whole = all(isinstance(one, int) for one in values)
-        return [] if found is None else [Item(found, result or ("integer" if whole else "decimal"))]
+        kind = result or ("integer" if whole else "decimal")
+        if found is None or (kind == "integer" and not -(2**31) <= found < 2**31):
+            return []
+        return [Item(found, kind)]
 
     return apply
 

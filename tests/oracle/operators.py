@@ -112,8 +112,11 @@ def arithmetic(operator: str, left: Any, right: Any) -> list[Item]:
         return []
     if operator == "/":
         return [Item(Decimal(left) / Decimal(right), "decimal")]
+    found = compute(operator, left, right)
     whole = isinstance(left, int) and isinstance(right, int)
-    return [Item(compute(operator, left, right), "integer" if whole else "decimal")]
+    if (whole or operator == "div") and not -(2**31) <= found < 2**31:
+        return []
+    return [Item(found, "integer" if whole else "decimal")]
 
 
 def compute(operator: str, left: Any, right: Any) -> Any:

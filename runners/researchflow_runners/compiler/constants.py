@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from researchflow_runners.compiler.definition import ConstantDefinition
 from researchflow_runners.compiler.nodes import Constant
+from researchflow_runners.compiler.types import RANGES
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.fhirpath.calendar import exists
 
@@ -42,13 +43,6 @@ LEXICAL = {
 }
 #: What stands behind `%` and is no constant.
 RESERVED_NAMES = frozenset({"rowIndex", "resource", "context", "rootResource"})
-#: Least and greatest value of each kind of integer.
-RANGES = {
-    "integer": (-(2**31), 2**31 - 1),
-    "positiveInt": (1, 2**31 - 1),
-    "unsignedInt": (0, 2**31 - 1),
-    "integer64": (-(2**63), 2**63 - 1),
-}
 
 
 def parse_constants(definitions: Sequence[ConstantDefinition]) -> dict[str, Constant]:

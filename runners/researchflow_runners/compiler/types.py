@@ -27,6 +27,13 @@ _KIND_OF_PRIMITIVE: dict[str, Kind] = {
     "instant": "dateTime",
     "time": "time",
 }
+#: Least and greatest value of each kind of integer.
+RANGES = {
+    "integer": (-(2**31), 2**31 - 1),
+    "positiveInt": (1, 2**31 - 1),
+    "unsignedInt": (0, 2**31 - 1),
+    "integer64": (-(2**63), 2**63 - 1),
+}
 NUMBERS: frozenset[Kind] = frozenset({"integer", "decimal"})
 DATES: frozenset[Kind] = frozenset({"date", "dateTime"})
 

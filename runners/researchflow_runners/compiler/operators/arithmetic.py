@@ -1,7 +1,8 @@
 """`+ - * / div mod`, the sign, and `&`; numbers are exact decimals.
 
-Division by zero is empty. `+` and `&` join strings; `&` takes an empty side as ''. Dates and
-times take an amount of time (durations.py).
+Division by zero is empty, and so is a whole number beyond its type (FHIRPath 2.0, section 6.6). `+`
+and `&` join strings; `&` takes an empty side as ''. Dates and times take an amount of time
+(durations.py).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from researchflow_runners.compiler.operators.quantities import (
     negative_quantity,
 )
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Types
+from researchflow_runners.compiler.types import DATES, NUMBERS, RANGES, Types
 from researchflow_runners.errors import FhirPathError, Span
-from researchflow_runners.sql import Sql, compose
+from researchflow_runners.sql import Sql, compose, fixed
 
 TEMPLATES = {
     "+": "({} + {})",
@@ -29,6 +30,16 @@ TEMPLATES = {
     "mod": "mod({}, nullif({}, 0))",
 }
 ARITHMETIC = frozenset({*TEMPLATES, "&"})
+WITHIN = """(SELECT CASE WHEN w.v BETWEEN {least} AND {most} THEN w.v END
+ FROM (SELECT {whole} AS v OFFSET 0) AS w)"""
+
+
+def within(result_type: str, number: Sql) -> Sql:
+    """The number, empty when it is whole and beyond its type; decimals have no bounds."""
+    if result_type not in RANGES:
+        return number
+    least, most = (fixed(f"({bound})") for bound in RANGES[result_type])
+    return compose(WITHIN, least=least, most=most, whole=number)
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,9 @@ class Number(Expr):
     @property
     def types(self) -> Types:
         whole = {self.left.kind, self.right.kind} == {"integer"} and self.operator != "/"
-        return ("integer",) if whole or self.operator == "div" else ("decimal",)
+        if not whole and self.operator != "div":
+            return ("decimal",)
+        return ("integer64",) if "integer64" in self.left.types + self.right.types else ("integer",)
 
     @property
     def form(self) -> Form:
@@ -51,7 +64,8 @@ class Number(Expr):
     def value(self) -> Sql:
         # Cast before computing: integers would overflow, and divide without a remainder.
         sides = [compose("({})::numeric", one.numeric()) for one in (self.left, self.right)]
-        return compose(TEMPLATES[self.operator], *sides)
+        found = compose(TEMPLATES[self.operator], *sides)
+        return found if self.operator == "mod" else within(self.types[0], found)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Numbers are exact decimals; where there is no exact result, PostgreSQL gives about 16 digits. A
 half is rounded away from zero. What has no real result is empty: a root or a logarithm of a
-negative number, a logarithm of zero, and an integer to a power that is no integer.
+negative number, a logarithm of zero, an integer to a power that is no integer, and what no integer
+can hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.nodes import Constant, Empty
+from researchflow_runners.compiler.operators.arithmetic import within
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import NUMBERS, Types
 from researchflow_runners.sql import Sql, compose, join
@@ -57,7 +59,8 @@ class Computed(Expr):
             compose(f"({{}})::numeric AS {name}", one.numeric())
             for name, one in zip("xy", self.operands, strict=False)
         ]
-        return compose(OF_OPERANDS.format(self.template), join(", ", named))
+        found = compose(OF_OPERANDS.format(self.template), join(", ", named))
+        return within(self.result_type, found)
 
 
 def _computed(call: Invocation, template: str, result: str | None) -> Expr:
