@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from clinic import condition, lab, patient
+from composed import sql_view
 from operations_server import (
     SQL_RUN,
     VIEW_RUN,
@@ -358,4 +359,6 @@ async def test_answers_of_known_views_are_counted_as_those_of_tools_are(
     await server.rows(subject(KEYS))
     await server.rows(named("patient_simple"), {"name": "_limit", "valueInteger": 1})
     await server.run(named("patient_simple"), resource(patient("x")))
+    sql = sql_view("condition_simple", "SELECT c.id FROM c", c="condition_simple")
+    await server.run(subject(sql))
     assert counted - before == {("patient_simple", "materialized"): 2}

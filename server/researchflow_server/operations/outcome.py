@@ -119,12 +119,12 @@ def _diagnosis(error: ResearchFlowError) -> str:
 
 
 def _advice(error: ResearchFlowError) -> str:
-    parts = [error.hint]
+    parts = [error.hint.removesuffix(".")]
     if error.did_you_mean:
         parts.append(f'nearest: "{error.did_you_mean}"')
     if error.allowed:
         parts.append(f"allowed: {', '.join(error.allowed)}")
-    return "; ".join(parts)
+    return "; ".join(parts) if len(parts) > 1 else error.hint
 
 
 def _short(text: str) -> str:

@@ -39,9 +39,10 @@ class Runs:
         return inline_rows(self.runtime.stores.warehouse, subject, asked)
 
     def count(self, subject: Subject, dated: Dated) -> None:
-        """Counts an answer like a tool's, where the view's name is one of a closed set."""
-        is_known = isinstance(subject, ComposedView) or dated.view in self.runtime.views
-        if is_known and dated.route != "inline":
+        """Counts an answer of a known view like a tool's; SQL of the request is none, whatever it
+        calls itself."""
+        is_view = isinstance(subject, CompiledView) and dated.view in self.runtime.views
+        if (is_view or isinstance(subject, ComposedView)) and dated.route != "inline":
             statistics = self.runtime.hybrid.statistics
             statistics.streamed(dated.view, dated.route, dated.degradations)
 
