@@ -73,6 +73,16 @@ def test_view_is_registered_listed_asked_and_dropped(run: Run, stores: Path) -> 
     assert (code, json.loads(err)["error"]["code"]) == (FAILED, "unknown_view")
 
 
+def test_a_view_that_reads_the_clock_is_valid_for_running_only(run: Run, stores: Path) -> None:
+    file = stores / "young.json"
+    column = {"path": "birthDate > today() - 1 year", "name": "young"}
+    view = {"name": "young", "resource": "Patient", "select": [{"column": [column]}]}
+    file.write_text(json.dumps(view))
+    assert "can be run and not registered" in run("view", "validate", file)[1]
+    assert not json.loads(run("view", "validate", file, "--json")[1])["repeatable"]
+    assert "[view_not_repeatable]" in run("view", "register", file)[2]
+
+
 def test_sql_over_views_is_validated_registered_asked_and_dropped(run: Run, stores: Path) -> None:
     file = stores / "born.json"
     sql = "SELECT p.id FROM people AS p WHERE p.birth_date < '1970'"
@@ -81,6 +91,9 @@ def test_sql_over_views_is_validated_registered_asked_and_dropped(run: Run, stor
     assert run("load", ndjson(stores / "p.ndjson", old, young))[0] == OK
     assert run("refresh")[0] == OK
     assert '"born_early" is valid: 1 columns' in run("view", "validate", file)[1]
+    for action in ("run", "compile"):
+        code, _out, err = run("view", action, file)
+        assert (code, "is SQL over views" in err) == (USAGE, True)
     assert run("view", "register", file)[0] == OK
     assert json.loads(run("query", "born_early", "--json")[1])["rows"] == [["ada"]]
     assert "born_early" in run("view", "list")[1]

@@ -100,7 +100,7 @@ def _action(
 
 async def compile_action(arguments: Namespace) -> int:
     """Prints a stage of the compiler, and PostgreSQL's plan where it is asked for."""
-    definition = definition_of(arguments.view)
+    definition = _view_definition(arguments.view)
     shown = STAGES[arguments.stage](definition)
     plan = await _plan(compile_view(definition)) if arguments.plan else None
     if arguments.json:
@@ -122,7 +122,7 @@ async def _plan(view: CompiledView) -> list[str]:
 
 async def run_action(arguments: Namespace) -> int:
     """Computes the view; a definition that differs from the published one is run directly."""
-    definition = definition_of(arguments.view)
+    definition = _view_definition(arguments.view)
     async with open_runtime(read_settings(), background=False) as runtime:
         answer = await runtime.hybrid.execute(definition, max_resources=arguments.limit)
     if arguments.json:
@@ -133,14 +133,18 @@ async def run_action(arguments: Namespace) -> int:
 
 
 async def validate_action(arguments: Namespace) -> int:
-    """Raises the error that registering the definition would give, but for its name."""
+    """Raises the error of a definition that cannot be honoured; says of one that reads the clock
+    that it cannot be registered."""
     definition = definition_of(arguments.view)
     view = await _composed(definition) if is_library(definition) else compile_view(definition)
+    repeatable = not (isinstance(view, CompiledView) and view.volatile)
     if arguments.json:
-        show_json({"valid": True, "view": view.name, "digest": view.digest})
+        parts = {"view": view.name, "digest": view.digest, "repeatable": repeatable}
+        show_json({"valid": True, **parts})
     else:
         of = f" of {view.resource}" if isinstance(view, CompiledView) else ""
-        show_text(f'"{view.name}" is valid: {len(view.columns)} columns{of}')
+        clock = "" if repeatable else "; it reads the clock, so it can be run and not registered"
+        show_text(f'"{view.name}" is valid: {len(view.columns)} columns{of}{clock}')
     return OK
 
 
@@ -205,6 +209,19 @@ def definition_of(name: str) -> dict[str, Any]:
             hint="give a JSON file, or one of the shipped views",
         )
     return _read(path)
+
+
+def _view_definition(name: str) -> dict[str, Any]:
+    """As `definition_of`, for what takes no SQL over views."""
+    definition = definition_of(name)
+    if is_library(definition):
+        raise UsageError(
+            f'"{name}" is SQL over views, which only the published views can give',
+            code="usage",
+            field="view",
+            hint="register it and use `researchflow query`, or run it with $sql-run",
+        )
+    return definition
 
 
 def _read(path: Path) -> dict[str, Any]:
