@@ -383,6 +383,13 @@ async def test_what_postgresql_rejects_has_its_place(
     assert named in caught.value.message + caught.value.hint
 
 
+async def test_a_fault_without_a_place_names_its_kind(database: Database) -> None:
+    with pytest.raises(ViewDefinitionError) as caught:
+        await described(database, "SELECT 1 / 0 AS n FROM p")
+    assert caught.value.code == "sql_rejected"
+    assert "(SQLSTATE '22012')" in caught.value.message
+
+
 COLUMN_FAULTS = [
     ("SELECT 1 FROM p", "column_name", "?column?"),
     ("SELECT id AS _id FROM p", "column_name", "_id"),

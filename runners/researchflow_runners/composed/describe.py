@@ -32,6 +32,7 @@ _FAULTS = {
     "22008": ("the text '{}' is out of the calendar", "Correct the constant."),
 }
 _OTHER = ("postgresql refuses the SQL at '{}'", "Correct it there.")
+_PLACELESS_HINT = "Check its constants and casts, and how large they are."
 #: Errors of the text itself: syntax and names, constants, missing features, too many parts.
 _REFUSED_CLASSES = ("42", "22", "0A", "54")
 SHOWN_CHARS_MAX = 60
@@ -88,8 +89,10 @@ def _translated(
         return error
     state, position = rejected
     span = checked.span_at(position - offset, values) if position is not None else None
-    shown = checked.syntax.text[span.start : span.end] if span else state
     message, hint = _FAULTS.get(state, _OTHER)
+    if span is None:
+        message, hint = f"postgresql refuses the SQL (SQLSTATE '{state}')", _PLACELESS_HINT
+    shown = checked.syntax.text[span.start : span.end] if span else ""
     return ViewDefinitionError(
         message.format(shown[:SHOWN_CHARS_MAX]),
         code="sql_rejected",
