@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import partial
 from typing import Any
 
@@ -115,19 +115,31 @@ def as_python(pattern: str) -> str:
 
 
 def boundary(high: bool) -> Callable[..., Items]:
-    def apply(target: Items) -> Items:
+    def apply(target: Items, precision: Items | None = None) -> Items:
         item = single(target)
         if item is None:
             return []
-        if isinstance(item.value, Decimal):
-            half = Decimal(5).scaleb(int(item.value.as_tuple().exponent) - 1)
-            return [Item(item.value + half if high else item.value - half, "decimal")]
+        digits = None if precision is None else precision[0].value
+        if isinstance(item.value, int | Decimal):
+            return decimal_boundary(Decimal(item.value), digits, high=high)
         function = {"date": temporal.date_boundary, "time": temporal.time_boundary}.get(
             item.type, temporal.datetime_boundary
         )
-        return [Item(function(item.value, high=high), item.type)]
+        found = temporal.cut(function(item.value, high=high), digits)
+        return [] if found is None else [Item(found, item.type)]
 
     return apply
+
+
+def decimal_boundary(value: Decimal, digits: int | None, *, high: bool) -> Items:
+    half = Decimal(5).scaleb(int(value.as_tuple().exponent) - 1)
+    end = value + half if high else value - half
+    if digits is None:
+        return [Item(end, "decimal")]
+    if not 0 <= digits <= 28:
+        return []
+    towards = ROUND_CEILING if high else ROUND_FLOOR
+    return [Item(end.quantize(Decimal(1).scaleb(-digits), towards), "decimal")]
 
 
 def to_string(target: Items) -> Items:

@@ -85,3 +85,16 @@ def time_boundary(text: str, *, high: bool) -> str:
     parts = [part for part in clock.split(":") if part]
     parts += (["23", "59", "59"] if high else ["00", "00", "00"])[len(parts) :]
     return ":".join(parts) + "." + millis.ljust(3, "9" if high else "0")
+
+
+def cut(text: str, digits: int | None) -> str | None:
+    """The text up to so many digits, a time with its offset; None when no part ends there."""
+    if digits is None:
+        return text
+    clock, zone = (text[:23], text[23:]) if "T" in text else (text, "")
+    parts = re.findall(r"\D?\d+", clock)
+    for count in range(1, len(parts) + 1):
+        found = "".join(parts[:count])
+        if sum(map(str.isdigit, found)) == digits:
+            return found + (zone if "T" in found else "")
+    return None

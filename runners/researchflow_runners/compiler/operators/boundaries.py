@@ -2,7 +2,8 @@
 
 The least and greatest value that the written precision allows: 1.0 lies between 0.95 and 1.05,
 1970-06 between 1970-06-01 and 1970-06-30. An instant without offset may be anywhere from +14:00
-to -12:00.
+to -12:00. A precision, the number of digits after the point or from the year or the hour on, cuts
+the end to it; one that the type does not have is empty.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Form
-from researchflow_runners.compiler.nodes import Empty
+from researchflow_runners.compiler.nodes import Constant, Empty
+from researchflow_runners.compiler.operators.arithmetic import Negative
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.types import NUMBERS, Types
 from researchflow_runners.sql import Sql, compose, fixed
 
 DATE = {
@@ -35,32 +37,47 @@ DATE_TIME = {
  ELSE left(b.t, 11) || ({time})
  || coalesce(substring(b.t from '(Z|[+-][0-9]{{2}}:[0-9]{{2}})$'), '-12:00') END""",
 }
-DECIMAL = {
-    "low": """(SELECT trim_scale(b.t - 5 * power(10::numeric, -(scale(b.t) + 1)))
- FROM (SELECT {} AS t OFFSET 0) AS b)""",
-    "high": """(SELECT trim_scale(b.t + 5 * power(10::numeric, -(scale(b.t) + 1)))
- FROM (SELECT {} AS t OFFSET 0) AS b)""",
+DECIMAL = """(SELECT {end} FROM (SELECT e.t {sign} 5 * power(10::numeric, -(scale(e.t) + 1)) AS v
+ FROM (SELECT {of} AS t OFFSET 0) AS e OFFSET 0) AS b)"""
+#: The end at as many digits as are written, and at so many.
+DECIMAL_ENDS = {
+    "low": ("-", "trim_scale(b.v)", "floor(b.v * 1e{n}) * 1e-{n}"),
+    "high": ("+", "trim_scale(b.v)", "ceil(b.v * 1e{n}) * 1e-{n}"),
 }
+DIGITS_MAX = 28
+#: Precision → characters up to it, in a date or dateTime and in a time.
+DATE_PRECISIONS = {4: 4, 6: 7, 8: 10}
+DATE_TIME_PRECISIONS = {**DATE_PRECISIONS, 10: 13, 12: 16, 14: 19, 17: 23}
+TIME_PRECISIONS = {2: 2, 4: 5, 6: 8, 9: 12}
+CUTS: dict[str, dict[int, int]] = {
+    "decimal": {digits: digits for digits in range(DIGITS_MAX + 1)},
+    "date": DATE_PRECISIONS,
+    "dateTime": DATE_TIME_PRECISIONS,
+    "time": TIME_PRECISIONS,
+}
+DATE_LENGTH = 10
+WHOLE_LENGTH = 23
 
 
 @dataclass(frozen=True)
 class Boundary(Expr):
-    """One end of the range that a value's precision leaves open."""
+    """One end of the range that a value's precision leaves open, `cut` to digits or characters."""
 
     source: Expr
     end: str
+    cut: int | None
 
     @property
     def types(self) -> Types:
-        return self.source.types
+        return ("decimal",) if self.source.kind in NUMBERS else self.source.types
 
     @property
     def form(self) -> Form:
-        return "numeric" if self.source.kind == "decimal" else "text"
+        return "numeric" if self.kind == "decimal" else "text"
 
     def value(self) -> Sql:
-        if self.source.kind == "decimal":
-            return compose(DECIMAL[self.end], self.source.numeric())
+        if self.kind == "decimal":
+            return self._decimal()
         text, kind = fixed("b.t"), self.source.kind
         if kind == "date":
             found = compose(DATE[self.end], t=text)
@@ -69,25 +86,59 @@ class Boundary(Expr):
         else:
             clock = compose(TIME[self.end], t=fixed("substring(b.t from 'T([0-9:.]+)')"))
             found = compose(DATE_TIME[self.end], date=compose(DATE[self.end], t=text), time=clock)
-        return compose("(SELECT {} FROM (SELECT {} AS t OFFSET 0) AS b)", found, self.source.text())
+        source = self.source.text()
+        return compose("(SELECT {} FROM (SELECT {} AS t OFFSET 0) AS b)", self._cut(found), source)
+
+    def _decimal(self) -> Sql:
+        sign, whole, digits = DECIMAL_ENDS[self.end]
+        end = whole if self.cut is None else digits.format(n=self.cut)
+        source = compose("({})::numeric", self.source.numeric())
+        return compose(DECIMAL, end=fixed(end), sign=fixed(sign), of=source)
+
+    def _cut(self, text: Sql) -> Sql:
+        if self.cut is None:
+            return text
+        if self.kind != "dateTime" or self.cut <= DATE_LENGTH:
+            return compose("left({}, {})", text, fixed(str(self.cut)))
+        # The offset stays.
+        cut = f"left(c.t, {self.cut}) || substr(c.t, {WHOLE_LENGTH + 1})"
+        return compose("(SELECT {} FROM (SELECT {} AS t) AS c)", fixed(cut), text)
 
 
 def _boundary(call: Invocation, end: str) -> Expr:
-    if not call.source.types:
+    kind = call.source.kind
+    if kind == "empty":
         return Empty(span=call.span)
-    if call.source.kind not in ("decimal", "date", "dateTime", "time"):
+    cuts = CUTS.get("decimal" if kind in NUMBERS else kind)
+    if cuts is None:
         raise call.refused(
             "works on decimal, date, dateTime and time only",
             hint="Narrow a choice element with ofType() first.",
         )
-    return Boundary(call.source, end, span=call.span)
+    if not call.arguments:
+        return Boundary(call.source, end, None, span=call.span)
+    cut = cuts.get(_precision(call))
+    return Empty(span=call.span) if cut is None else Boundary(call.source, end, cut, span=call.span)
 
 
-@function("lowBoundary")
+def _precision(call: Invocation) -> int:
+    """The number of digits that the call asks for."""
+    found = call.argument(0)
+    sign, found = (-1, found.operand_expr) if isinstance(found, Negative) else (1, found)
+    if not isinstance(found, Constant) or found.kind != "integer":
+        raise call.refused(
+            "needs an integer constant as its precision",
+            hint="Pass a number of digits, such as lowBoundary(2) of a decimal.",
+            code="not_integer",
+        )
+    return sign * int(found.text_value)
+
+
+@function("lowBoundary", optional=1)
 def low_boundary(call: Invocation) -> Expr:
     return _boundary(call, "low")
 
 
-@function("highBoundary")
+@function("highBoundary", optional=1)
 def high_boundary(call: Invocation) -> Expr:
     return _boundary(call, "high")
