@@ -23,6 +23,7 @@ from operations_server import (
     subject,
     view,
 )
+from researchflow_runners.composed import words
 from researchflow_server.embedded import Services
 from tool_server import module_stores, tool_server
 
@@ -235,3 +236,20 @@ async def test_a_list_of_lists_is_refused_as_parquet_alone(server: OperationServ
     response = await server.run(nested, {"name": "_format", "valueCode": "parquet"})
     assert error_of(response) == (422, "processing", "value_not_encodable", ["_format"])
     assert rows_of(await server.run(nested)) == [{"a": [[1, 2]]}]
+
+
+async def test_a_function_that_the_check_would_miss_reads_no_file(
+    server: OperationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "FUNCTIONS", words.FUNCTIONS | {"pg_read_file"})
+    reads = query("SELECT pg_read_file('/etc/hostname') AS text FROM p", p="patient_simple")
+    response = await server.run(subject(reads))
+    assert response.status_code == 500
+    assert "42501" in response.text
+    kept = {**reads, "name": "reads", "type": {"coding": [{"code": "sql-view"}]}}
+    await keep(server.tools.runtime.stores.warehouse, kept)
+    error = await server.tools.error("query_view", view="reads")
+    assert (error["code"], "42501" in error["message"]) == ("statement_rejected", True)
+    semi_join = {"column": "id", "query": {"view": "reads", "column": "text"}}
+    error = await server.tools.error("query_view", view="patient_simple", where=semi_join)
+    assert "42501" in error["message"]

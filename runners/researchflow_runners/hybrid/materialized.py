@@ -27,6 +27,7 @@ from researchflow_runners.query.model import Query
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
+from researchflow_runners.store.privileges import step_down
 from researchflow_runners.store.published import PublishedView
 
 #: Below what MCP clients wait for a call.
@@ -99,6 +100,8 @@ class MaterializedViewRunner:
             )
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
+            if any(name in composed_among(views) for name in names):
+                await step_down(session)
             with _composed_error_told(names, views):
                 read, speed = await _rows(session, asked, choice, facts, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)

@@ -31,6 +31,7 @@ from researchflow_runners.naming import nearest
 from researchflow_runners.sql import Sql, compose, fixed, join
 from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
+from researchflow_runners.store.privileges import step_down
 from researchflow_runners.store.published import PublishedView
 from researchflow_server.operations.asked import Asked
 from researchflow_server.operations.filters import Filters
@@ -73,6 +74,7 @@ async def library_rows(
             columns, rows = await _opened(session, subject, asked, reading)
             where = compose(" WHERE {}", fits(columns, fixed("r")))
             statement = selected(columns, rows, where=where, limit=asked.limit)
+            await step_down(session)
             stream = await session.stream(statement)
         dated = dated_by(facts, name, asked, is_live=stored.merges, redis_is_up=redis_is_up)
         yield OpenRows(dated, columns, stream, partial(_told, name))
