@@ -26,14 +26,13 @@ START_POLL_S = 0.01
 RUN_ID_MAX = 2**63 - 1
 
 _RUN = """
-SELECT r.run_id, CASE r.outcome WHEN 'unchanged' THEN 'published' ELSE r.outcome END AS status,
-       r.anchor, a.data_as_of, r.changed, r.error_code,
+SELECT r.run_id, r.outcome AS status, r.anchor, a.data_as_of, r.changed, r.error_code,
        extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8
            AS duration_s
 FROM researchflow.refresh_run r LEFT JOIN researchflow.anchor a ON a.anchor = r.anchor
 """
 _BY_ID = f"{_RUN} WHERE r.run_id = $1"
-_NEWEST = f"{_RUN} ORDER BY r.run_id DESC LIMIT 1"
+_RUNNING = f"{_RUN} WHERE r.outcome = 'running' ORDER BY r.run_id DESC LIMIT 1"
 
 Watcher = Callable[[Progress], Awaitable[None]]
 
@@ -98,10 +97,11 @@ class Refreshes:
 
     async def _followed(self, watcher: Watcher, wait_s: float) -> RefreshRun:
         assert self._task is not None
-        await self._watch(self._task, watcher, wait_s)
-        if self._task.done():
-            self._task.result()
-        return await self._newest()
+        task = self._task
+        await self._watch(task, watcher, wait_s)
+        if task.done():
+            return await self.look(task.result().run_id, wait_s=0)
+        return await self._running(task)
 
     async def _watch(
         self, task: asyncio.Task[RefreshResult], watcher: Watcher, wait_s: float
@@ -151,16 +151,17 @@ class Refreshes:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _newest(self) -> RefreshRun:
-        """The newest run; of a refresh begun just now the row may not be there yet."""
-        while True:
-            run = await self._find(_NEWEST)
-            begun = run is not None and (run.status == "running" or self._is_idle())
-            if run is not None and begun:
+    async def _running(self, task: asyncio.Task[RefreshResult]) -> RefreshRun:
+        """The run of a refresh under way: the one that runs, for only one can.
+
+        Of a refresh begun just now the row may not be there yet.
+        """
+        while not task.done():
+            run = await self._find(_RUNNING)
+            if run is not None:
                 return run
             await asyncio.sleep(START_POLL_S)
-            if self._task is not None and self._task.done():
-                self._task.result()
+        return await self.look(task.result().run_id, wait_s=0)
 
     def _is_idle(self) -> bool:
         return self._task is None or self._task.done()

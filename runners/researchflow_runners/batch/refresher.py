@@ -107,6 +107,7 @@ class Refresher:
                 await session.execute("ANALYZE researchflow.ledger")
         await steps.done("publish")
         return RefreshResult(
+            run_id=run_id,
             anchor=plan.anchor,
             data_as_of=staging.data_as_of,
             changed=computed.diff.total,

@@ -38,6 +38,7 @@ class ViewRefresh:
 class RefreshResult:
     """One published anchor."""
 
+    run_id: int
     anchor: int
     data_as_of: datetime
     changed: int
