@@ -76,6 +76,8 @@ def equal_items(left: Item, right: Item) -> bool | None:
         return None if order is None else order == 0
     if left.type == right.type == "time":
         return temporal.same_time(left.value, right.value)
+    if {left.type, right.type} & {*TEMPORAL, "time"}:
+        return False
     if quantities.is_quantity(left) and quantities.is_quantity(right):
         order = quantities.order(left, right)
         return None if order is None else order == 0

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
-from researchflow_runners.compiler.nodes import Constant, Empty
+from researchflow_runners.compiler.nodes import Child, Constant, Empty
+from researchflow_runners.compiler.operators.existence import Count
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.quantities import compared, never_comparable
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types, kind_of_type
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -183,9 +184,57 @@ class _ListItem(Expr):
         return fixed(self.sql)
 
 
+@dataclass(frozen=True)
+class CompareChoice(BooleanExpr):
+    """Equality of a choice element and one item, to which a value of another type is unequal.
+
+    `alike` is the choice narrowed to the types that compare with the other side's.
+    """
+
+    choice: Expr
+    alike: Expr
+    other: Expr
+    equal: Compare
+
+    def value(self) -> Sql:
+        comparable = self.alike.exists()
+        if self.choice.many:
+            comparable = compose("{} AND {} = 1", comparable, Count(self.choice).value())
+        return compose(
+            "CASE WHEN {} AND {} THEN CASE WHEN {} THEN {} ELSE {} END END",
+            self.other.exists(),
+            self.choice.exists(),
+            comparable,
+            self.equal.value(),
+            fixed("false" if self.equal.operator == "=" else "true"),
+        )
+
+    def required(self) -> Requirement:
+        return self.equal.required()
+
+
+def _of_choice(operator: str, left: Expr, right: Expr, span: Span) -> Expr | None:
+    """The equality of a choice element that is not narrowed and one primitive item or quantity."""
+    for choice, other in ((left, right), (right, left)):
+        if choice.kind != "mixed" or not isinstance(choice, Child):
+            continue
+        if other.many or other.kind in ("mixed", "complex", "empty"):
+            continue
+        family = next((one for one in (NUMBERS, DATES) if other.kind in one), {other.kind})
+        keys = tuple((key, one) for key, one in choice.keys if kind_of_type(one) in family)
+        alike = Child(choice.source, keys, choice.element_many) if keys else Empty()
+        kind = comparable_kind(operator, alike, other, span)
+        equal = Compare(operator, alike, other, kind, span=span)
+        return CompareChoice(choice, alike, other, equal, span=span)
+    return None
+
+
 @binary(*COMPARISONS)
 def comparison(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of a comparison; FhirPathError `not_comparable` for sides of different kinds."""
+    of_choice = _of_choice(operator, left, right, span) if operator in ("=", "!=") else None
+    if of_choice is not None:
+        return of_choice
     kind = comparable_kind(operator, left, right, span)
     if kind == "empty":
         return Empty(span=span)

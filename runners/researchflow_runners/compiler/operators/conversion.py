@@ -140,8 +140,9 @@ def _is(operand: Expr, wanted: str, span: Span) -> Expr:
     """Whether the one item is of a type; empty when there is no item."""
     if not operand.types:
         return Empty(span=span)
-    if len(operand.types) == 1:
-        same = model().is_subtype(operand.types[0], wanted) or operand.types[0] == wanted
+    stated = operand.types[0]
+    same = stated == wanted or model().is_subtype(stated, wanted)
+    if len(operand.types) == 1 and (same or not model().is_abstract(stated)):
         known: Expr = Constant("boolean", "true" if same else "false", span=span)
         return Iif(_Present(operand), known, Empty(), span=span)
     return Iif(_Present(operand), _Present(narrowed(operand, wanted, span)), Empty(), span=span)
