@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Form, Path
+from researchflow_runners.compiler.expr import Expr, Form, Path, single
 from researchflow_runners.compiler.nodes import AsText, Child, Constant, Empty
 from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.filtering import narrowed
@@ -17,6 +17,10 @@ from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import Span
 from researchflow_runners.fhir import model
 from researchflow_runners.sql import Sql, compose
+
+CHOSEN_ITEMS = """(SELECT b.v FROM (SELECT ({}) IS TRUE AS met OFFSET 0) AS w CROSS JOIN LATERAL
+ (SELECT t.v FROM {} AS t(v) WHERE w.met UNION ALL SELECT o.v FROM {} AS o(v) WHERE NOT w.met)
+ AS b)"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,29 @@ class Iif(Expr):
         if not branch.types:
             return compose("NULL")
         return branch.value() if branch.form == self.form else branch.json()
+
+
+@dataclass(frozen=True)
+class ChosenItems(Expr):
+    """All items of one of two nodes, of which one at least may hold several."""
+
+    when: Expr
+    then: Expr
+    otherwise: Expr
+
+    @property
+    def types(self) -> Types:
+        return tuple(dict.fromkeys((*self.then.types, *self.otherwise.types)))
+
+    @property
+    def many(self) -> bool:
+        return True
+
+    def value(self) -> Sql:
+        return single(self)
+
+    def rows(self) -> Sql:
+        return compose(CHOSEN_ITEMS, self.when.boolean(), self.then.rows(), self.otherwise.rows())
 
 
 @dataclass(frozen=True)
@@ -96,12 +123,10 @@ def iif(call: Invocation) -> Expr:
     criterion = require_boolean(call.argument(0, on=on), "the criterion of 'iif()'")
     then = call.argument(1, on=on)
     otherwise = call.argument(2, on=on) if len(call.arguments) == 3 else Empty()
-    if then.many or otherwise.many:
-        raise call.refused(
-            "takes branches of one item", hint="Use first(), or join() for lists of strings."
-        )
     if not then.types and not otherwise.types:
         return Empty(span=call.span)
+    if then.many or otherwise.many:
+        return ChosenItems(criterion, then, otherwise, span=call.span)
     return chosen(criterion, then, otherwise, call.span)
 
 
