@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from researchflow_runners.compiler.expr import Expr, Requirement, any_of, numbered
-from researchflow_runners.compiler.nodes import Child, Focus
+from researchflow_runners.compiler.nodes import Child, Focus, Resource, ResourceMeta
+from researchflow_runners.compiler.operators.combining import Combined
+from researchflow_runners.compiler.operators.filtering import Select
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types
@@ -71,7 +73,7 @@ def _reachable(paths: Sequence[str], scope: Scope, field: str) -> Types:
 def _resolve_on(path: str, types: Types, scope: Scope, field: str) -> Expr:
     focus = scope.this if scope.this.types == types else Focus("w", types)
     expr = resolve_text(path, replace(scope, this=focus, lenient=True), field=field)
-    if expr.types and not _descends(expr):
+    if not _descends(expr, focus):
         raise FhirPathError(
             f"the repeat path '{path}' does not lead to a deeper element",
             code="repeat_without_end",
@@ -82,9 +84,20 @@ def _resolve_on(path: str, types: Types, scope: Scope, field: str) -> Expr:
     return expr
 
 
-def _descends(expr: Expr) -> bool:
-    """Whether the expression steps from the focus into an element."""
-    if isinstance(expr, Child):
+def _descends(expr: Expr, focus: Expr, *, deeper: bool = False) -> bool:
+    """Whether every item stands below the focus; `deeper` says that a step below was seen."""
+    if expr == focus:
+        return deeper
+    if not expr.types or (isinstance(expr, ResourceMeta) and isinstance(focus, Resource)):
         return True
+    if isinstance(expr, Combined):
+        return all(_descends(one, focus, deeper=deeper) for one in (expr.left, expr.right))
     source = getattr(expr, "source", None)
-    return isinstance(source, Expr) and _descends(source)
+    if not isinstance(source, Expr):
+        return False
+    if isinstance(expr, Select):
+        inside = deeper or _descends(source, focus)
+        return _descends(source, focus, deeper=True) and _descends(
+            expr.projection, expr.item, deeper=inside
+        )
+    return _descends(source, focus, deeper=deeper or isinstance(expr, Child))
