@@ -13,6 +13,12 @@ from oracle.operators import operate
 from oracle.parse import OracleError, Tree
 from oracle.terminology import member_of
 
+CODE_SYSTEMS = {
+    "ucum": "http://unitsofmeasure.org",
+    "sct": "http://snomed.info/sct",
+    "loinc": "http://loinc.org",
+}
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -66,9 +72,11 @@ def external(name: str, scope: Scope) -> list[Item]:
         return [Item(scope.row_index, "integer")]
     if name in ("resource", "context", "rootResource"):
         return [scope.resource]
-    if name not in scope.constants:
+    if name in scope.constants:
+        return [scope.constants[name]]
+    if name not in CODE_SYSTEMS:
         raise OracleError(f"undefined constant {name!r}")
-    return [scope.constants[name]]
+    return [Item(CODE_SYSTEMS[name], "uri")]
 
 
 def index(items: list[Item], positions: list[Item]) -> list[Item]:

@@ -41,6 +41,12 @@ from researchflow_runners.naming import nearest
 
 #: What a primitive has besides its value.
 PRIMITIVE_ELEMENTS = frozenset({"id", "extension"})
+#: What FHIRPath and FHIR call by a name of their own; a constant of the view comes first.
+CODE_SYSTEMS = {
+    "ucum": "http://unitsofmeasure.org",
+    "sct": "http://snomed.info/sct",
+    "loinc": "http://loinc.org",
+}
 CHOICE_KEY = re.compile(r"[a-z]+(?=[A-Z])")
 
 
@@ -107,6 +113,8 @@ def _external(name: str, scope: Scope, span: Span) -> Expr:
     if name in ("resource", "context", "rootResource"):
         return scope.resource
     found = scope.constants.get(name)
+    if found is None and name in CODE_SYSTEMS:
+        return Constant("uri", CODE_SYSTEMS[name], span=span)
     if found is None:
         raise FhirPathError(
             f"undefined constant '%{name}'",
