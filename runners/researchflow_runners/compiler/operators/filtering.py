@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from researchflow_runners.compiler.expr import Expr, Path, Requirement, single
-from researchflow_runners.compiler.jsonpath import PathParts, Variable, call, json_scalar
+from researchflow_runners.compiler.jsonpath import (
+    PathParts,
+    Variable,
+    call,
+    concatenated,
+    json_scalar,
+)
 from researchflow_runners.compiler.nodes import Child, Empty, Focus, Resource
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
@@ -179,6 +185,17 @@ def of_type(call: Invocation) -> Expr:
     return narrowed(call.source, call.type_argument(0), call.span)
 
 
+def _of_resource_type(wanted: str) -> PathParts:
+    """A predicate on a resource: it is of that type, or of one that specialises it."""
+    if not model().is_abstract(wanted):
+        return ("@.resourceType == ", Variable(json_scalar(wanted)))
+    others = (name for name in model().resource_names() if not model().is_subtype(name, wanted))
+    parts: PathParts = ("@.resourceType != null",)
+    for name in others:
+        parts = concatenated(parts, " && @.resourceType != ", (Variable(json_scalar(name)),))
+    return parts
+
+
 def narrowed(source: Expr, wanted: str, span: Span) -> Expr:
     """The items of that type."""
     kept = tuple(one for one in source.types if one == wanted) or tuple(
@@ -193,8 +210,7 @@ def narrowed(source: Expr, wanted: str, span: Span) -> Expr:
         one for one in source.types if model().is_resource(one) and model().is_abstract(one)
     ]
     if abstract and model().is_resource(wanted) and _can_filter(source):
-        name = Variable(json_scalar(wanted))
-        return Filtered(source, (wanted,), ("@.resourceType == ", name), span=span)
+        return Filtered(source, (wanted,), _of_resource_type(wanted), span=span)
     if not kept:
         return Empty(span=span)
     raise FhirPathError(
