@@ -37,7 +37,8 @@ DATE_TIME = {
  ELSE left(b.t, 11) || ({time})
  || coalesce(substring(b.t from '(Z|[+-][0-9]{{2}}:[0-9]{{2}})$'), '-12:00') END""",
 }
-DECIMAL = """(SELECT {end} FROM (SELECT e.t {sign} 5 * power(10::numeric, -(scale(e.t) + 1)) AS v
+#: Half a unit of the last digit is written out: power() rounds it off in older PostgreSQL.
+DECIMAL = """(SELECT {end} FROM (SELECT e.t {sign} ('5e-' || scale(e.t) + 1)::numeric AS v
  FROM (SELECT {of} AS t OFFSET 0) AS e OFFSET 0) AS b)"""
 #: The end at as many digits as are written, and at so many.
 DECIMAL_ENDS = {
