@@ -15,7 +15,7 @@ FROM (
     (coalesce(jsonb_path_query_array(d.v, '$."name"[*]'), '[]'))::jsonb AS c2,
     (((
     SELECT g.v
-    FROM jsonb_path_query(d.v, '$."name"[*]."family"') AS g(v)
+    FROM jsonb_path_query((d.v -> 'name'), '$[*]."family"') AS g(v)
   ) #>> '{}'))::text COLLATE "C" AS c3,
     (jsonb_array_length(coalesce(jsonb_path_query_array(d.v, '$."name"[*]."given"[*] ? (@ != null)'), '[]')))::integer AS c4
   FROM (

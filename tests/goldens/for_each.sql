@@ -16,10 +16,10 @@ FROM (
         WHEN (f0.v -> 'given') -> 1 IS NULL THEN (f0.v -> 'given') ->> 0
         WHEN (f0.v -> 'given') -> 2 IS NULL THEN coalesce(((f0.v -> 'given') ->> 0) || $1::text || ((f0.v -> 'given') ->> 1), (
     SELECT string_agg(j.v #>> '{}', $1::text ORDER BY j.n)
-    FROM jsonb_path_query(f0.v, '$."given"[*] ? (@ != null)') WITH ORDINALITY AS j(v, n)
+    FROM jsonb_path_query((f0.v -> 'given'), '$[*] ? (@ != null)') WITH ORDINALITY AS j(v, n)
   )) ELSE (
     SELECT string_agg(j.v #>> '{}', $1::text ORDER BY j.n)
-    FROM jsonb_path_query(f0.v, '$."given"[*] ? (@ != null)') WITH ORDINALITY AS j(v, n)
+    FROM jsonb_path_query((f0.v -> 'given'), '$[*] ? (@ != null)') WITH ORDINALITY AS j(v, n)
   ) END)::text COLLATE "C" AS c3
   FROM (
     SELECT s.res_id,
@@ -30,7 +30,7 @@ FROM (
     WHERE (split_part(s.text, $2::text, 1) <> s.text OR strpos(s.text, E'\\') > 0)
     OFFSET 0
   ) AS d
-  CROSS JOIN LATERAL jsonb_path_query(d.v, '$."name"[*]') WITH ORDINALITY AS f0(v, n)
+  CROSS JOIN LATERAL jsonb_path_query((d.v -> 'name'), '$[*]') WITH ORDINALITY AS f0(v, n)
 ) AS q
 -- $1 = ' '
 -- $2 = '"name"'

@@ -11,9 +11,9 @@ FROM (
     1 AS _ord,
     (d.id)::text COLLATE "C" AS c0,
     (CASE
-        WHEN k1.s0 LIKE $1::text AND (k1.s0 NOT LIKE $2::text OR split_part(k1.s0, '/', 3) IN ('', '_history')) THEN nullif(split_part(k1.s0, '/', 2), '') END)::text COLLATE "C" AS c1,
+        WHEN d.s1 LIKE $1::text AND (d.s1 NOT LIKE $2::text OR split_part(d.s1, '/', 3) IN ('', '_history')) THEN nullif(split_part(d.s1, '/', 2), '') END)::text COLLATE "C" AS c1,
     (CASE
-        WHEN k1.s0 ~ $3::text OR k1.s0 LIKE '%/\_history/%' AND k1.s0 ~ $4::text THEN split_part(k1.s0, '/', 2) END)::text COLLATE "C" AS c2,
+        WHEN d.s1 ~ $3::text OR d.s1 LIKE '%/\_history/%' AND d.s1 ~ $4::text THEN split_part(d.s1, '/', 2) END)::text COLLATE "C" AS c2,
     ((
     SELECT coalesce(jsonb_agg(a.v ORDER BY a.n), '[]')
     FROM (
@@ -21,7 +21,7 @@ FROM (
         row_number() OVER () AS n
       FROM (
         SELECT p.v
-        FROM jsonb_path_query(d.v, '$."performer"[*]') AS i0(v)
+        FROM jsonb_path_query((d.v -> 'performer'), '$[*]') AS i0(v)
         CROSS JOIN LATERAL (
           SELECT i.v
           FROM (
@@ -34,17 +34,18 @@ FROM (
     ) AS a(v, n)
   ))::jsonb AS c3
   FROM (
-    SELECT s.res_id,
-      s.id,
-      s.meta,
-      s.text::jsonb AS v
-    FROM resources AS s
+    SELECT d.*,
+      ((d.v -> 'subject') ->> 'reference') AS s1
+    FROM (
+      SELECT s.res_id,
+        s.id,
+        s.meta,
+        s.text::jsonb AS v
+      FROM resources AS s
+      OFFSET 0
+    ) AS d
     OFFSET 0
   ) AS d
-  CROSS JOIN LATERAL (
-    SELECT ((d.v -> 'subject') ->> 'reference') AS s0
-    OFFSET 0
-  ) AS k1
 ) AS q
 -- $1 = 'Patient/%'
 -- $2 = 'Patient/%/%'

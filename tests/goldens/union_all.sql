@@ -6,7 +6,9 @@ SELECT q._res_id,
 FROM (
   SELECT d.res_id AS _res_id,
     d.id AS _id,
-    x.*
+    x._ord AS _ord,
+    (d.id)::text COLLATE "C" AS c0,
+    x.c1 AS c1
   FROM (
     SELECT s.res_id,
       s.id,
@@ -17,17 +19,20 @@ FROM (
   ) AS d
   CROSS JOIN LATERAL (
     SELECT row_number() OVER ()::integer AS _ord,
-      (d.id)::text COLLATE "C" AS c0,
       u2.c0 AS c1
     FROM (SELECT) AS o
     CROSS JOIN LATERAL (
       SELECT ((f0.v ->> 'value'))::text COLLATE "C" AS c0
       FROM (SELECT) AS o
-      CROSS JOIN LATERAL jsonb_path_query(d.v, '$."telecom"[*]') WITH ORDINALITY AS f0(v, n)
+      CROSS JOIN LATERAL (
+        SELECT jsonb_path_query((d.v -> 'telecom'), '$[*]') AS v
+      ) AS f0(v)
       UNION ALL
       SELECT ((f1.v ->> 'value'))::text COLLATE "C" AS c0
       FROM (SELECT) AS o
-      CROSS JOIN LATERAL jsonb_path_query(d.v, '$."contact"[*]."telecom"[*]') WITH ORDINALITY AS f1(v, n)
+      CROSS JOIN LATERAL (
+        SELECT jsonb_path_query((d.v -> 'contact'), '$[*]."telecom"[*]') AS v
+      ) AS f1(v)
       UNION ALL
       SELECT (d.id)::text COLLATE "C" AS c0
       FROM (SELECT) AS o

@@ -7,22 +7,24 @@ is computed once, however many rows it gets.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from researchflow_runners.compiler.cells import cell
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.compiler.expr import Expr
-from researchflow_runners.compiler.nodes import Constant, ResourceId, RowIndex
+from researchflow_runners.compiler.nodes import Constant, Focus, ResourceId, RowIndex
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.scope import Scope
-from researchflow_runners.compiler.sharing import share
+from researchflow_runners.compiler.sharing import Stage, share
 from researchflow_runners.compiler.united import Offer
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
 
 #: Nodes that cost nothing to evaluate again.
 FREE = (ResourceId, RowIndex, Constant)
-LATERAL = "CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS {}"
+#: So many cells that cost next to nothing are worth a FROM item.
+EARLY_MIN = 3
 
 
 @dataclass(frozen=True)
@@ -48,132 +50,204 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Iteration:
+    """The items of a path as a FROM item, `numbered` with a column `n` or not."""
+
+    alias: str
+    unnumbered: Sql
+    numbered: Sql
+    or_null: bool
+
+    def item(self, *, is_numbered: bool) -> Sql:
+        """The FROM item; a row that stands for no item has no `v`."""
+        found, columns = (self.numbered, "v, n") if is_numbered else (self.unnumbered, "v")
+        template = "CROSS JOIN LATERAL {} AS {}" + f"({columns})"
+        if self.or_null:
+            template = "LEFT JOIN LATERAL {} AS {}" + f"({columns}) ON true"
+        return compose(template, found, fixed(self.alias))
+
+
+@dataclass(frozen=True)
 class Value:
     """The SQL of a cell, and that of a date's period where it is computed beside it."""
 
     sql: Sql
     period: tuple[Sql, Sql] | None = None
 
+    def of(self, alias: str, number: int) -> Value:
+        """The value as the column of a subquery, which `outputs` named."""
+        value, *period = (fixed(f"{alias}.{letter}{number}") for letter in "clh")
+        return Value(value, (period[0], period[1]) if self.period is not None else None)
+
+
+Values: TypeAlias = dict[int, Value]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the statement of a view is made of, besides its documents `d`.
+
+    Each stage adds its columns to those of `d`; `conditions` hold before the stage of that number,
+    those after the last stage are in `tail`.
+    """
+
+    order: Sql
+    values: Values
+    stages: list[Stage]
+    conditions: Mapping[int, Sequence[Sql]]
+    tail: Sql
+
 
 @dataclass
 class Body:
-    """FROM items, criteria, conditions and cells of one SELECT.
+    """FROM items, cells and conditions of one SELECT.
 
-    `criteria` are of the resource; they become conditions, with what they share with cells.
     `several` has the numbers of the items that may make several rows of one. `orders` are the
-    iterations among them; None when something else, such as a union, is one too. `dated` are the
-    numbers of the cells whose period `selected` gave. Of each of `root_keys` the resource must have
-    a member for there to be a row.
+    iterations among them; None when something else, such as a union, is one too. Of each of
+    `root_keys` the resource must have a member for there to be a row.
     """
 
-    items: list[Sql] = field(default_factory=list)
-    criteria: list[Expr] = field(default_factory=list)
+    items: list[Sql | Iteration] = field(default_factory=list)
     conditions: list[Sql] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
     several: list[int] = field(default_factory=list)
     orders: list[str] | None = field(default_factory=list)
-    dated: frozenset[int] = frozenset()
     root_keys: list[frozenset[str]] = field(default_factory=list)
 
-    def add(self, item: Sql, *, several: bool, iteration: str | None = None) -> None:
-        """Adds a FROM item; `iteration` is the alias of one whose `n` numbers its rows."""
+    def add(self, item: Sql | Iteration, *, several: bool) -> None:
+        """Adds a FROM item."""
         if several:
             self.several.append(len(self.items))
-            if iteration is None:
+            if not isinstance(item, Iteration):
                 self.orders = None
             elif self.orders is not None:
-                self.orders.append(iteration)
+                self.orders.append(item.alias)
         self.items.append(item)
 
-    def select(self, scope: Scope, *extra: Sql, periods: bool = False) -> Sql:
-        """The body as a SELECT whose columns are `extra` and then those of `outputs`."""
-        named = outputs(self.selected(scope, periods=periods))
-        return compose("SELECT {} FROM (SELECT) AS o{}", join(", ", [*extra, *named]), self.tail())
+    def select(self, scope: Scope, *extra: Sql) -> Sql:
+        """The body as a SELECT whose columns are `extra` and then `c0`, `c1` …."""
+        values, items = self._evaluated(scope, range(len(self.cells)), periods=False)
+        return _select([*extra, *outputs(values)], items, self.conditions)
 
-    def tail(self) -> Sql:
-        """The FROM items and the WHERE clause."""
-        where = compose(" WHERE {}", join(" AND ", self.conditions)) if self.conditions else EMPTY
-        return compose("{}{}", join("", [compose(" {}", one) for one in self.items]), where)
+    def whole(self, scope: Scope, criteria: Sequence[Expr]) -> Whole:
+        """The body as that of a view, for the resources that meet the criteria."""
+        once, stages, conditions = self._evaluated_once(scope, criteria)
+        is_numbered = self.orders is not None and len(self.orders) <= 1
+        scope.numbered.update(self.orders or () if is_numbered else ())
+        inner, items = self._evaluated(
+            scope, [n for n in range(len(self.cells)) if n not in once], periods=True
+        )
+        last = conditions.pop(len(stages), [])
+        if is_numbered:
+            # One iteration numbers the rows itself; its null row has no number.
+            number = f"coalesce({self.orders[0]}.n, 1)::integer" if self.orders else "1"
+            tail = _tail(items, [*last, *self.conditions])
+            return Whole(fixed(number), _sorted(once | inner), stages, conditions, tail)
+        # Numbered within the resource, so that rows have a total order. What a resource has once
+        # stays outside, because numbering copies each row.
+        number = "row_number() OVER ()::integer AS _ord"
+        rows = _select([fixed(number), *outputs(inner)], items, self.conditions)
+        values = _sorted(once | {n: value.of("x", n) for n, value in inner.items()})
+        tail = _tail([compose("CROSS JOIN LATERAL ({}) AS x", rows)], last)
+        return Whole(fixed("x._ord"), values, stages, conditions, tail)
 
-    def selected(self, scope: Scope, *, periods: bool) -> list[Value]:
-        """The value of each cell, with the FROM items that it needs added; call it once.
+    def _evaluated_once(
+        self, scope: Scope, criteria: Sequence[Expr]
+    ) -> tuple[Values, list[Stage], dict[int, list[Sql]]]:
+        """Cells of the resource, the stages that they need, and the criteria as conditions."""
+        cells = {n: one for n, one in enumerate(self.cells) if one.expr and one.after == 0}
+        exprs = [one.expr for one in cells.values() if one.expr is not None]
+        shared = share([*criteria, *exprs], scope, alias="d")
+        conditions: dict[int, list[Sql]] = defaultdict(list)
+        for expr, depth in zip(shared.exprs[: len(criteria)], shared.depths, strict=False):
+            conditions[depth].append(compose("({})", expr.boolean()))
+        replaced = shared.exprs[len(criteria) :]
+        found = {
+            n: _value(one, expr) for (n, one), expr in zip(cells.items(), replaced, strict=True)
+        }
+        values = {n: Value(one) for n, one in found.items()}
+        stages = list(shared.stages)
+        if self.several:
+            costly = {n: one for n, one in found.items() if not isinstance(cells[n].expr, FREE)}
+            early, added = _early(self.cells, costly, scope, alias="d", periods=True)
+            values |= early
+            stages += added
+        return values, stages, conditions
+
+    def _evaluated(
+        self, scope: Scope, numbers: Iterable[int], *, periods: bool
+    ) -> tuple[Values, list[Sql]]:
+        """The cells of those numbers, and the FROM items with those that the cells need.
 
         With `periods`, dates that are evaluated before other items get their period there.
         """
-        values = {number: Value(one.read) for number, one in enumerate(self.cells)}
-        added: dict[int, list[Sql]] = {}
-        criteria = self.criteria
-        for place, numbers in sorted(self._places().items()):
-            cells = [self.cells[number] for number in numbers]
-            exprs = [one.expr for one in cells if one.expr is not None]
-            replaced, added[place] = share([*criteria, *exprs], lambda: scope.alias("k"))
-            self.conditions += [compose("({})", one.boolean()) for one in replaced[: len(criteria)]]
-            replaced, criteria = replaced[len(criteria) :], []
-            found = [_value(one, expr) for one, expr in zip(cells, replaced, strict=True)]
-            if cells and place < len(self.items):
-                early = _Early(scope, cells, found)
-                added[place] += early.items(periods=periods)
-                values |= zip(numbers, early.values, strict=True)
+        values = {n: Value(self.cells[n].read) for n in numbers}
+        added: dict[int, list[Stage]] = defaultdict(list)
+        for place, here in self._places(values).items():
+            exprs = [one for n in here if (one := self.cells[n].expr) is not None]
+            shared = share(exprs, scope)
+            added[place] += shared.stages
+            found = {
+                n: _value(self.cells[n], expr) for n, expr in zip(here, shared.exprs, strict=True)
+            }
+            if place < len(self.items):
+                early, stages = _early(self.cells, found, scope, periods=periods)
+                values |= early
+                added[place] += stages
             else:
-                values |= zip(numbers, map(Value, found), strict=True)
-        self.items = [
-            one
-            for place, item in enumerate([*self.items, None])
-            for one in (*added.get(place, ()), item)
-            if one is not None
-        ]
-        self.dated = frozenset(n for n, value in values.items() if value.period is not None)
-        return [values[number] for number in range(len(self.cells))]
+                values |= {n: Value(one) for n, one in found.items()}
+        items: list[Sql] = []
+        for place, item in enumerate([*self.items, EMPTY]):
+            if isinstance(item, Iteration):
+                item = item.item(is_numbered=item.alias in scope.numbered)
+            items += [*map(_lateral, added[place]), item]
+        return values, items[:-1]
 
-    def _places(self) -> dict[int, list[int]]:
+    def _places(self, numbers: Iterable[int]) -> dict[int, list[int]]:
         """Numbers of cells by how many items stand before their evaluation."""
-        last = max(self.several, default=-1)
+        last, end = max(self.several, default=-1), len(self.items)
         places: dict[int, list[int]] = defaultdict(list)
-        if self.criteria:
-            places[0 if self.several else len(self.items)] = []
-        for number, one in enumerate(self.cells):
+        for number in numbers:
+            one = self.cells[number]
             if one.expr is not None:
                 is_early = one.after <= last and not isinstance(one.expr, FREE)
-                places[one.after if is_early else len(self.items)].append(number)
+                places[one.after if is_early else end].append(number)
+        for place in [one for one in places if one < end]:
+            if len(places[place]) < EARLY_MIN and all(map(self._is_plain, places[place])):
+                places[end] += places.pop(place)
         return places
 
-
-@dataclass
-class _Early:
-    """Cells that are evaluated in FROM items of their own."""
-
-    scope: Scope
-    cells: Sequence[Cell]
-    found: Sequence[Sql]
-    values: list[Value] = field(default_factory=list)
-
-    def items(self, *, periods: bool) -> list[Sql]:
-        """The items, in order; fills `values`."""
-        alias = self.scope.alias("e")
-        computed = [compose("{} AS {}", one, fixed(f"c{n}")) for n, one in enumerate(self.found)]
-        items = [compose(LATERAL, join(", ", computed), fixed(alias))]
-        reads = [fixed(f"{alias}.c{number}") for number in range(len(self.found))]
-        dates = [n for n, one in enumerate(self.cells) if periods and one.column.has_range]
-        self.values = [Value(read) for read in reads]
-        if dates:
-            starts = self.scope.alias("e")
-            lows = [compose("{} AS {}", low(reads[n]), fixed(f"l{n}")) for n in dates]
-            items.append(compose(LATERAL, join(", ", lows), fixed(starts)))
-            ends = self.scope.alias("e")
-            highs = [
-                compose("{} AS {}", high(reads[n], fixed(f"{starts}.l{n}")), fixed(f"h{n}"))
-                for n in dates
-            ]
-            items.append(compose(LATERAL, join(", ", highs), fixed(ends)))
-            for n in dates:
-                self.values[n] = Value(reads[n], (fixed(f"{starts}.l{n}"), fixed(f"{ends}.h{n}")))
-        return items
+    def _is_plain(self, number: int) -> bool:
+        """Whether to evaluate the cell costs less than a FROM item."""
+        expr = self.cells[number].expr
+        path = None if expr is None else expr.path()
+        return path is not None and path.keys is not None and isinstance(path.base, Focus)
 
 
-def outputs(values: Sequence[Value]) -> list[Sql]:
+def _early(
+    cells: Sequence[Cell],
+    found: Mapping[int, Sql],
+    scope: Scope,
+    *,
+    alias: str | None = None,
+    periods: bool,
+) -> tuple[Values, list[Stage]]:
+    """Cells that are evaluated in stages of their own, and these."""
+    values, starts, ends = (Stage(alias or scope.alias("e")) for _ in range(3))
+    early: Values = {}
+    for number, sql in found.items():
+        value = values.add(sql, scope)
+        early[number] = Value(value)
+        if periods and cells[number].column.has_range:
+            start = starts.add(low(value), scope)
+            early[number] = Value(value, (start, ends.add(high(value, start), scope)))
+    return early, [one for one in (values, starts, ends) if one.columns]
+
+
+def outputs(values: Values) -> list[Sql]:
     """The values as `c0`, `c1` …, and periods that are known as `l0`, `h0` …."""
     named = []
-    for number, value in enumerate(values):
+    for number, value in values.items():
         named.append(compose("{} AS {}", value.sql, fixed(f"c{number}")))
         if value.period is not None:
             start, end = value.period
@@ -182,8 +256,29 @@ def outputs(values: Sequence[Value]) -> list[Sql]:
     return named
 
 
+def _sorted(values: Values) -> Values:
+    return dict(sorted(values.items()))
+
+
+def _lateral(stage: Stage) -> Sql:
+    """OFFSET 0 keeps PostgreSQL from copying the expressions to where they are read."""
+    columns = join(", ", stage.columns)
+    return compose("CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS {}", columns, fixed(stage.alias))
+
+
+def _select(columns: Sequence[Sql], items: Sequence[Sql], conditions: Sequence[Sql]) -> Sql:
+    tail = _tail(items, conditions)
+    return compose("SELECT {} FROM (SELECT) AS o{}", join(", ", columns), tail)
+
+
+def _tail(items: Sequence[Sql], conditions: Sequence[Sql]) -> Sql:
+    """FROM items and the WHERE clause."""
+    where = compose(" WHERE {}", join(" AND ", conditions)) if conditions else EMPTY
+    return compose("{}{}", join("", [compose(" {}", one) for one in items]), where)
+
+
 def _value(planned: Cell, expr: Expr) -> Sql:
     value = cell(planned.column, expr)
     if planned.nullable is None or isinstance(expr, RowIndex):
         return value
-    return compose("CASE WHEN {}.n IS NOT NULL THEN {} END", fixed(planned.nullable), value)
+    return compose("CASE WHEN {}.v IS NOT NULL THEN {} END", fixed(planned.nullable), value)

@@ -38,12 +38,14 @@ UNNAMED = "unnamed_view"
 #: Part of every digest: raise it when the meaning of compiled SQL changes with its text the same.
 COMPILER_VERSION = "2"
 
+ROWS = "SELECT d.res_id AS _res_id, d.id AS _id, {} FROM {}"
 #: Every resource, parsed once: OFFSET 0 keeps PostgreSQL from parsing anew for each column.
-DOCUMENT_ROWS = (
-    "SELECT d.res_id AS _res_id, d.id AS _id, {} FROM"
-    " (SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
-)
+DOCUMENTS = "(SELECT s.res_id, s.id, s.meta, s.text::jsonb AS v FROM "
 DOCUMENTS_END = " AS s{} OFFSET 0) AS d"
+#: What several columns read is added to the documents. As lateral items PostgreSQL would remember
+#: its results by the documents that they come from.
+STAGE = "(SELECT d.*, {} FROM {}"
+STAGE_END = "{} OFFSET 0) AS d"
 #: A resource that can meet the view's conditions. To look for a text costs far less than to parse;
 #: strings of JSON without a backslash stand there as they are, all others are candidates. To look
 #: for several texts, of which most resources have one, costs more than it saves. (strpos() would
@@ -146,11 +148,14 @@ def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Expr]:
     return conditions
 
 
-def _candidates(conditions: Sequence[Expr], root_keys: Sequence[frozenset[str]]) -> Sql:
+def _candidates(conditions: Sequence[Expr], body: Body) -> Sql:
     """A filter on the source's text that keeps every resource which meets the conditions and has
-    a member of each of `root_keys`."""
+    the members that its rows need."""
     texts = reduce(rarer, (one.required() for one in conditions), None)
-    wanted = [texts or frozenset(), *(frozenset(f'"{key}"' for key in keys) for keys in root_keys)]
+    wanted = [
+        texts or frozenset(),
+        *(frozenset(f'"{key}"' for key in keys) for keys in body.root_keys),
+    ]
     single = dict.fromkeys(min(one) for one in wanted if len(one) == 1)
     filters = [compose(CANDIDATE, param(text, "text")) for text in single]
     return compose(" WHERE {}", join(" AND ", filters)) if filters else EMPTY
@@ -160,23 +165,17 @@ def _statement(
     body: Body, scope: Scope, conditions: Sequence[Expr], columns: Sequence[Column]
 ) -> tuple[Sql, Sql]:
     """The statement's text before and after its source."""
-    if body.orders is None or len(body.orders) > 1:
-        # Numbered within the resource, so that rows have a total order.
-        rows = body.select(scope, fixed("row_number() OVER ()::integer AS _ord"), periods=True)
-        met = [compose("({})", one.boolean()) for one in conditions]
+    whole = body.whole(scope, conditions)
+    opening, closing = fixed(DOCUMENTS), compose(DOCUMENTS_END, _candidates(conditions, body))
+    for number, stage in enumerate(whole.stages):
+        opening = compose(STAGE, join(", ", stage.columns), opening)
+        met = whole.conditions.get(number)
         where = compose(" WHERE {}", join(" AND ", met)) if met else EMPTY
-        head = fixed("x.*")
-        tail = compose(" CROSS JOIN LATERAL ({}) AS x{}", rows, where)
-    else:
-        body.criteria.extend(conditions)
-        # One iteration numbers the rows itself; its null row has no number.
-        order = f"coalesce({body.orders[0]}.n, 1)::integer" if body.orders else "1"
-        values = outputs(body.selected(scope, periods=True))
-        head = join(", ", [fixed(f"{order} AS _ord"), *values])
-        tail = body.tail()
-    read = compose(DOCUMENT_ROWS, head)
-    documents_end = compose(DOCUMENTS_END, _candidates(conditions, body.root_keys))
-    return _with_periods(read, compose("{}{}", documents_end, tail), columns, body.dated)
+        closing = compose("{}" + STAGE_END, closing, where)
+    head = join(", ", [compose("{} AS _ord", whole.order), *outputs(whole.values)])
+    read = compose(ROWS, head, opening)
+    dated = frozenset(number for number, one in whole.values.items() if one.period is not None)
+    return _with_periods(read, compose("{}{}", closing, whole.tail), columns, dated)
 
 
 def _with_periods(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from researchflow_runners.compiler.jsonpath import (
+    KEY_STEP,
     PathParts,
     call,
     concatenated,
@@ -108,7 +109,9 @@ class Expr(ABC):
         """All items as a FROM item with the column `v`, in order."""
         path = self.path()
         if path is not None:
-            return call("jsonb_path_query", path.base.value(), path.parts)
+            # The function copies what it is given, so it is given no more than it needs.
+            base, parts = path.split()
+            return call("jsonb_path_query", base, parts)
         return compose("(SELECT i.v FROM (SELECT {} AS v) AS i WHERE i.v IS NOT NULL)", self.json())
 
     def array(self) -> Sql:
@@ -224,6 +227,14 @@ class Path:
             return self.then(key_step(key))
         return Path(self.base, (*self.keys, key))
 
+    def split(self) -> tuple[Sql, PathParts]:
+        """The value that single members at the start lead to, and the steps from there."""
+        base, parts = self.base.value(), self.parts
+        while parts and isinstance(parts[0], str) and (key := KEY_STEP.match(parts[0])):
+            base = compose(f"({{}} -> '{key[1]}')", base)
+            parts = tuple(filter(None, (parts[0][key.end() :], *parts[1:])))
+        return base, parts
+
     def last_key(self) -> Sql:
         """The last member's name as a constant."""
         return fixed(f"'{(self.keys or ('',))[-1]}'")
@@ -252,6 +263,13 @@ def substituted(expr: Expr, old: Expr, new: Expr) -> Expr:
         if isinstance(value := getattr(expr, one.name), Expr)
     }
     return replace(expr, **changes) if changes else expr  # type: ignore[arg-type]  # same fields
+
+
+def unnumbered(expr: Expr) -> Sql:
+    """All items as a FROM item with the column v; half as dear as one that numbers them."""
+    if not expr.many:
+        return compose(ONE_ROW, expr.json())
+    return expr.rows() if expr.path() is None else compose("(SELECT {} AS v)", expr.rows())
 
 
 def numbered(expr: Expr) -> Sql:

@@ -8,6 +8,7 @@ variables and travel as parameters.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ class Variable:
 
 
 PathParts: TypeAlias = tuple[str | Variable, ...]
+#: What key_step() writes.
+KEY_STEP = re.compile(r'\."(\w+)"')
 
 
 def key_step(key: str) -> str:

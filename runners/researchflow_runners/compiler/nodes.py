@@ -254,10 +254,9 @@ class AsText(StringExpr):
 
 @dataclass(frozen=True)
 class Bound(Expr):
-    """A node evaluated once and kept in a FROM item, because several columns read it."""
+    """A node evaluated once and kept in a column, because several cells read it."""
 
-    alias: str
-    column: str
+    read: Sql
     bound_types: Types
     bound_form: Form
 
@@ -270,7 +269,7 @@ class Bound(Expr):
         return self.bound_form
 
     def value(self) -> Sql:
-        return fixed(f"{self.alias}.{self.column}")
+        return self.read
 
     def path(self) -> Path | None:
         return Path(self, ()) if self.form == "json" else None

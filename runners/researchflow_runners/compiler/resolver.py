@@ -109,6 +109,8 @@ def _literal(node: Literal) -> Expr:
 
 def _external(name: str, scope: Scope, span: Span) -> Expr:
     if name == "rowIndex":
+        if scope.row_index.alias is not None:
+            scope.numbered.add(scope.row_index.alias)
         return scope.row_index
     if name in ("resource", "context", "rootResource"):
         return scope.resource

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from researchflow_runners.compiler.body import Body, Cell
+from researchflow_runners.compiler.body import Body, Cell, Iteration
 from researchflow_runners.compiler.cells import plan_column
 from researchflow_runners.compiler.definition import ColumnDefinition, SelectDefinition
-from researchflow_runners.compiler.expr import any_of, numbered
+from researchflow_runners.compiler.expr import any_of, numbered, unnumbered
 from researchflow_runners.compiler.nodes import Focus, RowIndex
 from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
@@ -21,6 +21,8 @@ from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.united import Offer, united
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.sql import compose, fixed, join
+
+NUMBERED = "(SELECT t.v, row_number() OVER () AS n FROM ({}) AS t(v))"
 
 
 @dataclass(frozen=True)
@@ -92,19 +94,20 @@ def _iterate(select: SelectDefinition, place: Place, body: Body, path: str) -> P
         return place
     alias = scope.alias("f")
     if directive is None:
-        found, types, keys = repeated(select.repeat, scope, path)
-        several, iteration = True, None
+        walk, types, keys = repeated(select.repeat, scope, path)
+        several, found = (
+            True,
+            Iteration(alias, compose("({})", walk), compose(NUMBERED, walk), False),
+        )
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
-        found, types, keys = numbered(expr), expr.types, expr.root_keys()
-        several, iteration = expr.many, alias
-    template = "CROSS JOIN LATERAL {} AS {}(v, n)"
-    if select.forEachOrNull is not None:
-        template = "LEFT JOIN LATERAL {} AS {}(v, n) ON true"
-    elif keys is not None:
+        types, keys, several = expr.types, expr.root_keys(), expr.many
+        or_null = select.forEachOrNull is not None
+        found = Iteration(alias, unnumbered(expr), numbered(expr), or_null)
+    if keys is not None and not found.or_null:
         body.root_keys.append(keys)
-    body.add(compose(template, found, fixed(alias)), several=several, iteration=iteration)
+    body.add(found, several=several)
     return Place(
         replace(scope, this=Focus(alias, types), row_index=RowIndex(alias)),
         len(body.items),

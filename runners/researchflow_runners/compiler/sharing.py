@@ -6,7 +6,7 @@ Only navigation is shared, which never fails: a branch of `iif()` that is not ta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from researchflow_runners.compiler.expr import Expr
@@ -14,22 +14,50 @@ from researchflow_runners.compiler.nodes import AsText, Bound, Child, Constant
 from researchflow_runners.compiler.operators.conversion import Default
 from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.subsetting import At, OneOf
+from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import kind_of
-from researchflow_runners.sql import Sql, compose, fixed, join
+from researchflow_runners.sql import Sql, compose, fixed
 
 #: Fields evaluated once per item of a collection, where an outer FROM item is out of place.
 PER_ITEM_FIELDS = frozenset({"criterion", "projection"})
 
 
-def share(exprs: Sequence[Expr], alias: Callable[[], str]) -> tuple[list[Expr], list[Sql]]:
-    """The nodes with what they share replaced, and the FROM items that compute that, in order."""
+@dataclass(frozen=True)
+class Shared:
+    """Nodes with what they share replaced.
+
+    `stages` compute that: columns of subqueries, each of which reads those before it; `depths` says
+    for each node how many of them it needs.
+    """
+
+    exprs: list[Expr]
+    depths: list[int]
+    stages: list[Stage]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Columns of one subquery, and the alias they are read under."""
+
+    alias: str
+    columns: list[Sql] = field(default_factory=list)
+
+    def add(self, sql: Sql, scope: Scope) -> Sql:
+        """Adds a column; gives how to read it."""
+        name = scope.alias("s")
+        self.columns.append(compose("{} AS {}", sql, fixed(name)))
+        return fixed(f"{self.alias}.{name}")
+
+
+def share(exprs: Sequence[Expr], scope: Scope, *, alias: str | None = None) -> Shared:
+    """The nodes over what they share; under one alias, or one for each stage."""
     uses: Counter[Expr] = Counter()
     for expr in exprs:
         _count(expr, 1, uses)
-    shared = frozenset(node for node, count in uses.items() if count > 1 and _is_shareable(node))
-    stages = _Stages(shared, alias)
-    replaced = [stages.replaced(expr)[0] for expr in exprs]
-    return replaced, stages.items()
+    wanted = frozenset(node for node, count in uses.items() if count > 1 and _is_shareable(node))
+    staging = _Staging(wanted, scope, alias)
+    found = [staging.replaced(expr) for expr in exprs]
+    return Shared([one for one, _depth in found], [depth for _one, depth in found], staging.stages)
 
 
 def _count(node: Expr, times: int, uses: Counter[Expr]) -> None:
@@ -59,27 +87,20 @@ def _is_shareable(node: Expr) -> bool:
 
 
 @dataclass
-class _Stages:
-    """Shared nodes, each in the first FROM item that comes after those of the nodes inside it."""
+class _Staging:
+    """Puts each wanted node into the first stage after those of the nodes inside it."""
 
-    shared: frozenset[Expr]
-    alias: Callable[[], str]
-    aliases: list[str] = field(default_factory=list)
-    computed: list[list[Sql]] = field(default_factory=list)
+    wanted: frozenset[Expr]
+    scope: Scope
+    alias: str | None
+    stages: list[Stage] = field(default_factory=list)
     known: dict[Expr, tuple[Expr, int]] = field(default_factory=dict)
 
     def replaced(self, node: Expr) -> tuple[Expr, int]:
-        """The node over FROM items, and how many of these stand before it."""
+        """The node over stages, and how many of these it needs."""
         if node not in self.known:
             self.known[node] = self._replaced(node)
         return self.known[node]
-
-    def items(self) -> list[Sql]:
-        """OFFSET 0 keeps PostgreSQL from copying the expressions back to where they are read."""
-        return [
-            compose("CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS {}", join(", ", one), fixed(alias))
-            for alias, one in zip(self.aliases, self.computed, strict=True)
-        ]
 
     def _replaced(self, node: Expr) -> tuple[Expr, int]:
         changes: dict[str, object] = {}
@@ -94,16 +115,13 @@ class _Stages:
             if not isinstance(value, tuple):
                 changes[name] = found[0][0]
         made = replace(node, **changes) if changes else node  # type: ignore[arg-type]  # same fields
-        return (self._bound(made, depth), depth + 1) if node in self.shared else (made, depth)
+        return (self._bound(made, depth), depth + 1) if node in self.wanted else (made, depth)
 
     def _bound(self, node: Expr, depth: int) -> Bound:
-        if depth == len(self.computed):
-            self.aliases.append(self.alias())
-            self.computed.append([])
-        stage = self.computed[depth]
-        bound = Bound(self.aliases[depth], f"s{len(stage)}", node.types, node.form)
-        stage.append(compose("{} AS {}", node.value(), fixed(bound.column)))
-        return bound
+        if depth == len(self.stages):
+            self.stages.append(Stage(self.alias or self.scope.alias("k")))
+        read = self.stages[depth].add(node.value(), self.scope)
+        return Bound(read, node.types, node.form)
 
 
 def _operands(node: Expr) -> Iterator[Expr]:
