@@ -52,6 +52,7 @@ async def check_against_oracle(
     found = await outcome_of_compiled(connection, view, texts)
     expected = outcome_of_oracle(view, texts)
     if found == REFUSED != expected:
-        # PostgreSQL joins in the order it likes, and may meet an error in a row to be removed.
+        # PostgreSQL joins in the order it likes: it may meet an error in a row to be removed, or
+        # compute what depends on no node before it knows that there is none.
         expected = outcome_of_oracle(view, texts, eager=True)
     assert found == expected, json.dumps(definition)

@@ -99,3 +99,13 @@ async def test_the_comparison_sees_a_difference(
     compiled = await outcome_of_compiled(connection, FAMILY, named(family))
     assert compiled == outcome_of_oracle(FAMILY, named(family))
     assert compiled != outcome_of_oracle(FAMILY, named("C"))
+
+
+async def test_column_that_no_node_decides_may_fail_where_there_is_no_node(
+    connection: asyncpg.Connection,
+) -> None:
+    always_two = {"name": "c", "path": "'A' | 'B'", "type": "string"}
+    over_none = {"forEach": "name.period.distinct()", "column": [always_two]}
+    view = {"resource": "Patient", "select": [over_none]}
+    assert outcome_of_oracle(compile_view(view), named(), eager=True) == REFUSED
+    await check_against_oracle(connection, view, [{"resourceType": "Patient"}])

@@ -104,7 +104,17 @@ def part(select: Json, focus: Focus) -> list[Pending]:
         if select.get("unionAll"):
             factors.append([row for branch in select["unionAll"] for row in part(branch, node)])
         found += product(factors)
+    if focus.eager and not reached:
+        evaluate_without_node(select, focus.scope)
     return [null_row(select)] if not reached and "forEachOrNull" in select else found
+
+
+def evaluate_without_node(select: Json, scope: Scope) -> None:
+    """The columns of the subtree that depend on no node, for the errors they may raise."""
+    for column in select.get("column", ()):
+        value_in(column, evaluate(parse(column["path"]), [], scope))
+    for nested in [*select.get("select", ()), *select.get("unionAll", ())]:
+        evaluate_without_node(nested, scope)
 
 
 def null_row(select: Json) -> Pending:
@@ -158,7 +168,10 @@ def value_of(column: Json, focus: Focus) -> Callable[[], Any]:
 
 
 def cell(column: Json, focus: Focus) -> Any:
-    items = evaluate(parse(column["path"]), [focus.item], focus.scope)
+    return value_in(column, evaluate(parse(column["path"]), [focus.item], focus.scope))
+
+
+def value_in(column: Json, items: list[Item]) -> Any:
     values = [item.value for item in items if item.value is not None]
     if column.get("collection"):
         return values
