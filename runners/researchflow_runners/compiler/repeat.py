@@ -13,7 +13,7 @@ from researchflow_runners.compiler.expr import Expr, Requirement, any_of, number
 from researchflow_runners.compiler.nodes import Child, Focus, Resource, ResourceMeta
 from researchflow_runners.compiler.operators.combining import Combined
 from researchflow_runners.compiler.operators.filtering import Filtered, Select
-from researchflow_runners.compiler.operators.subsetting import OneOf
+from researchflow_runners.compiler.operators.first import OneOf
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types

@@ -13,7 +13,8 @@ from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.nodes import AsText, Bound, Child, Constant
 from researchflow_runners.compiler.operators.conversion import Default
 from researchflow_runners.compiler.operators.existence import Exists
-from researchflow_runners.compiler.operators.subsetting import At, OneOf
+from researchflow_runners.compiler.operators.first import OneOf
+from researchflow_runners.compiler.operators.subsetting import At
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import kind_of
 from researchflow_runners.sql import Sql, compose, fixed

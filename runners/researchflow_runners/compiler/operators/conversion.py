@@ -8,10 +8,10 @@ from researchflow_runners.compiler.expr import Expr, Form, Path, single
 from researchflow_runners.compiler.nodes import AsText, Child, Constant, Empty
 from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.filtering import narrowed
+from researchflow_runners.compiler.operators.first import OneOf
 from researchflow_runners.compiler.operators.logic import BooleanExpr, require_boolean
 from researchflow_runners.compiler.operators.quantities import quantity_text
 from researchflow_runners.compiler.operators.strings import TextCall
-from researchflow_runners.compiler.operators.subsetting import OneOf
 from researchflow_runners.compiler.registry import Invocation, function, type_specifier
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.errors import Span

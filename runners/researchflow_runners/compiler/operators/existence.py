@@ -8,8 +8,8 @@ from researchflow_runners.compiler.expr import Expr, IntegerExpr, Path, Requirem
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.nodes import Child, Focus
 from researchflow_runners.compiler.operators.filtering import where_node
+from researchflow_runners.compiler.operators.first import first_of
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
-from researchflow_runners.compiler.operators.subsetting import first_of
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, is_primitive
 from researchflow_runners.errors import Span
