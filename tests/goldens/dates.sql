@@ -5,6 +5,7 @@ SELECT q._res_id,
   q.c1 AS "birthDate",
   q.l1 AS "birthDate__lo",
   (CASE
+      WHEN q.c1 IS NULL THEN NULL
       WHEN octet_length(q.c1) > 22 THEN q.l1 + interval '1 microsecond'
       ELSE CASE octet_length(q.c1)
       WHEN 10 THEN q.l1 + interval '24 hours'
@@ -24,6 +25,7 @@ SELECT q._res_id,
   q.c2 AS "dead",
   q.l2 AS "dead__lo",
   (CASE
+      WHEN q.c2 IS NULL THEN NULL
       WHEN octet_length(q.c2) > 22 THEN q.l2 + interval '1 microsecond'
       ELSE CASE octet_length(q.c2)
       WHEN 10 THEN q.l2 + interval '24 hours'
@@ -44,6 +46,7 @@ SELECT q._res_id,
 FROM (
   SELECT p.*,
     (CASE
+        WHEN p.c1 IS NULL THEN NULL
         WHEN octet_length(p.c1) > 19 THEN p.c1::timestamptz
         ELSE CASE octet_length(p.c1)
         WHEN 10 THEN p.c1::timestamptz
@@ -56,6 +59,7 @@ FROM (
         ELSE ':00' END || substr(p.c1, 14))::timestamptz
         ELSE p.c1::timestamptz END END) AS l1,
     (CASE
+        WHEN p.c2 IS NULL THEN NULL
         WHEN octet_length(p.c2) > 19 THEN p.c2::timestamptz
         ELSE CASE octet_length(p.c2)
         WHEN 10 THEN p.c2::timestamptz
@@ -88,6 +92,7 @@ FROM (
         SELECT t.l,
           t.r,
           (CASE
+              WHEN t.l IS NULL THEN NULL
               WHEN octet_length(t.l) > 19 THEN t.l::timestamptz
               ELSE CASE octet_length(t.l)
               WHEN 10 THEN t.l::timestamptz
@@ -100,6 +105,7 @@ FROM (
               ELSE ':00' END || substr(t.l, 14))::timestamptz
               ELSE t.l::timestamptz END END) AS ll,
           (CASE
+              WHEN t.r IS NULL THEN NULL
               WHEN octet_length(t.r) > 19 THEN t.r::timestamptz
               ELSE CASE octet_length(t.r)
               WHEN 10 THEN t.r::timestamptz
@@ -117,6 +123,7 @@ FROM (
         SELECT s.ll,
           s.rl,
           (CASE
+              WHEN s.l IS NULL THEN NULL
               WHEN octet_length(s.l) > 22 THEN s.ll + interval '1 microsecond'
               ELSE CASE octet_length(s.l)
               WHEN 10 THEN s.ll + interval '24 hours'
@@ -134,6 +141,7 @@ FROM (
               ELSE interval '1 hour' END
               ELSE s.ll + interval '1 microsecond' END END) AS lh,
           (CASE
+              WHEN s.r IS NULL THEN NULL
               WHEN octet_length(s.r) > 22 THEN s.rl + interval '1 microsecond'
               ELSE CASE octet_length(s.r)
               WHEN 10 THEN s.rl + interval '24 hours'

@@ -6,6 +6,7 @@ SELECT q._res_id,
   q.c2 AS "time",
   q.l2 AS "time__lo",
   (CASE
+      WHEN q.c2 IS NULL THEN NULL
       WHEN octet_length(q.c2) > 22 THEN q.l2 + interval '1 microsecond'
       ELSE CASE octet_length(q.c2)
       WHEN 10 THEN q.l2 + interval '24 hours'
@@ -26,6 +27,7 @@ SELECT q._res_id,
 FROM (
   SELECT p.*,
     (CASE
+        WHEN p.c2 IS NULL THEN NULL
         WHEN octet_length(p.c2) > 19 THEN p.c2::timestamptz
         ELSE CASE octet_length(p.c2)
         WHEN 10 THEN p.c2::timestamptz

@@ -13,14 +13,15 @@ from researchflow_runners.sql import Sql, compose
 #: By length: a time to the hour has 13, 14 or 19 characters, the last shared with a time to the
 #: second without offset; to the minute 16, 17 or 22, the last shared with tenths of a second.
 #: FHIR asks for seconds and an offset, so the common lengths are none of these.
-LOW = """(CASE WHEN octet_length({t}) > 19 THEN {t}::timestamptz ELSE
+LOW = """(CASE WHEN {t} IS NULL THEN NULL WHEN octet_length({t}) > 19 THEN {t}::timestamptz ELSE
  CASE octet_length({t}) WHEN 10 THEN {t}::timestamptz WHEN 7 THEN ({t} || '-01')::timestamptz
  WHEN 4 THEN ({t} || '-01-01')::timestamptz WHEN 13 THEN ({t} || ':00')::timestamptz
  WHEN 14 THEN (left({t}, 13) || ':00Z')::timestamptz
  WHEN 19 THEN (left({t}, 13) || CASE WHEN substr({t}, 14, 1) = ':' THEN '' ELSE ':00' END
  || substr({t}, 14))::timestamptz ELSE {t}::timestamptz END END)"""
 #: A day in UTC has 24 hours, which are added ten times as fast as a day of a calendar.
-HIGH = """(CASE WHEN octet_length({t}) > 22 THEN {lo} + interval '1 microsecond' ELSE
+HIGH = """(CASE WHEN {t} IS NULL THEN NULL
+ WHEN octet_length({t}) > 22 THEN {lo} + interval '1 microsecond' ELSE
  CASE octet_length({t}) WHEN 10 THEN {lo} + interval '24 hours'
  WHEN 7 THEN {lo} + interval '1 mon' WHEN 4 THEN {lo} + interval '1 year'
  WHEN 16 THEN {lo} + interval '1 minute' WHEN 17 THEN {lo} + interval '1 minute'
