@@ -27,7 +27,7 @@ from researchflow_server.bench.views import consumed, measured_definitions, seco
 from researchflow_server.embedded.postgres import MAJOR_DEFAULT
 
 RUNS = 3
-SAMPLE = 300
+SAMPLE = 2_000
 PYTHON_TIMES_MIN = 40.0
 RUST_TIMES_MIN = 10.0
 _SAMPLE = "(SELECT * FROM {} WHERE res_id <= {})"
