@@ -42,7 +42,7 @@ def rounded(value: Any, places: int = 0) -> Decimal:
 
 def power(base: Any, exponent: Any) -> Any:
     if isinstance(base, int) and isinstance(exponent, int):
-        return base**exponent if exponent >= 0 or abs(base) == 1 else None
+        return int(base**exponent) if exponent >= 0 or abs(base) == 1 else None
     base, exponent = Decimal(base), Decimal(exponent)
     if (base == 0 and exponent < 0) or (base < 0 and exponent % 1):
         return None
