@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from researchflow_runners.composed.grammar import CONSTRUCTS
-from researchflow_runners.composed.syntax import Syntax
+from researchflow_runners.composed.syntax import Syntax, refused
 from researchflow_runners.errors import Span, ViewDefinitionError
 from researchflow_runners.naming import nearest
 
@@ -89,14 +89,8 @@ class Refusals:
         did_you_mean: str | None = None,
     ) -> ViewDefinitionError:
         """The error, at a place of the text."""
-        return ViewDefinitionError(
-            message,
-            code=code,
-            field=self.field,
-            span=span,
-            hint=hint,
-            allowed=tuple(allowed),
-            did_you_mean=did_you_mean,
+        return refused(
+            message, code, self.field, span, hint, allowed=allowed, did_you_mean=did_you_mean
         )
 
     def _span(self, location: int | None, words: int = 1) -> Span | None:

@@ -81,7 +81,7 @@ def read_sql(text: str, *, parameters: Collection[str], field: str) -> Syntax:
     Raises ViewDefinitionError `sql_too_large`, `sql_syntax` or `unknown_parameter`.
     """
     if "\x00" in text:
-        raise _refused("the SQL holds a NUL character", "sql_syntax", field, None, "Remove it.")
+        raise refused("the SQL holds a NUL character", "sql_syntax", field, None, "Remove it.")
     if len(text) > SQL_CHARS_MAX:
         raise too_large(f"{SQL_CHARS_MAX} characters", field)
     everything = _scanned(text, field)
@@ -114,7 +114,7 @@ def _scanned(text: str, field: str) -> tuple[Token, ...]:
 
 def too_large(most: str, field: str) -> ViewDefinitionError:
     """The refusal of a text beyond its bounds."""
-    return _refused(
+    return refused(
         f"the SQL has more than {most}",
         "sql_too_large",
         field,
@@ -130,7 +130,7 @@ def _parameters(
     found: list[tuple[int, int]] = []
     for number, token in enumerate(tokens):
         if token.kind == _PARAMETER:
-            raise _refused(
+            raise refused(
                 f"the parameter '{text[token.start : token.end]}' has a number",
                 "unknown_parameter",
                 field,
@@ -148,7 +148,7 @@ def _parameters(
         if name in declared:
             found.append((token.start, word.end))
         else:
-            raise _refused(
+            raise refused(
                 f"no parameter '{name}' is declared",
                 "unknown_parameter",
                 field,
@@ -207,7 +207,7 @@ def _unparsed(
         token = next((one for one in tokens if one.start <= start < one.end), None)
         span = token.span if token else Span(start, len(text))
         near = f"'{text[span.start : span.end][:40]}'"
-    return _refused(
+    return refused(
         f"the SQL is not a statement of PostgreSQL near {near}",
         "sql_syntax",
         field,
@@ -216,7 +216,7 @@ def _unparsed(
     )
 
 
-def _refused(
+def refused(
     message: str,
     code: str,
     field: str,
@@ -226,6 +226,7 @@ def _refused(
     allowed: Collection[str] = (),
     did_you_mean: str | None = None,
 ) -> ViewDefinitionError:
+    """The error about a text that stands at `field`, at a place of it."""
     return ViewDefinitionError(
         message,
         code=code,
