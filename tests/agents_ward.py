@@ -13,8 +13,8 @@ import asyncpg
 from clinic import lab, patient
 from researchflow_agents.client import ToolClient
 from researchflow_agents.phenotype import Phenotype, PhenotypeResult, parse_phenotype, run_phenotype
-from researchflow_server.app import ResearchFlowServer
 from researchflow_server.http import MCP_PATH, Listener, mcp_app
+from researchflow_server.mcp.app import ResearchFlowServer
 from tool_server import ToolServer
 
 REFUTED = {"coding": [{"code": "refuted"}]}

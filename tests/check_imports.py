@@ -4,8 +4,9 @@
     agents    import researchflow_server.contract, and nothing else of the product
     runners   import neither
 
-The pure parts of the runners import no driver, clock or environment. Only server/settings.py
-reads the environment. No import stands inside a function.
+Inside the server arrows go down only: a room imports the rooms of earlier rows of SERVER_ROOMS and
+its own. The pure parts of the runners import no driver, clock or environment. Only
+server/settings.py reads the environment. No import stands inside a function.
 """
 
 from __future__ import annotations
@@ -22,6 +23,20 @@ PACKAGES = {RUNNERS: "runners", SERVER: "server", AGENTS: "agents"}
 
 CONTRACT = f"{SERVER}.contract"
 SETTINGS = f"server/{SERVER}/settings.py"
+#: From the ground up; rooms of one row do not know each other.
+SERVER_ROOMS = (
+    ("settings", "fault", "contract"),
+    ("embedded",),
+    ("metrics",),
+    ("runtime",),
+    ("tools",),
+    ("mcp", "operations", "feeds", "console"),
+    ("http",),
+    ("demo",),
+    ("bench",),
+    ("cli",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(SERVER_ROOMS) for room in rooms}
 PURE = tuple(
     f"runners/{RUNNERS}/{part}"
     for part in (
@@ -66,6 +81,11 @@ class Module:
     def package(self) -> str:
         """The import package it belongs to."""
         return Path(self.path).parts[1]
+
+    @property
+    def room(self) -> str:
+        """The part of its package that it belongs to."""
+        return Path(self.path).parts[2].removesuffix(".py")
 
     @property
     def is_pure(self) -> bool:
@@ -119,6 +139,8 @@ def _origin(module: Module, node: ast.ImportFrom) -> str:
 def _import_faults(module: Module, name: str) -> Iterator[str]:
     if _not_allowed(module.package, name):
         yield f"{module.package} must not import {name}"
+    if _climbs(module, name):
+        yield f"{module.room} must not import {name}: arrows go down only"
     if not module.is_pure:
         return
     top = name.partition(".")[0]
@@ -139,6 +161,14 @@ def _not_allowed(package: str, name: str) -> bool:
     if package == AGENTS:
         return name != CONTRACT and not name.startswith(CONTRACT + ".")
     return True
+
+
+def _climbs(module: Module, name: str) -> bool:
+    """Whether a room of the server imports one that does not lie below it."""
+    package, room, *_ = (*name.split("."), "")
+    if package != SERVER or module.package != SERVER or module.room not in FLOOR:
+        return False
+    return room in FLOOR and room != module.room and FLOOR[room] >= FLOOR[module.room]
 
 
 def _environment_reads(module: Module) -> Iterator[Violation]:

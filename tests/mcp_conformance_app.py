@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from mcp_fixtures import add_fixtures
-from researchflow_server.app import ResearchFlowServer
 from researchflow_server.demo.stage import fresh_home
 from researchflow_server.http import MCP_PATH, Listener, mcp_app, serve_until_stopped
+from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import Settings
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from clinic import condition, patient
 from composed import sql_view
 from researchflow_server.cli import COMMANDS, main
-from researchflow_server.cli.console import rows_shown
 from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
+from researchflow_server.console import rows_shown
 from researchflow_server.runtime import Runtime
 from researchflow_server.settings import VARIABLES
 

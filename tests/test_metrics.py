@@ -293,7 +293,7 @@ async def test_a_fresh_look_begins_after_it_was_asked_for(
         return seen
 
     async with tool_server(postgres_dsn, redis_url, tmp_path) as server:
-        monkeypatch.setattr("researchflow_server.runtime.take_snapshot", held)
+        monkeypatch.setattr("researchflow_server.runtime.runtime.take_snapshot", held)
         early = asyncio.create_task(server.runtime.fresh_snapshot())
         await began.wait()
         await server.runtime.refresher.refresh()

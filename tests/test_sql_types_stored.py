@@ -16,7 +16,7 @@ from researchflow_agents.extraction.csv_file import record
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.result import Answer
-from researchflow_server.cli.console import cell
+from researchflow_server.console import cell
 from researchflow_server.tools.query_view import answer_payload
 from researchflow_server.tools.result import dumped
 

@@ -14,8 +14,8 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from researchflow_runners.source.load import load_resources
-from researchflow_server.app import ResearchFlowServer
 from researchflow_server.embedded import Services
+from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings
 

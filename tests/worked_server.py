@@ -12,8 +12,8 @@ from mcp import Client
 from prometheus_client import generate_latest
 
 from researchflow_runners.source.load import put_resource
-from researchflow_server.app import ResearchFlowServer
 from researchflow_server.http import Listener
+from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings

@@ -17,9 +17,9 @@ from researchflow_server.bench.peers import against_peers
 from researchflow_server.bench.views import view_speed
 from researchflow_server.bench.visible import insert_to_visible
 from researchflow_server.bench.ward import ward
-from researchflow_server.cli.console import console, progress_bar, show_json, table
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import console, progress_bar, show_json, table
 
 #: Those that need nothing of the others, in databases of their own.
 ALONE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {

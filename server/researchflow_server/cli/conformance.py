@@ -19,9 +19,9 @@ from researchflow_runners.conformance import (
 )
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.store.database import Database
-from researchflow_server.cli.console import show_text
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import show_text
 from researchflow_server.embedded import embedded_services
 from researchflow_server.fault import place_of
 from researchflow_server.settings import Settings, read_settings

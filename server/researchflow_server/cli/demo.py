@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mcp import Client
 
-from researchflow_server.cli.console import console, progress_bar
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import console, progress_bar
 from researchflow_server.contract import RefreshViewsOutput
 from researchflow_server.demo.agents import Agents
 from researchflow_server.demo.client import Asker, Watch

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from researchflow_runners.source.load import LoadReport, Progress, load, load_resources
 from researchflow_runners.source.synthetic import hospital
-from researchflow_server.cli.console import progress_bar, show_json, show_text
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import progress_bar, show_json, show_text
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings
 

@@ -9,9 +9,9 @@ import orjson
 
 from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import LIMIT_DEFAULT, Query
-from researchflow_server.cli.console import console, rows_shown, show_json
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import console, rows_shown, show_json
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
 from researchflow_server.tools.arguments import parse_arguments

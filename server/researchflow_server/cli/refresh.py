@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
-from researchflow_server.cli.console import progress_bar, show_json, show_text
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import progress_bar, show_json, show_text
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
 

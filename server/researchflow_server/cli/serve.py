@@ -12,10 +12,10 @@ from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from functools import partial
 
-from researchflow_server.app import ResearchFlowServer
 from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.http import MCP_PATH, Listener, http_app, serve_until_stopped
+from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.operations.routes import FHIR_PATH
 from researchflow_server.runtime import Runtime, open_runtime

@@ -12,7 +12,7 @@ from researchflow_runners.compiler import compile_view
 from researchflow_runners.compiler.column import carried
 from researchflow_runners.compiler.explain import Explained, syntax_of, typed_nodes_of
 from researchflow_runners.sql import fixed
-from researchflow_server.cli.console import table
+from researchflow_server.console import table
 from researchflow_server.tools.result import dumped
 
 SHOWN_SOURCE = fixed("resources")

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 from researchflow_runners.batch.dead_letters import DeadLetter, list_dead_letters
 from researchflow_runners.errors import StoreError
-from researchflow_server.cli.console import console, show_json, table
 from researchflow_server.cli.outcome import OK, UNREACHABLE
 from researchflow_server.cli.parser import with_example
+from researchflow_server.console import console, show_json, table
 from researchflow_server.metrics.snapshot import Snapshot
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings

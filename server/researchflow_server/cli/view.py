@@ -17,18 +17,23 @@ from researchflow_runners.hybrid.explain import source_plan
 from researchflow_runners.naming import nearest
 from researchflow_runners.query.model import LIMIT_DEFAULT
 from researchflow_runners.views import shipped_views
-from researchflow_server.cli.console import console, show_json, show_text, table
 from researchflow_server.cli.outcome import OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.query import show_answer
 from researchflow_server.cli.refresh import refresh
 from researchflow_server.cli.stages import STAGES
+from researchflow_server.console import console, show_json, show_text, table
 from researchflow_server.runtime import open_runtime
+from researchflow_server.runtime.views import (
+    View,
+    checked_definition,
+    forget_composed,
+    keep_composed,
+)
 from researchflow_server.settings import read_settings
 from researchflow_server.tools.list_views import COLUMNS as LISTED
 from researchflow_server.tools.list_views import view_rows
 from researchflow_server.tools.query_view import answer_payload
-from researchflow_server.views import View, checked_definition, forget_composed, keep_composed
 
 FILE_BYTES_MAX = 1_048_576
 EXAMPLES = {

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
 
-from researchflow_server.cli.console import table
+from researchflow_server.console import table
 from researchflow_server.contract import QueryViewOutput
 
 INDENT = (0, 0, 1, 2)

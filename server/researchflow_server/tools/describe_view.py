@@ -14,15 +14,15 @@ from researchflow_runners.query.columns import find_view
 from researchflow_runners.sql import fixed
 from researchflow_server import contract
 from researchflow_server.contract import DescribeViewInput
-from researchflow_server.tools.result import dumped
-from researchflow_server.tools.spec import Call, ToolSpec
-from researchflow_server.views import (
+from researchflow_server.runtime.views import (
     View,
     askable_states,
     askable_views,
     description_of,
     resource_of,
 )
+from researchflow_server.tools.result import dumped
+from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = ("column", "type", "sql_type", "list", "description", "system")
 #: Where the shown SQL reads its resources; the layers put their own relation there.

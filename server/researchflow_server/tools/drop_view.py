@@ -9,9 +9,9 @@ from mcp_types import ToolAnnotations
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_server import contract
 from researchflow_server.contract import DropViewInput
+from researchflow_server.runtime.views import forget_composed
 from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
-from researchflow_server.views import forget_composed
 
 
 async def run(call: Call, arguments: DropViewInput) -> dict[str, Any]:

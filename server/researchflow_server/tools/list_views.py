@@ -12,14 +12,14 @@ from researchflow_server import contract
 from researchflow_server.contract import ListViewsInput
 from researchflow_server.metrics.snapshot import ViewState
 from researchflow_server.runtime import Runtime
-from researchflow_server.tools.spec import Call, ToolSpec
-from researchflow_server.views import (
+from researchflow_server.runtime.views import (
     View,
     askable_states,
     askable_views,
     description_of,
     resource_of,
 )
+from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = (
     "view",

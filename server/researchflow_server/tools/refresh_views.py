@@ -11,7 +11,7 @@ from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_server import contract
 from researchflow_server.contract import RefreshViewsInput
-from researchflow_server.refreshes import RefreshRun, Watcher
+from researchflow_server.runtime.refreshes import RefreshRun, Watcher
 from researchflow_server.tools.spec import Call, ToolSpec
 
 

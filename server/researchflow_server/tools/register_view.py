@@ -12,9 +12,9 @@ from researchflow_runners.compiler import compile_view
 from researchflow_runners.composed.definition import is_library
 from researchflow_server import contract
 from researchflow_server.contract import RegisterViewInput
+from researchflow_server.runtime.views import askable_states, askable_views, keep_composed
 from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
-from researchflow_server.views import askable_states, askable_views, keep_composed
 
 
 async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:

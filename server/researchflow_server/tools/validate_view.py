@@ -8,9 +8,9 @@ from mcp_types import ToolAnnotations
 
 from researchflow_server import contract
 from researchflow_server.contract import ValidateViewInput
+from researchflow_server.runtime.views import checked_definition, resource_of
 from researchflow_server.tools.describe_view import COLUMNS, column_rows, rows_per_resource
 from researchflow_server.tools.spec import Call, ToolSpec
-from researchflow_server.views import checked_definition, resource_of
 
 
 async def run(call: Call, arguments: ValidateViewInput) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.naming import nearest
 from researchflow_server.metrics.snapshot import ViewState
 from researchflow_server.runtime import Runtime
-from researchflow_server.tools.describe_view import COLUMNS, column_rows
-from researchflow_server.tools.result import dumped, error_parts
-from researchflow_server.views import (
+from researchflow_server.runtime.views import (
     View,
     askable_states,
     askable_views,
     description_of,
     resource_of,
 )
+from researchflow_server.tools.describe_view import COLUMNS, column_rows
+from researchflow_server.tools.result import dumped, error_parts
 
 VIEWS_URI = "researchflow://views"
 MIME_TYPE = "application/json"

@@ -25,20 +25,20 @@ from mcp_types import Tool as MCPTool
 from pydantic import AnyUrl, BaseModel
 
 from researchflow_runners.errors import ResearchFlowError
-from researchflow_server.catalogue import (
+from researchflow_server.mcp.middleware import LatencyMiddleware
+from researchflow_server.mcp.resources import (
     VIEW_TEMPLATE,
     VIEWS_URI,
     listed_views,
     read_view,
 )
-from researchflow_server.middleware import LatencyMiddleware
 from researchflow_server.runtime import Runtime
+from researchflow_server.runtime.views import askable_views
 from researchflow_server.tools import TOOLS
 from researchflow_server.tools.arguments import ECHO_MAX
 from researchflow_server.tools.door import call, unknown_tool
 from researchflow_server.tools.schema import compact_schema
 from researchflow_server.tools.spec import ToolSpec
-from researchflow_server.views import askable_views
 
 SERVER_NAME = "researchflow"
 #: How long a client may keep the list of tools, whose schemas name the views.

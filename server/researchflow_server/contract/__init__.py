@@ -1,0 +1,130 @@
+"""What a client of the tools may rely on: names, arguments, results and errors.
+
+Pure pydantic. Agents import this module and nothing else of the product. Every result is also
+plain JSON of the same shape, in the text block and in the structured content of a tool call.
+
+Values in `rows`: decimals are strings with every digit the record holds, so that no client rounds
+them; dates are the text they were written with; instants of the server, and columns whose
+`sql_type` is `timestamptz`, end in `+00:00`; bytes are base64. docs/types.md lists every type.
+"""
+
+from __future__ import annotations
+
+from researchflow_runners.query.model import (
+    AgeGroup,
+    Aggregate,
+    AllOf,
+    AnyOf,
+    Compare,
+    Filter,
+    InQuery,
+    Not,
+    Order,
+    Query,
+    Scalar,
+    SubQuery,
+)
+from researchflow_server.contract.base import ErrorInfo, Table, ToolFailure
+from researchflow_server.contract.cache_resources import (
+    CACHE_RESOURCES,
+    CHANGES_MAX,
+    CacheResourcesInput,
+    CacheResourcesOutput,
+)
+from researchflow_server.contract.describe_view import (
+    DESCRIBE_VIEW,
+    DescribeViewInput,
+    DescribeViewOutput,
+)
+from researchflow_server.contract.drop_view import DROP_VIEW, DropViewInput, DropViewOutput
+from researchflow_server.contract.get_statistics import (
+    GET_STATISTICS,
+    GetStatisticsInput,
+    GetStatisticsOutput,
+)
+from researchflow_server.contract.list_views import LIST_VIEWS, ListViewsInput, ListViewsOutput
+from researchflow_server.contract.query_view import (
+    QUERY_VIEW,
+    Degradation,
+    QueryViewOutput,
+    SpeedContribution,
+)
+from researchflow_server.contract.refresh_views import (
+    REFRESH_VIEWS,
+    REFRESH_WAIT_DEFAULT_S,
+    REFRESH_WAIT_MAX_S,
+    RefreshViewsInput,
+    RefreshViewsOutput,
+)
+from researchflow_server.contract.register_view import (
+    REGISTER_VIEW,
+    RegisterViewInput,
+    RegisterViewOutput,
+)
+from researchflow_server.contract.validate_view import (
+    VALIDATE_VIEW,
+    ValidateViewInput,
+    ValidateViewOutput,
+)
+
+__all__ = [
+    "CACHE_RESOURCES",
+    "CHANGES_MAX",
+    "DESCRIBE_VIEW",
+    "DROP_VIEW",
+    "GET_STATISTICS",
+    "LIST_VIEWS",
+    "QUERY_VIEW",
+    "REFRESH_VIEWS",
+    "REFRESH_WAIT_DEFAULT_S",
+    "REFRESH_WAIT_MAX_S",
+    "REGISTER_VIEW",
+    "TOOL_NAMES",
+    "VALIDATE_VIEW",
+    "AgeGroup",
+    "Aggregate",
+    "AllOf",
+    "AnyOf",
+    "CacheResourcesInput",
+    "CacheResourcesOutput",
+    "Compare",
+    "Degradation",
+    "DescribeViewInput",
+    "DescribeViewOutput",
+    "DropViewInput",
+    "DropViewOutput",
+    "ErrorInfo",
+    "Filter",
+    "GetStatisticsInput",
+    "GetStatisticsOutput",
+    "InQuery",
+    "ListViewsInput",
+    "ListViewsOutput",
+    "Not",
+    "Order",
+    "Query",
+    "QueryViewOutput",
+    "RefreshViewsInput",
+    "RefreshViewsOutput",
+    "RegisterViewInput",
+    "RegisterViewOutput",
+    "Scalar",
+    "SpeedContribution",
+    "SubQuery",
+    "Table",
+    "ToolFailure",
+    "ValidateViewInput",
+    "ValidateViewOutput",
+]
+
+TOOL_NAMES = (
+    LIST_VIEWS,
+    DESCRIBE_VIEW,
+    QUERY_VIEW,
+    CACHE_RESOURCES,
+    REFRESH_VIEWS,
+    GET_STATISTICS,
+    VALIDATE_VIEW,
+    REGISTER_VIEW,
+    DROP_VIEW,
+)

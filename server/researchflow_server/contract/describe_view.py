@@ -1,0 +1,44 @@
+"""`describe_view`: its arguments and result."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from researchflow_server.contract.base import Input, Output
+
+DESCRIBE_VIEW = "describe_view"
+
+
+class DescribeViewInput(Input):
+    """One view; `definition` and `sql` are for those who approve what runs."""
+
+    view: str
+    show: Literal["columns", "definition", "sql"] = Field(
+        default="columns", description="definition: ViewDefinition; sql: compiled SELECT"
+    )
+
+
+class DescribeViewOutput(Output):
+    """A view's columns and how fresh its rows are.
+
+    One row per column of the view: its FHIR type and, in `sql_type`, PostgreSQL's (`jsonb` for
+    lists and whole elements), whether it is a list, its description and its code system.
+    """
+
+    view: str
+    resource: str | None
+    reads: list[str] | None = None
+    description: str | None = None
+    rows_per_resource: Literal["one", "many"] | None
+    columns: list[str]
+    rows: list[list[Any]]
+    materialized: bool
+    anchor: int | None = None
+    data_as_of: str | None = None
+    pending: int | None = None
+    dead_letters: int | None = None
+    definition: dict[str, Any] | None = None
+    sql: str | None = None
+    parameters: list[Any] | None = None

@@ -1,0 +1,67 @@
+"""`query_view`: a typed question and its dated answer; the question is the runners' own model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from researchflow_server.contract.base import Output
+
+QUERY_VIEW = "query_view"
+
+
+class SpeedContribution(Output):
+    """What the speed layer did to an answer.
+
+    `entries` changes were waiting that could have touched it, `provisional` of them known only
+    from their writer. `rows_removed` is null where counting it would cost more than the answer;
+    both counts are null where rows of a composed view were asked.
+    """
+
+    enabled: bool
+    entries: int = 0
+    provisional: int = 0
+    rows_added: int | None = 0
+    rows_removed: int | None = None
+
+
+class Degradation(Output):
+    """One way in which an answer is less than was asked for."""
+
+    code: str
+    message: str
+
+
+class QueryViewOutput(Output):
+    """A dated answer.
+
+    `truncated` says that more rows exist; `next_cursor` continues exactly after the last row
+    given. `pending` changes of the source are not applied yet, as seen at `checked_at`, and
+    `staleness_s` is the age of the oldest; they are null when that is not known, and tell nothing
+    about what came after that look. `took_ms` is the runner's own time, without the protocol's.
+    """
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    row_count: int
+    truncated: bool
+    next_cursor: str | None = None
+    freshness: str
+    anchor: int | None = None
+    data_as_of: str | None = None
+    route: str
+    computed_at: str
+    took_ms: float
+    age_s: float | None = None
+    staleness_s: float | None = None
+    checked_at: str | None = None
+    pending: int | None = None
+    speed: SpeedContribution
+    degradations: list[Degradation] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows with their names."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]

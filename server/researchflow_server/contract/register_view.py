@@ -1,0 +1,37 @@
+"""`register_view`: its arguments and result."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from researchflow_server.contract.base import Input, Output
+
+REGISTER_VIEW = "register_view"
+
+
+class RegisterViewInput(Input):
+    """A definition to publish under its name, replacing the registered view of that name."""
+
+    definition: dict[str, Any] = Field(
+        description="ViewDefinition, or a Library with SQL over views it depends on"
+    )
+
+
+class RegisterViewOutput(Output):
+    """What was published, or the refresh that builds it.
+
+    While it runs, refresh_views tells by `run_id` how it ends. `rows` and `dead_letters` are of
+    the view as built; null while it runs, for a composed view, which is computed when it is
+    asked, and when this very definition was published before.
+    """
+
+    view: str
+    status: Literal["running", "published", "failed"]
+    run_id: int | None = None
+    anchor: int | None = None
+    data_as_of: str | None = None
+    rows: int | None = None
+    dead_letters: int | None = None
+    warnings: list[str] = Field(default_factory=list)

@@ -1,0 +1,30 @@
+"""`validate_view`: its arguments and result."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from researchflow_server.contract.base import Input, Table
+
+VALIDATE_VIEW = "validate_view"
+
+
+class ValidateViewInput(Input):
+    """A definition to check; nothing is stored."""
+
+    definition: dict[str, Any] = Field(description="As register_view takes it")
+
+
+class ValidateViewOutput(Table):
+    """One row per column of the view that the definition makes.
+
+    `replaces` says that a view of this name was registered; `unchanged` that it is this one.
+    """
+
+    view: str
+    resource: str | None
+    rows_per_resource: Literal["one", "many"] | None
+    replaces: bool
+    unchanged: bool

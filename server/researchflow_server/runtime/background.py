@@ -1,0 +1,70 @@
+"""The work that goes on beside the calls: projector, looks at the source, snapshots, retention."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.embedded import embedded_services, running
+from researchflow_server.runtime.runtime import Runtime
+from researchflow_server.runtime.stores import STATEMENT_TIMEOUT_S, uses_embedded
+
+logger = logging.getLogger(__name__)
+
+EXPIRE_INTERVAL_S = 3600.0
+REVIVE_INTERVAL_S = 2.0
+
+
+@asynccontextmanager
+async def background_work(runtime: Runtime) -> AsyncIterator[None]:
+    """Goes on until the block is left."""
+    stop = asyncio.Event()
+    settings = runtime.settings
+    repeated = [
+        (runtime.fresh_snapshot, settings.snapshot_s),
+        (runtime.check_source, settings.pending_check_s),
+        (runtime.expire_anchors, EXPIRE_INTERVAL_S),
+    ]
+    if uses_embedded(settings):
+        repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
+    work = [asyncio.create_task(runtime.projector.run(stop))]
+    work += [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait(work, timeout=STATEMENT_TIMEOUT_S)
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+
+
+async def _repeat(
+    step: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event
+) -> None:
+    """Takes the step now and then, until `stop`; an outage is said once and waited out."""
+    failing: str | None = None
+    while not stop.is_set():
+        try:
+            await step()
+            failing = None
+        except ResearchFlowError as error:
+            if error.code != failing:
+                logger.warning("background work waits: %s", error.code)
+            failing = error.code
+        try:
+            await asyncio.wait_for(stop.wait(), interval_s)
+        except TimeoutError:
+            continue
+
+
+async def _revive(directory: Path) -> None:
+    """Starts the embedded services again when one of them was killed."""
+    if not running(directory):
+        async with embedded_services(directory):
+            logger.warning("the embedded services were started again")
