@@ -28,7 +28,7 @@ check: install
 	$(BIN)/python tests/check_imports.py
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 bench: $(PEERS)
 	$(BIN)/researchflow bench
