@@ -108,6 +108,27 @@ async def test_groups_and_aggregates_work(clinic: Clinic) -> None:
     assert [(row[0], row[1], str(row[2])) for row in answer.rows] == [("a", 2, "7.5")]
 
 
+async def test_numbers_keep_their_unit_and_codes_their_display_under_other_names(
+    clinic: Clinic,
+) -> None:
+    text = (
+        "SELECT l.value_quantity AS amount, l.value_unit AS measured_in, l.code AS test,"
+        " l.code_display AS called FROM l"
+    )
+    await keep(clinic.database, sql_view("amounts", text, l="observation_labs"))
+    unit = {"value": 58, "unit": "mmol/mol"}
+    await clinic.put(lab("w", "a", valueQuantity=unit))
+    with pytest.raises(QueryError, match="several units") as caught:
+        await clinic.ask("amounts", aggregates=[{"fn": "avg", "column": "amount"}])
+    assert caught.value.allowed == ("measured_in",)
+    by_unit: Answer = await clinic.ask(
+        "amounts", group_by=["measured_in"], aggregates=[{"fn": "count"}]
+    )
+    assert by_unit.rows == (("%", 3), ("mmol/mol", 1))
+    by_code: Answer = await clinic.ask("amounts", group_by=["test", "called"])
+    assert [row[0] for row in by_code.rows] == ["4548-4"]
+
+
 async def test_semi_joins_go_both_ways(clinic: Clinic) -> None:
     women = {"column": "id", "query": {"view": "women_labs", "column": "patient_id"}}
     assert await clinic.ids("patient_simple", where=women) == ["a"]

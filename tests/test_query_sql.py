@@ -300,7 +300,7 @@ async def test_rows_come_as_chosen_with_exact_values(database: Database) -> None
 def test_a_list_of_decimals_holds_decimals_alone() -> None:
     columns = tuple(AnswerColumn("l", kind, is_list=True) for kind in ("decimal", "integer"))
     statement = Statement(EMPTY, columns, (0, 1), (), limit=1, grouped=False)
-    (row,) = statement.page([("[74, 0.10, null]", "[74]", 0)]).rows
+    (row,) = statement.page([("[74, 0.10, null]", "[74]", 0, None)]).rows
     assert row == ([Decimal("74"), Decimal("0.10"), None], [74])
     assert [type(value) for value in (row[0][0], row[1][0])] == [Decimal, int]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.definition import ColumnDefinition
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.nodes import ResourceId
@@ -57,7 +57,7 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
     pg_type = DEFAULT_TYPES.get(fhir_type, "text") if is_primitive(fhir_type) else "jsonb"
     stored = _tagged(definition, expr.types, path) or SqlType(pg_type)
     pg_type = "jsonb" if definition.collection else stored.pg_type
-    return Column(
+    column = Column(
         name=definition.name,
         fhir_type=fhir_type,
         pg_type=pg_type,
@@ -67,6 +67,7 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
         is_key=isinstance(expr, ResourceId) and pg_type == "text",
         size_max=stored.size_max,
     )
+    return related(column, {name: definition.tag_value(tag) for tag, name in RELATION_TAGS.items()})
 
 
 def cell(column: Column, expr: Expr) -> Sql:

@@ -7,8 +7,8 @@ whole month, a time without seconds the whole minute. Decimals are `numeric`, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from researchflow_runners.compiler.sql_types import CARRIED, TEXT_TYPES, Carried, base_type
 
@@ -26,8 +26,11 @@ HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", "text"), ("_ord", "integer"))
 class Column:
     """One public column; `system` names the code system whose codes it carries.
 
-    `is_key` says that it always equals the hidden `_id`; tables then hold that alone. `size_max`
-    is the most characters or bytes that a tag `ansi/type` allows a value.
+    `unit`, `display_of`, `died_at` and `died` name other columns of the view, told by tags: the
+    unit of this number, the code that this text displays, and for a date of birth the date of
+    death and whether the person is known to be dead. `is_key` says that it always equals the
+    hidden `_id`; tables then hold that alone. `size_max` is the most characters or bytes that a
+    tag `ansi/type` allows a value.
     """
 
     name: str
@@ -38,6 +41,10 @@ class Column:
     system: str | None = None
     is_key: bool = False
     size_max: int | None = None
+    unit: str | None = None
+    display_of: str | None = None
+    died_at: str | None = None
+    died: str | None = None
 
     @property
     def base_type(self) -> str:
@@ -65,6 +72,26 @@ class Column:
             (self.name + LOW_SUFFIX, "timestamptz"),
             (self.name + HIGH_SUFFIX, "timestamptz"),
         )
+
+
+#: The tags of a column that name another column of the view, and the field that keeps each.
+RELATION_TAGS = {
+    "researchflow/unit": "unit",
+    "researchflow/display-of": "display_of",
+    "researchflow/died-at": "died_at",
+    "researchflow/died": "died",
+}
+
+
+def related(column: Column, names: Mapping[str, str | None]) -> Column:
+    """The column with these relations, by field, and no other."""
+    return replace(
+        column,
+        unit=names.get("unit"),
+        display_of=names.get("display_of"),
+        died_at=names.get("died_at"),
+        died=names.get("died"),
+    )
 
 
 def carried(column: Column) -> Carried:

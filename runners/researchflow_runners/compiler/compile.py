@@ -16,7 +16,7 @@ from typing import Any
 
 from researchflow_runners.compiler.body import Body, outputs
 from researchflow_runners.compiler.casts import cast, needs_cast
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import RELATION_TAGS, Column
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
 from researchflow_runners.compiler.expr import Expr
@@ -95,6 +95,7 @@ def plan_view(parsed: ViewDefinition) -> Plan:
     plan_selects(parsed.select, scope, body)
     columns = [one.column for one in body.cells]
     _check_unique(columns)
+    _check_relations(columns)
     return Plan(scope, body, columns, _conditions(parsed, scope))
 
 
@@ -132,6 +133,23 @@ def _check_unique(columns: Sequence[Column]) -> None:
             field="select",
             hint="Give every column of the view its own name.",
         )
+
+
+def _check_relations(columns: Sequence[Column]) -> None:
+    """A tag that relates one column to another names a column of the view."""
+    names = {column.name for column in columns}
+    for column in columns:
+        for tag, field in RELATION_TAGS.items():
+            other = getattr(column, field)
+            if other is None or other in names:
+                continue
+            raise ViewDefinitionError(
+                f"the tag '{tag}' of column '{column.name}' names no column of the view",
+                code="unknown_column",
+                field="select",
+                did_you_mean=nearest(other, names),
+                hint="Name a column of this view, or leave the tag out.",
+            )
 
 
 def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Expr]:

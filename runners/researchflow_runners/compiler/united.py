@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.types import kind_of_type
 
 #: Kinds whose FHIR types specialise one another: a code is a string, a positiveInt an integer.
@@ -30,6 +30,7 @@ def united(first: Offer, other: Offer) -> Offer | None:
         return None
     # What is the key in one branch only is a value like any other.
     both = replace(one, is_key=one.is_key and two.is_key)
+    both = related(both, {name: getattr(one, name) for name in _shared_relations(one, two)})
     if one.fhir_type == two.fhir_type:
         return Offer(both, first.declared or other.declared)
     kind = kind_of_type(one.fhir_type)
@@ -42,6 +43,11 @@ def united(first: Offer, other: Offer) -> Offer | None:
     return Offer(replace(both, fhir_type=fhir_type), other.declared)
 
 
+def _shared_relations(one: Column, two: Column) -> list[str]:
+    return [name for name in RELATION_TAGS.values() if getattr(one, name) == getattr(two, name)]
+
+
 def _shape(column: Column) -> Column:
     """The column without what branches need not share."""
-    return replace(column, fhir_type="", description=None, system=None, is_key=False)
+    plain = replace(column, fhir_type="", description=None, system=None, is_key=False)
+    return related(plain, {})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.sql import Sql, compose, fixed, ident, join
@@ -93,7 +93,21 @@ def output_columns(
         for name, catalogue_type in described
     )
     _check_unique(columns, field)
-    return columns
+    return tuple(_related(column, columns, origins) for column in columns)
+
+
+def _related(column: Column, columns: Sequence[Column], origins: Mapping[str, Column]) -> Column:
+    """The column with what it says of other columns under their names here, of those there are."""
+    names: dict[str, str | None] = {}
+    for relation in RELATION_TAGS.values():
+        theirs = getattr(column, relation)
+        found = [one.name for one in columns if _is_origin(origins.get(one.name), theirs)]
+        names[relation] = found[0] if len(found) == 1 else None
+    return related(column, names)
+
+
+def _is_origin(origin: Column | None, name: str | None) -> bool:
+    return name is not None and origin is not None and origin.name == name
 
 
 def cast(value: Sql, column: Column) -> Sql:

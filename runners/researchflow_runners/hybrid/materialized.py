@@ -215,6 +215,7 @@ def _dated(
         speed=speed,
         missing_resources=facts.missing_live if is_live else facts.missing_batch,
         degradations=(SPEED_LAYER_DISABLED,) if disabled else (),
+        warnings=read.statement.warnings,
         timings=timings,
         views=names,
         cursor_after=read.cursor_after,

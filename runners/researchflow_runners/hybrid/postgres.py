@@ -132,6 +132,7 @@ def _dated(
         speed=SpeedContribution(enabled=False),
         missing_resources=missing,
         degradations=(),
+        warnings=read.statement.warnings,
         timings=timings,
         views=names,
         cursor_after=read.cursor_after,

@@ -69,6 +69,7 @@ class Answer:
     0 when nothing was pending at the last look at the source, else `computed_at` minus the
     oldest pending change; it is None when the source was never looked at. `pending` likewise.
     `missing_resources` counts dead letters: resources that no view involved could show.
+    `warnings` are what to know of the question as it was asked.
     `cursor_after(n)` is the cursor that goes on after the first n rows.
     """
 
@@ -89,6 +90,7 @@ class Answer:
     speed: SpeedContribution
     missing_resources: int
     degradations: tuple[Degradation, ...]
+    warnings: tuple[str, ...]
     timings: Timings
     views: tuple[str, ...]
     cursor_after: Callable[[int], str] = field(repr=False, compare=False)

@@ -76,6 +76,10 @@ class Rows:
         self.read.add(name)
         return found
 
+    def named(self, name: str | None) -> Column | None:
+        """The column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
     def every_column(self) -> Sequence[Column]:
         """All columns, from now on read."""
         self.read.update(column.name for column in self.columns)

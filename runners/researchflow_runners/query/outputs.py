@@ -7,7 +7,7 @@ made them a SQL date or timestamp, they are sorted and given as that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from typing import TypeAlias
@@ -26,7 +26,7 @@ from researchflow_runners.query.columns import (
 )
 from researchflow_runners.query.filters import Rows
 from researchflow_runners.query.model import AgeGroup, Aggregate
-from researchflow_runners.sql import Sql, compose, fixed, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
 
 #: An expression that is sorted by, and its PostgreSQL type.
 Key: TypeAlias = tuple[Sql, str]
@@ -38,13 +38,22 @@ BRACKET_YEARS_MAX = 150
 class Output:
     """One column of the answer; without `keys` it cannot be sorted or grouped by.
 
-    PostgreSQL hands out the value of an `is_json` column as JSON text.
+    PostgreSQL hands out the value of an `is_json` column as JSON text. A group is told apart by
+    `grouping`, which is its keys where they are not aggregates. `mixed`, where given, is true of
+    a group whose values are of several units.
     """
 
     column: AnswerColumn
     shown: Sql
     keys: tuple[Key, ...]
     is_json: bool = False
+    own_grouping: tuple[Key, ...] | None = None
+    mixed: Sql | None = None
+
+    @property
+    def grouping(self) -> tuple[Key, ...]:
+        """What tells groups apart."""
+        return self.keys if self.own_grouping is None else self.own_grouping
 
 
 def column_output(column: Column, rows: Rows) -> Output:
@@ -68,10 +77,28 @@ def _column_keys(column: Column, alias: Sql) -> tuple[Key, ...]:
     )
 
 
+def display_output(column: Column, rows: Rows) -> Output:
+    """Of the texts that display one code, the most frequent; of equals the first by code point.
+
+    Where there is no code, the text itself tells groups apart.
+    """
+    stored = value_sql(rows.alias, column)
+    code = value_sql(rows.alias, rows.column(str(column.display_of), at="group_by"))
+    uncoded = compose("CASE WHEN {} IS NULL THEN {} END", code, stored)
+    found = compose("mode() WITHIN GROUP (ORDER BY {})", stored)
+    described = AnswerColumn(
+        column.name, column.fhir_type, description=f"Most frequent display of {column.display_of}"
+    )
+    key_type = compared_type(column)
+    return Output(described, found, ((found, key_type),), own_grouping=((uncoded, key_type),))
+
+
 def age_output(group: AgeGroup, rows: Rows, *, on: date, at: str) -> Output:
     """The age bracket, in whole years on the day `on`, of a date column.
 
-    Missing when the date is missing, or when it is partial and may fall into two brackets.
+    Where the view tells when people died, the dead are as old as they became. Missing when a date
+    is missing, or when it is partial and may fall into two brackets, and for the dead of whom the
+    view has no date of death.
     """
     column = rows.column(group.column, at=f"{at}.column")
     if kind_of(column) != "period":
@@ -89,26 +116,78 @@ def age_output(group: AgeGroup, rows: Rows, *, on: date, at: str) -> Output:
             hint=f"give ascending lower bounds from 0 to {BRACKET_YEARS_MAX}, such as [18, 40, 65]",
             field=f"{at}.age_brackets",
         )
-    oldest = low_sql(rows.alias, column)
-    youngest = compose("({} - interval '1 microsecond')", high_sql(rows.alias, column))
+    first, last = _span(rows.alias, column)
+    died = _death(column, rows)
     number = compose(
-        "CASE WHEN {a} = {b} THEN {a} END",
-        a=_bracket(oldest, bounds, on),
-        b=_bracket(youngest, bounds, on),
+        "CASE WHEN {alive}{a} = {b} THEN {a} END",
+        alive=died.known,
+        a=_bracket(first, bounds, died.latest(on)),
+        b=_bracket(last, bounds, died.earliest(on)),
     )
     shown = compose("({})[{} + 1]", param(_labels(bounds), "text[]"), number)
     described = AnswerColumn(
         name=f"{column.name}_age",
         type="string",
-        description=f"Age bracket in whole years on {on.isoformat()}",
+        description=f"Age bracket in whole years on {on.isoformat()}{died.described}",
     )
     return Output(described, shown, ((number, "integer"),))
 
 
-def _bracket(born: Sql, bounds: list[int], on: date) -> Sql:
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """When ages end: the first and the last day the date of death may mean, where a view has one.
+
+    `known` is a condition with its AND, false of those who are dead since nobody knows when.
+    """
+
+    first: Sql | None = None
+    last: Sql | None = None
+    known: Sql = EMPTY
+
+    @property
+    def described(self) -> str:
+        """What the answer says of it."""
+        return "" if self.first is None else ", of the dead at their death"
+
+    def earliest(self, on: date) -> Sql:
+        """The day on which the age is told, at the earliest."""
+        return self._day(self.first, on)
+
+    def latest(self, on: date) -> Sql:
+        """The day on which the age is told, at the latest."""
+        return self._day(self.last, on)
+
+    def _day(self, died: Sql | None, on: date) -> Sql:
+        if died is None:
+            return param(on, "date")
+        # least() passes over what is missing: who lives is told for the day itself.
+        return compose("least({}, ({} AT TIME ZONE 'UTC')::date)", param(on, "date"), died)
+
+
+def _death(born: Column, rows: Rows) -> _Death:
+    if born.died_at is None:
+        return _Death()
+    day = rows.column(born.died_at, at="group_by")
+    first, last = _span(rows.alias, day)
+    known = EMPTY
+    if born.died is not None:
+        flag = rows.column(born.died, at="group_by")
+        known = compose(
+            "({} IS NOT NULL OR {} IS NOT TRUE) AND ", first, value_sql(rows.alias, flag)
+        )
+    return _Death(first, last, known)
+
+
+def _span(alias: Sql, column: Column) -> tuple[Sql, Sql]:
+    """The first and the last instant of the period that the column's value means."""
+    high = compose("({} - interval '1 microsecond')", high_sql(alias, column))
+    return low_sql(alias, column), high
+
+
+def _bracket(born: Sql, bounds: list[int], day: Sql) -> Sql:
     return compose(
         "width_bucket(extract(year FROM age({}, ({} AT TIME ZONE 'UTC')::date))::integer, {})",
-        param(on, "date"),
+        day,
         born,
         param(bounds, "integer[]"),
     )
@@ -138,8 +217,24 @@ def aggregate_output(aggregate: Aggregate, rows: Rows, *, at: str) -> Output:
         return _counted(aggregate, compose("count(DISTINCT {})", stored))
     _check_aggregate(aggregate, column, at=at)
     if aggregate.fn in ("min", "max"):
-        return _extreme(aggregate, column, rows.alias)
-    return _numeric(aggregate, column, stored)
+        output = _extreme(aggregate, column, rows.alias)
+    else:
+        output = _numeric(aggregate, column, stored)
+    return replace(output, mixed=_mixed(column, stored, rows))
+
+
+def _mixed(column: Column, stored: Sql, rows: Rows) -> Sql | None:
+    """Whether a group's values are of several units, an unnamed one among them."""
+    if column.unit is None:
+        return None
+    unit = value_sql(rows.alias, rows.column(column.unit, at="aggregates"))
+    return compose(
+        "(min({unit}) FILTER (WHERE {value} IS NOT NULL)"
+        " <> max({unit}) FILTER (WHERE {value} IS NOT NULL)"
+        " OR count({value}) FILTER (WHERE {unit} IS NULL) BETWEEN 1 AND count({value}) - 1)",
+        unit=unit,
+        value=stored,
+    )
 
 
 def _check_aggregate(aggregate: Aggregate, column: Column, *, at: str) -> None:

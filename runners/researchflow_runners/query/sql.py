@@ -9,8 +9,8 @@ sort keys, so that the next page begins exactly after the last row of this one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,7 @@ from researchflow_runners.query.outputs import (
     age_output,
     aggregate_output,
     column_output,
+    display_output,
 )
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
@@ -49,7 +50,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL whose rows are the answer's columns, then the sort keys, then `from_speed`."""
+    """SQL whose rows are the answer's columns, the sort keys, `from_speed` and `mixed`.
+
+    `mixed` is the first aggregate, counted from 0, that would put several units into one number
+    in any group of the answer; null when none does. `measured` has the columns of value and unit
+    of each aggregate that could. `warnings` are what the reader should know.
+    """
 
     sql: Sql
     columns: tuple[AnswerColumn, ...]
@@ -57,10 +63,17 @@ class Statement:
     key_types: tuple[str, ...]
     limit: int
     grouped: bool
+    measured: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def page(self, records: Sequence[Sequence[Any]]) -> Page:
-        """The answer's rows out of at most limit + 1 records; JSON keeps its decimals exact."""
+        """The answer's rows out of at most limit + 1 records; JSON keeps its decimals exact.
+
+        QueryError `units_mixed` rather than a number made of several units.
+        """
         width, last = len(self.columns), len(self.columns) + len(self.key_types)
+        if records and records[0][last + 1] is not None:
+            raise self._units_mixed(records[0][last + 1])
         kept = records[: self.limit]
         counts = [record[last] for record in kept]
         return Page(
@@ -68,6 +81,16 @@ class Statement:
             keys=tuple(tuple(record[width:last]) for record in kept),
             truncated=len(records) > self.limit,
             from_speed=int(max(counts, default=0) if self.grouped else sum(counts)),
+        )
+
+    def _units_mixed(self, aggregate: int) -> QueryError:
+        value, unit = self.measured[aggregate]
+        return QueryError(
+            f'values of column "{value}" have several units in "{unit}"',
+            code="units_mixed",
+            hint=f'add "{unit}" to group_by, or keep one unit with a filter on "{unit}"',
+            field=f"aggregates[{aggregate}]",
+            allowed=(unit,),
         )
 
     def _row(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -131,7 +154,8 @@ def _rows(
     keys = [*_ordered(query, outputs), *hidden]
     where = where_sql(query.where, rows, scope)
     inner = compose(
-        "SELECT {columns}, ({alias}._layer = 'speed')::integer AS from_speed"
+        "SELECT {columns}, ({alias}._layer = 'speed')::integer AS from_speed,"
+        " NULL::integer AS mixed"
         " FROM {relation} AS {alias}{where}",
         columns=_select_list(outputs, keys),
         alias=rows.alias,
@@ -175,19 +199,50 @@ def _groups(
     ]
     outputs = [*groups, *counted]
     _check_names(outputs, at="aggregates")
-    keys = [*_ordered(query, outputs), *(_sort_key(key) for each in groups for key in each.keys)]
-    grouping = [key for each in groups for key, _type in each.keys]
+    apart = [key for each in groups for key in each.grouping]
+    keys = [*_ordered(query, outputs), *map(_sort_key, apart)]
+    grouping = [key for key, _type in apart]
     where = where_sql(query.where, rows, scope)
     inner = compose(
         "SELECT {columns}, (sum(count(*) FILTER (WHERE {alias}._layer = 'speed')) OVER ())::bigint"
-        " AS from_speed FROM {relation} AS {alias}{where}{grouping}",
+        " AS from_speed, {mixed} AS mixed FROM {relation} AS {alias}{where}{grouping}",
         columns=_select_list(outputs, keys),
+        mixed=_first_mixed(counted),
         alias=rows.alias,
         relation=rows.relation(scope),
         where=where,
         grouping=compose(" GROUP BY {}", join(", ", grouping)) if grouping else EMPTY,
     )
-    return _statement(query, inner, outputs, keys, after=after, grouped=True)
+    statement = _statement(query, inner, outputs, keys, after=after, grouped=True)
+    measured = {
+        number: (column.name, column.unit)
+        for number, column in enumerate(map(rows.named, (each.column for each in wanted)))
+        if column is not None and column.unit is not None
+    }
+    return replace(statement, measured=measured, warnings=_age_warnings(query, rows))
+
+
+def _first_mixed(aggregates: Sequence[Output]) -> Sql:
+    """The number of the first aggregate that mixes units in any group of the answer."""
+    numbers = [
+        compose("CASE WHEN bool_or({}) OVER () THEN {} END", each.mixed, param(number, "integer"))
+        for number, each in enumerate(aggregates)
+        if each.mixed is not None
+    ]
+    return compose("coalesce({})", join(", ", numbers)) if numbers else fixed("NULL::integer")
+
+
+def _age_warnings(query: Query, rows: Rows) -> tuple[str, ...]:
+    """Ages of people of whom the view cannot tell whether they live."""
+    ageless = [
+        group.column
+        for group in query.group_by
+        if isinstance(group, AgeGroup) and rows.column(group.column, at="group_by").died_at is None
+    ]
+    return tuple(
+        f'view "{rows.view}" tells no death for "{name}": the dead are counted as if they aged on'
+        for name in ageless
+    )
 
 
 def _group_outputs(query: Query, rows: Rows, *, on: date) -> list[Output]:
@@ -197,7 +252,9 @@ def _group_outputs(query: Query, rows: Rows, *, on: date) -> list[Output]:
         if isinstance(group, AgeGroup):
             outputs.append(age_output(group, rows, on=on, at=at))
             continue
-        output = column_output(rows.column(group, at=at), rows)
+        column = rows.column(group, at=at)
+        displays = column.display_of is not None and column.display_of in query.group_by
+        output = display_output(column, rows) if displays else column_output(column, rows)
         _check_sortable(output, at=at)
         outputs.append(output)
     return outputs
@@ -274,7 +331,7 @@ def _statement(
     names = [f"c{number}" for number in range(len(outputs))]
     names += [shown_sql(number, key) for number, key in enumerate(keys)]
     statement = compose(
-        "SELECT {names}, from_speed FROM ({inner}) AS answer{after}{order} LIMIT {limit}",
+        "SELECT {names}, from_speed, mixed FROM ({inner}) AS answer{after}{order} LIMIT {limit}",
         names=fixed(", ".join(names)),
         inner=inner,
         after=compose(" WHERE {}", after_sql(keys, after)) if after is not None else EMPTY,

@@ -31,7 +31,7 @@ async def run(call: Call, arguments: Query) -> dict[str, Any]:
 
 def answer_payload(answer: Answer) -> dict[str, Any]:
     """The answer in the shape of contract.QueryViewOutput."""
-    warnings = []
+    warnings = list(answer.warnings)
     if answer.missing_resources:
         warnings.append(
             f"{answer.missing_resources} resources could not be computed and are missing"
