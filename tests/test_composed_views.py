@@ -118,6 +118,7 @@ async def test_numbers_keep_their_unit_and_codes_their_display_under_other_names
     await keep(clinic.database, sql_view("amounts", text, l="observation_labs"))
     unit = {"value": 58, "unit": "mmol/mol"}
     await clinic.put(lab("w", "a", valueQuantity=unit))
+    await clinic.refresh()
     with pytest.raises(QueryError, match="several units") as caught:
         await clinic.ask("amounts", aggregates=[{"fn": "avg", "column": "amount"}])
     assert caught.value.allowed == ("measured_in",)
