@@ -140,7 +140,7 @@ async def test_view_registered_by_another_process_is_known(
 async def test_failed_build_says_why_and_registers_nothing(
     server: ToolServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("researchflow_runners.batch.build.CULPRITS_MAX", 0)
+    monkeypatch.setattr("researchflow_runners.store.culprits.CULPRITS_MAX", 0)
     several = {**OWN, "select": [{"column": [{"path": "name.family", "name": "family"}]}]}
     await server.put(patient("bea", name=[{"family": "B"}, {"family": "C"}]))
     error = await server.error("register_view", definition=several)

@@ -150,7 +150,7 @@ async def test_type_of_a_dropped_view_is_read_whole_when_a_view_needs_it_again(
 async def test_view_that_cannot_be_built_is_not_registered_and_stops_nobody(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("researchflow_runners.batch.build.CULPRITS_MAX", 0)
+    monkeypatch.setattr("researchflow_runners.store.culprits.CULPRITS_MAX", 0)
     several = {**OWN, "select": [{"column": [{"path": "name.family", "name": "family"}]}]}
     await clinic.put(patient("b", name=[{"family": "B"}, {"family": "C"}]))
     with pytest.raises(RefreshError) as caught:

@@ -24,6 +24,13 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """Stands for the value of a parameter that a prepared statement is given at each run."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sql:
     """A piece of SQL; rendering numbers its parameters from left to right."""
 
@@ -68,6 +75,11 @@ def ident(*names: str) -> Sql:
 def param(value: Any, pg_type: str) -> Sql:
     """A constant as a parameter, cast to `pg_type`."""
     return Sql((Param(value, pg_type),))
+
+
+def slot(name: str, pg_type: str) -> Sql:
+    """A parameter whose value a prepared statement is given at each run."""
+    return param(Slot(name), pg_type)
 
 
 def compose(template: str, *args: Sql, **named: Sql) -> Sql:

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from researchflow_runners.batch.build import (
-    Culprit,
-    Filled,
-    create_without_culprits,
-    try_create,
-)
+from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
 from researchflow_runners.batch.diff import (
     CHANGED_KEYS,
@@ -22,11 +17,12 @@ from researchflow_runners.batch.diff import (
     find_unreadable,
 )
 from researchflow_runners.batch.plan import Plan
-from researchflow_runners.batch.staging import Staging
+from researchflow_runners.batch.staging import Staging, index_rows
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import create_history, finish_base, tables_of
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.sql import Sql, ident
+from researchflow_runners.store.culprits import Culprit
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.relations import SCHEMA
 
@@ -99,6 +95,7 @@ async def _compute(
     rows = await try_create(session, target, view, resources=resources, anchor=anchor)
     if rows is not None:
         return Filled(rows, unreadable)
+    await index_rows(session, resources)
     filled = await create_without_culprits(
         session, target, view, resources=resources, anchor=anchor
     )

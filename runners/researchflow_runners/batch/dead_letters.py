@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from researchflow_runners.batch.build import Culprit
 from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.culprits import Culprit
 from researchflow_runners.store.database import Session
 
 _DEAD_TABLE = """

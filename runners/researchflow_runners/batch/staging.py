@@ -163,6 +163,8 @@ class RemoteStaging:
                 is_strict=is_strict,
             )
             await self._copy(relation, f"rf_{key}", ROW_COLUMNS)
+            if not is_strict:
+                await index_rows(self.session, table)
             self._whole[key] = table
         return self._whole[key]
 
@@ -210,6 +212,11 @@ async def _create_rows(session: Session, part: str) -> Sql:
     columns = 'res_id bigint, id text COLLATE "C", text text, meta jsonb'
     await session.execute(compose("CREATE TABLE {} ({})", table, fixed(columns)))
     return table
+
+
+async def index_rows(session: Session, table: Sql) -> None:
+    """Lets few of a temporary table's many resources be read: culprits are looked for so."""
+    await session.execute(compose("CREATE INDEX ON {} (res_id)", table))
 
 
 def _present(resource_type: str) -> Sql:

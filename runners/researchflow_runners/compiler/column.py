@@ -21,6 +21,13 @@ HIGH_SUFFIX = "__hi"
 #: within its resource, from 1.
 HIDDEN_COLUMNS = (("_res_id", "bigint"), ("_id", "text"), ("_ord", "integer"))
 
+#: What a row has room for, however long its values are: PostgreSQL moves values above 24 bytes out
+#: of a row that is larger than a page, and 8,160 bytes are a page's. The rest is for the header,
+#: the hidden columns and the anchors.
+ROW_ROOM_BYTES = 7_900
+_VALUE_BYTES_MAX = 24
+_INSTANT_BYTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -72,6 +79,12 @@ class Column:
             (self.name + LOW_SUFFIX, "timestamptz"),
             (self.name + HIGH_SUFFIX, "timestamptz"),
         )
+
+    @property
+    def room_bytes(self) -> int:
+        """The most that the column takes of a row that is larger than a page."""
+        instants = len(self.physical) - 1
+        return _VALUE_BYTES_MAX + instants * _INSTANT_BYTES
 
 
 #: The tags of a column that name another column of the view, and the field that keeps each.

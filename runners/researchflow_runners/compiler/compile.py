@@ -16,7 +16,7 @@ from typing import Any
 
 from researchflow_runners.compiler.body import Body, outputs
 from researchflow_runners.compiler.casts import cast, needs_cast
-from researchflow_runners.compiler.column import RELATION_TAGS, Column
+from researchflow_runners.compiler.column import RELATION_TAGS, ROW_ROOM_BYTES, Column
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
 from researchflow_runners.compiler.expr import Expr
@@ -96,6 +96,7 @@ def plan_view(parsed: ViewDefinition) -> Plan:
     columns = [one.column for one in body.cells]
     _check_unique(columns)
     _check_relations(columns)
+    _check_room(columns)
     return Plan(scope, body, columns, _conditions(parsed, scope))
 
 
@@ -150,6 +151,19 @@ def _check_relations(columns: Sequence[Column]) -> None:
                 did_you_mean=nearest(other, names),
                 hint="Name a column of this view, or leave the tag out.",
             )
+
+
+def _check_room(columns: Sequence[Column]) -> None:
+    """A row of the view can be stored whatever its values are."""
+    needed_bytes = sum(column.room_bytes for column in columns)
+    if needed_bytes > ROW_ROOM_BYTES:
+        raise ViewDefinitionError(
+            f"the {len(columns)} columns may need {needed_bytes:,} bytes of a row, which has "
+            f"{ROW_ROOM_BYTES:,}: a date needs 40, any other column 24",
+            code="too_many_columns",
+            field="select",
+            hint="Divide the columns among several views and join them by the resource's key.",
+        )
 
 
 def _conditions(parsed: ViewDefinition, scope: Scope) -> list[Expr]:

@@ -10,7 +10,8 @@ from typing import Any
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError
 from researchflow_runners.sql import Sql, compose, ident, join, param
-from researchflow_runners.store.data_faults import failing_column, is_data_error, reason
+from researchflow_runners.store.culprits import failing_columns
+from researchflow_runners.store.data_faults import is_data_error, reason
 from researchflow_runners.store.database import Session
 
 _IDS = object()
@@ -60,7 +61,8 @@ async def insert_rows(
         if error is None:
             continue
         if len(ids) == 1:
-            column = await failing_column(session, view, _entries(param(ids, "bigint[]")))
+            columns = await failing_columns(session, view, _entries(param(ids, "bigint[]")), ids)
+            column = columns.get(ids[0])
             await session.execute(_DEAD_LETTER, view.name, ids[0], column, reason(error))
             dead += 1
         else:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import anyio
 import asyncpg
 
-from researchflow_runners.sql import Sql
+from researchflow_runners.sql import Slot, Sql
 from researchflow_runners.store.failure import DRIVER_ERRORS, translate, unavailable
 from researchflow_runners.store.stream import RowStream
 
@@ -34,6 +34,22 @@ SCHEMA_LOCK_KEY = 0x5253_4631
 
 Statement = Sql | str
 Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+
+class Prepared:
+    """A statement that PostgreSQL has parsed once; its slots are filled at each run."""
+
+    def __init__(
+        self, statement: Any, values: list[Any], run: Callable[[Awaitable[Any]], Awaitable[Any]]
+    ) -> None:
+        self._statement = statement
+        self._values = values
+        self._run = run
+
+    async def fetchval(self, **slots: Any) -> Any:
+        """The first column of the first row, or None."""
+        given = [slots[value.name] if isinstance(value, Slot) else value for value in self._values]
+        return await self._run(self._statement.fetchval(*given))
 
 
 class Session:
@@ -57,6 +73,12 @@ class Session:
         """The first column of the first row, or None."""
         text, values = _render(statement, args)
         return await self._run(self._connection.fetchval(text, *values))
+
+    async def prepare(self, statement: Sql) -> Prepared:
+        """The statement parsed, to be run often; it is forgotten when nobody holds it."""
+        text, values = _render(statement, ())
+        prepared = await self._run(self._connection.prepare(text))
+        return Prepared(prepared, values, self._run)
 
     async def stream(self, statement: Statement, *args: Any) -> RowStream:
         """Opens a server-side cursor over the rows; the deadline holds for each batch of them."""
@@ -108,6 +130,18 @@ class Session:
                 await self._quietly(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
             raise
         await self.execute(f"RELEASE SAVEPOINT {name}")
+
+    @asynccontextmanager
+    async def undone(self, *, settings: str) -> AsyncIterator[None]:
+        """Undoes what runs inside in any case; `settings` are SET LOCAL statements for it."""
+        self._savepoints += 1
+        name = f"sp_{self._savepoints}"
+        await self.execute(f"SAVEPOINT {name}; {settings}")
+        try:
+            yield
+        finally:
+            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+                await self._quietly(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
 
     @asynccontextmanager
     async def transaction(

@@ -10,11 +10,11 @@ from typing import Any
 import anyio
 import orjson
 
-from researchflow_runners.batch.build import find_culprits
 from researchflow_runners.compiler import CompiledView
 from researchflow_runners.errors import StatementError
 from researchflow_runners.source.resource import BadResource, checked
 from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.culprits import find_culprits
 from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
 from researchflow_server.operations.asked import Asked
