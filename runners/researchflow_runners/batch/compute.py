@@ -10,23 +10,18 @@ from dataclasses import dataclass, field
 
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
-from researchflow_runners.batch.diff import (
-    CHANGED_KEYS,
-    Diff,
-    find_changes,
-    find_unreadable,
-)
+from researchflow_runners.batch.diff import Diff, find_changes
 from researchflow_runners.batch.plan import Plan
-from researchflow_runners.batch.staging import Staging, index_rows
+from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import create_history, finish_base, tables_of
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import StatementError
 from researchflow_runners.sql import Sql, ident
 from researchflow_runners.store.culprits import Culprit
+from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.relations import SCHEMA
-
-_UNREADABLE = "the source holds no readable version of the resource"
 
 
 @dataclass
@@ -50,61 +45,81 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         await steps.done("compare")
     with steps.phase("build"):
         for view in plan.built:
-            computed.filled[view.name] = await _build(session, staging, view, keys, plan.anchor)
+            computed.filled[view.name] = await _build(session, staging, view, plan.anchor)
             await steps.done("build", view.name)
     with steps.phase("compute"):
-        parts: dict[str, Sql] = {}
+        parts: dict[str, _Part] = {}
         for number, view in enumerate(changed):
             if view.resource not in parts:
-                parts[view.resource] = await staging.part(view.resource)
+                parts[view.resource] = await _part(staging, view.resource)
+            part = parts[view.resource]
             table = ident("pg_temp", f"rf_rows_{number}")
             computed.rows[view.name] = table
-            computed.filled[view.name] = await _compute(
-                session, view, table, resources=parts[view.resource], anchor=plan.anchor
+            filled = await _compute(
+                session, view, table, resources=part.resources, anchor=plan.anchor
             )
+            computed.filled[view.name] = filled.without(part.unreadable)
             await steps.done("compute", view.name)
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
     return computed
 
 
-async def _build(
-    session: Session, staging: Staging, view: CompiledView, keys: Sql, anchor: int
-) -> Filled:
+async def _build(session: Session, staging: Staging, view: CompiledView, anchor: int) -> Filled:
     """A whole view in its own new tables."""
     target = ident(SCHEMA, tables_of(view).base)
-    whole = await staging.whole(view.resource, is_strict=True)
-    rows = await try_create(session, target, view, resources=whole, anchor=anchor)
-    filled = Filled(rows or 0)
-    if rows is None:
+    filled = await _build_strictly(session, staging, view, target, anchor)
+    if filled is None:
         whole = await staging.whole(view.resource, is_strict=False)
         filled = await create_without_culprits(
             session, target, view, resources=whole, anchor=anchor
         )
-        filled = filled.without(await _unreadable(session, keys, view.resource, whole))
+        filled = filled.without(await _unreadable(staging, view.resource, changed=False))
     await create_history(session, view)
     await finish_base(session, view)
     return filled
+
+
+async def _build_strictly(
+    session: Session, staging: Staging, view: CompiledView, target: Sql, anchor: int
+) -> Filled | None:
+    """The same, the fast way; None when some resource cannot be read or computed."""
+    try:
+        whole = await staging.whole(view.resource, is_strict=True)
+    except StatementError as error:
+        if is_data_error(error):
+            return None
+        raise
+    rows = await try_create(session, target, view, resources=whole, anchor=anchor)
+    return None if rows is None else Filled(rows)
 
 
 async def _compute(
     session: Session, view: CompiledView, target: Sql, *, resources: Sql, anchor: int
 ) -> Filled:
     """The rows of the changed resources in a temporary table."""
-    unreadable = await _unreadable(session, CHANGED_KEYS, view.resource, resources)
     rows = await try_create(session, target, view, resources=resources, anchor=anchor)
     if rows is not None:
-        return Filled(rows, unreadable)
-    await index_rows(session, resources)
-    filled = await create_without_culprits(
-        session, target, view, resources=resources, anchor=anchor
-    )
-    return filled.without(unreadable)
+        return Filled(rows)
+    return await create_without_culprits(session, target, view, resources=resources, anchor=anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The changed resources of one type: those to compute, and those that cannot be read."""
+
+    resources: Sql
+    unreadable: tuple[Culprit, ...]
+
+
+async def _part(staging: Staging, resource_type: str) -> _Part:
+    resources = await staging.part(resource_type)
+    return _Part(resources, await _unreadable(staging, resource_type, changed=True))
 
 
 async def _unreadable(
-    session: Session, keys: Sql, resource_type: str, resources: Sql
+    staging: Staging, resource_type: str, *, changed: bool
 ) -> tuple[Culprit, ...]:
     """Resources that the source names and has no content of: silence would hide them."""
-    missing = await find_unreadable(session, keys, resource_type, resources)
-    return tuple(Culprit(res_id, _UNREADABLE) for res_id in missing)
+    found = await staging.unreadable(resource_type, changed=changed)
+    return tuple(Culprit(res_id, why) for res_id, why in found)

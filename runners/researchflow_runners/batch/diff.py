@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from researchflow_runners.sql import Sql, compose, fixed, param
+from researchflow_runners.sql import Sql, compose, param
 from researchflow_runners.store.database import Session
 
 #: state: present (has rows to compute), deleted (a tombstone), gone (expunged).
@@ -27,15 +27,6 @@ FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types})) AS 
 WHERE s.res_id IS NULL OR l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
    OR s.id <> l.id OR s.res_type <> l.res_type
 """
-_UNREADABLE = """
-SELECT k.res_id FROM {keys} AS k
-WHERE k.res_type = {type} AND NOT k.deleted
-  AND NOT EXISTS (SELECT FROM {resources} AS r WHERE r.res_id = k.res_id)
-"""
-#: The changed resources as keys.
-CHANGED_KEYS = fixed(
-    "(SELECT res_id, res_type, state <> 'present' AS deleted FROM pg_temp.rf_changed)"
-)
 _COUNTS = "SELECT res_type, count(*) FROM rf_changed GROUP BY res_type"
 
 
@@ -56,13 +47,3 @@ async def find_changes(session: Session, keys: Sql, types: Sequence[str]) -> Dif
     await session.execute(compose(_COMPARE, keys=keys, types=param(list(types), "text[]")))
     await session.execute("ANALYZE rf_changed")
     return Diff({row[0]: row[1] for row in await session.fetch(_COUNTS)})
-
-
-async def find_unreadable(
-    session: Session, keys: Sql, resource_type: str, resources: Sql
-) -> list[int]:
-    """Keys of resources that should be readable and are not among `resources`."""
-    statement = compose(
-        _UNREADABLE, keys=keys, type=param(resource_type, "text"), resources=resources
-    )
-    return [row[0] for row in await session.fetch(statement)]

@@ -16,6 +16,7 @@ from typing import Protocol
 import anyio
 
 from researchflow_runners.errors import ResearchFlowError
+from researchflow_runners.source.meta import with_meta_of_text
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Database, Session
@@ -63,13 +64,16 @@ class Staging(Protocol):
         """Relation of KEY_COLUMNS: every resource of the types, deleted ones too."""
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
-        """Relation of ROW_COLUMNS: every current resource of the type.
+        """Relation of ROW_COLUMNS: every current resource of the type that can be read.
 
-        Strict is faster; it gives an empty text where the source's newest version has none.
+        Strict is faster; what cannot be read is a data error there, not left out.
         """
 
     async def part(self, resource_type: str) -> Sql:
-        """Temporary table of ROW_COLUMNS: the changed resources that are present."""
+        """Relation of ROW_COLUMNS: the changed resources that are present and can be read."""
+
+    async def unreadable(self, resource_type: str, *, changed: bool) -> list[tuple[int, str]]:
+        """Keys of those that cannot be read, and why: of the changed ones, or of all."""
 
 
 @asynccontextmanager
@@ -122,15 +126,20 @@ class LocalStaging:
         """A copy, so that no view's filter is tried on resources that did not change."""
         await self.session.execute(_READ_BY_INDEX)
         table = await _create_rows(self.session, f"part_{resource_type}")
-        relation = await self.source.current(
-            resource_type,
-            with_meta=resource_type in self.origin.meta_types,
-            only=_present(resource_type),
+        with_meta = resource_type in self.origin.meta_types
+        relation = await self.source.stored(
+            resource_type, with_meta=with_meta, only=_present(resource_type)
         )
         await self.session.execute(
             compose("INSERT INTO {} SELECT {} FROM {} AS s", table, _names(ROW_COLUMNS), relation)
         )
-        return table
+        await _index_rows(self.session, table)
+        return _whole_meta(table, with_meta=with_meta)
+
+    async def unreadable(self, resource_type: str, *, changed: bool) -> list[tuple[int, str]]:
+        """A query over hfj_resource and hfj_res_ver."""
+        only = _present(resource_type) if changed else None
+        return await self.source.unreadable(resource_type, only=only)
 
 
 @dataclass
@@ -155,32 +164,43 @@ class RemoteStaging:
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A temporary table, copied once."""
         key = f"{'strict' if is_strict else 'whole'}_{resource_type}"
+        with_meta = resource_type in self.origin.meta_types
         if key not in self._whole:
-            table = await _create_rows(self.session, key)
-            relation = await self.source.current(
-                resource_type,
-                with_meta=resource_type in self.origin.meta_types,
-                is_strict=is_strict,
+            relation = await self.source.stored(
+                resource_type, with_meta=with_meta, is_strict=is_strict
             )
-            await self._copy(relation, f"rf_{key}", ROW_COLUMNS)
+            # What strict refuses, the source says: its snapshot must outlive that.
+            async with self.remote.savepoint(), self.session.savepoint():
+                table = await _create_rows(self.session, key)
+                await self._copy(relation, f"rf_{key}", ROW_COLUMNS)
             if not is_strict:
-                await index_rows(self.session, table)
+                await _index_rows(self.session, table)
             self._whole[key] = table
-        return self._whole[key]
+        return _whole_meta(self._whole[key], with_meta=with_meta)
 
     async def part(self, resource_type: str) -> Sql:
-        """The keys travel as an argument: the source does not know the warehouse's tables."""
+        """A temporary table."""
         await self.remote.execute(_READ_BY_INDEX)
         table = await _create_rows(self.session, f"part_{resource_type}")
+        with_meta = resource_type in self.origin.meta_types
+        relation = await self.source.stored(
+            resource_type, with_meta=with_meta, only=await self._changed(resource_type)
+        )
+        await self._copy(relation, f"rf_part_{resource_type}", ROW_COLUMNS)
+        await _index_rows(self.session, table)
+        return _whole_meta(table, with_meta=with_meta)
+
+    async def unreadable(self, resource_type: str, *, changed: bool) -> list[tuple[int, str]]:
+        """A query over the source's tables."""
+        only = await self._changed(resource_type) if changed else None
+        return await self.source.unreadable(resource_type, only=only)
+
+    async def _changed(self, resource_type: str) -> Sql:
+        """The keys travel as an argument: the source does not know the warehouse's tables."""
         found = await self.session.fetchval(
             compose("SELECT array_agg(res_id) FROM {} AS k", _present(resource_type))
         )
-        wanted = compose("(SELECT unnest({}) AS res_id)", param(found or [], "bigint[]"))
-        relation = await self.source.current(
-            resource_type, with_meta=resource_type in self.origin.meta_types, only=wanted
-        )
-        await self._copy(relation, f"rf_part_{resource_type}", ROW_COLUMNS)
-        return table
+        return compose("(SELECT unnest({}) AS res_id)", param(found or [], "bigint[]"))
 
     async def _copy(self, relation: Sql, table: str, columns: Sequence[str]) -> None:
         """Streams the relation into the temporary table, a bounded number of chunks ahead."""
@@ -214,9 +234,14 @@ async def _create_rows(session: Session, part: str) -> Sql:
     return table
 
 
-async def index_rows(session: Session, table: Sql) -> None:
+async def _index_rows(session: Session, table: Sql) -> None:
     """Lets few of a temporary table's many resources be read: culprits are looked for so."""
     await session.execute(compose("CREATE INDEX ON {} (res_id)", table))
+
+
+def _whole_meta(table: Sql, *, with_meta: bool) -> Sql:
+    """The copied rows, their meta made whole where a text that is no JSON is a data error."""
+    return with_meta_of_text(table, ("res_id", "id", "text")) if with_meta else table
 
 
 def _present(resource_type: str) -> Sql:

@@ -70,7 +70,7 @@ class PostgresRunner:
                     on=now.date(),
                 )
             types = {views[name].resource for name in names}
-            missing = sum([await snapshot.unreadable(each) for each in sorted(types)])
+            missing = sum([await snapshot.unreadable_count(each) for each in sorted(types)])
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return _dated(names, asked, read, missing, timings)
 

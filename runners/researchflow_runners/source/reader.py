@@ -4,46 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from researchflow_runners.errors import SourceDataError, StatementError
 from researchflow_runners.source.layout import HapiLayout
-from researchflow_runners.source.legacy import CREATE_LEGACY_TABLE, stage_compressed
+from researchflow_runners.source.legacy import CREATE_LEGACY_TABLE, stage_large_objects
+from researchflow_runners.source.meta import with_meta_of_text
+from researchflow_runners.source.options import SourceOptions
+from researchflow_runners.source.probe import probe
 from researchflow_runners.sql import Sql, compose, param
 from researchflow_runners.store.database import Database, Session
 
-ZONE_DEFAULT = "UTC"
 READ_ONLY_STATE = "25006"
+CURRENT_COLUMNS = ("res_id", "id", "version", "text")
 
-_COLUMNS = """
-SELECT c.relname AS table_name, a.attname AS column_name
-  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
- WHERE a.attrelid = ANY (ARRAY[to_regclass('hfj_resource'), to_regclass('hfj_res_ver'),
-                               to_regclass('hfj_forced_id')]::oid[])
-   AND a.attnum > 0 AND NOT a.attisdropped
-"""
-#: Partition mode puts the partition into the primary key.
-_PARTITIONED = """
-SELECT EXISTS (SELECT FROM pg_index i
-                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-                WHERE i.indrelid = to_regclass('hfj_resource') AND i.indisprimary
-                  AND a.attname = 'partition_id')
-"""
-_WITHOUT_FHIR_ID = "SELECT EXISTS (SELECT FROM hfj_resource WHERE fhir_id IS NULL)"
-#: The first is cheap and false in every database that began with HAPI 7.
-_LARGE_OBJECTS = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"
-_COMPRESSED = """
-SELECT EXISTS (SELECT FROM hfj_res_ver WHERE res_encoding = 'JSONC' AND res_text IS NOT NULL)
-"""
 _COUNTS = """
-SELECT res_type, count(*) AS n FROM hfj_resource
- WHERE res_deleted_at IS NULL GROUP BY res_type ORDER BY res_type COLLATE "C"
+SELECT r.res_type, count(*) AS n FROM hfj_resource r
+ WHERE r.res_deleted_at IS NULL{own} GROUP BY r.res_type ORDER BY r.res_type COLLATE "C"
 """
 _HEADS = """SELECT k.res_id, k.id, k.res_ver, k.deleted, k.updated_at
   FROM {keys} k WHERE k.id = ANY ({ids})"""
-_UNREADABLE = """SELECT count(*) FROM {keys} k
- WHERE NOT k.deleted AND NOT EXISTS (SELECT FROM {current} c WHERE c.res_id = k.res_id)"""
+_UNREADABLE = "SELECT u.res_id, u.reason FROM {} u"
+_UNREADABLE_COUNT = "SELECT count(*) FROM {} u"
 _RESOURCE = "SELECT c.id, c.version, c.text, c.meta::text AS meta FROM {current} c"
 
 
@@ -70,10 +53,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class HapiSource:
-    """HAPI's tables in one database; `zone` is the zone of the server's timestamps."""
+    """HAPI's tables in one database, and what its operator says of them."""
 
     database: Database
-    zone: str = ZONE_DEFAULT
+    options: SourceOptions = field(default_factory=SourceOptions)
 
     @asynccontextmanager
     async def snapshot(
@@ -95,10 +78,14 @@ class HapiSource:
 
         It is one snapshot when that transaction is REPEATABLE READ.
         """
-        layout = await probe(session, zone=self.zone)
-        if layout.has_compressed:
+        layout = await self.probe(session)
+        if layout.has_large_objects:
             await _make_legacy_table(session)
         return SourceSnapshot(session, layout)
+
+    async def probe(self, session: Session) -> HapiLayout:
+        """The layout of the tables; see `probe.probe`."""
+        return await probe(session, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +102,12 @@ class SourceSnapshot:
 
     async def counts(self) -> dict[str, int]:
         """Resources by type, deleted ones not counted."""
-        return {row["res_type"]: row["n"] for row in await self.session.fetch(_COUNTS)}
+        statement = compose(_COUNTS, own=self.layout.own())
+        return {row["res_type"]: row["n"] for row in await self.session.fetch(statement)}
 
-    def keys(self, resource_types: Iterable[str]) -> Sql:
+    def keys(self, resource_types: Iterable[str], *, tag_types: Iterable[str] = ()) -> Sql:
         """See `HapiLayout.keys_relation`."""
-        return self.layout.keys_relation(resource_types)
+        return self.layout.keys_relation(resource_types, tag_types=tag_types)
 
     async def current(
         self,
@@ -129,20 +117,43 @@ class SourceSnapshot:
         only: Sql | None = None,
         is_strict: bool = False,
     ) -> Sql:
-        """See `HapiLayout.current_relation`; what must be unpacked for it has been."""
-        await stage_compressed(self.session, self.layout, resource_type, only)
+        """See `HapiLayout.current_relation`; its meta is whole, as the server would give it."""
+        rows = await self.stored(resource_type, with_meta=with_meta, only=only, is_strict=is_strict)
+        return with_meta_of_text(rows, CURRENT_COLUMNS) if with_meta else rows
+
+    async def stored(
+        self,
+        resource_type: str,
+        *,
+        with_meta: bool,
+        only: Sql | None = None,
+        is_strict: bool = False,
+    ) -> Sql:
+        """The same, to be copied: its meta is what the tables know, and no text is parsed.
+
+        Large objects that it reads have been read.
+        """
+        await stage_large_objects(self.session, self.layout, resource_type, only)
         return self.layout.current_relation(
             resource_type, with_meta=with_meta, only=only, is_strict=is_strict
         )
 
-    async def unreadable(self, resource_type: str) -> int:
-        """How many resources of the type are there without any version that could be read."""
-        statement = compose(
-            _UNREADABLE,
-            keys=self.layout.keys_relation([resource_type]),
-            current=self.layout.current_relation(resource_type, with_meta=False),
-        )
-        return int(await self.session.fetchval(statement))
+    async def unreadable(
+        self, resource_type: str, *, only: Sql | None = None
+    ) -> list[tuple[int, str]]:
+        """Key of each resource of the type that is there and has no content to read, and why."""
+        relation = await self._unreadable(resource_type, only)
+        rows = await self.session.fetch(compose(_UNREADABLE, relation))
+        return [(row["res_id"], row["reason"]) for row in rows]
+
+    async def unreadable_count(self, resource_type: str) -> int:
+        """How many they are."""
+        relation = await self._unreadable(resource_type, None)
+        return int(await self.session.fetchval(compose(_UNREADABLE_COUNT, relation)))
+
+    async def _unreadable(self, resource_type: str, only: Sql | None) -> Sql:
+        await stage_large_objects(self.session, self.layout, resource_type, only)
+        return self.layout.unreadable_relation(resource_type, only=only)
 
     async def heads(self, resource_type: str, ids: Sequence[str]) -> dict[str, Head]:
         """The newest state of each of these resources that exists, by id."""
@@ -174,34 +185,6 @@ class SourceSnapshot:
         return Content(row["id"], row["version"], row["text"], row["meta"]) if row else None
 
 
-async def probe(session: Session, *, zone: str = ZONE_DEFAULT) -> HapiLayout:
-    """The layout of the HAPI tables on the session's search path.
-
-    SourceDataError `source_tables_missing` when there are none.
-    """
-    found = {(row["table_name"], row["column_name"]) for row in await session.fetch(_COLUMNS)}
-    for table in ("hfj_resource", "hfj_res_ver"):
-        if (table, "res_ver") not in found:
-            raise _missing(table)
-    has_fhir_id_column = ("hfj_resource", "fhir_id") in found
-    has_fhir_id = has_fhir_id_column and not await session.fetchval(_WITHOUT_FHIR_ID)
-    has_large_objects = ("hfj_res_ver", "res_text") in found and await session.fetchval(
-        _LARGE_OBJECTS
-    )
-    return HapiLayout(
-        has_fhir_id=has_fhir_id,
-        has_fhir_id_column=has_fhir_id_column,
-        has_forced_id=not has_fhir_id and ("hfj_forced_id", "forced_id") in found,
-        has_text_vc=("hfj_res_ver", "res_text_vc") in found,
-        has_large_objects=has_large_objects,
-        has_compressed=has_large_objects and await session.fetchval(_COMPRESSED),
-        has_source_uri=("hfj_res_ver", "source_uri") in found,
-        has_request_id=("hfj_res_ver", "request_id") in found,
-        is_partitioned=await session.fetchval(_PARTITIONED),
-        zone=zone,
-    )
-
-
 async def _make_legacy_table(session: Session) -> None:
     try:
         await session.execute(CREATE_LEGACY_TABLE)
@@ -214,13 +197,3 @@ async def _make_legacy_table(session: Session) -> None:
             hint="read from the primary server instead of a replica, or let HAPI migrate "
             "the contents to res_text_vc",
         ) from error
-
-
-def _missing(table: str) -> SourceDataError:
-    return SourceDataError(
-        f'the source database has no table "{table}"',
-        code="source_tables_missing",
-        hint="give the DSN of a HAPI FHIR JPA database, or fill the embedded one with "
-        "`researchflow load`",
-        field="source",
-    )

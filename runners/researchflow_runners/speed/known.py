@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from researchflow_runners.source.layout import HapiLayout
-from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot, probe
+from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot
 from researchflow_runners.speed.entry import Origin, is_other_incarnation
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
@@ -173,7 +173,7 @@ class SourceStates:
     async def _probed(self, session: Session) -> HapiLayout:
         now = time.monotonic()
         if self._layout is None or now >= self._probe_at:
-            self._layout = await probe(session, zone=self._source.zone)
+            self._layout = await self._source.probe(session)
             self._probe_at = now + PROBE_INTERVAL_S
         return self._layout
 

@@ -122,7 +122,7 @@ class StoredRows:
             checked_at=now,
             pending=0,
             staleness_s=0.0,
-            missing_resources=await snapshot.unreadable(view.resource),
+            missing_resources=await snapshot.unreadable_count(view.resource),
             degradations=(OVERLAY_EXCLUDED.code,) if facts.provisional else (),
             limit=asked.limit,
         )
