@@ -10,6 +10,7 @@ from typing import Any
 
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.source.options import SourceOptions
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.projector import Projector
 from researchflow_runners.speed.redis_client import RedisClient
@@ -89,17 +90,19 @@ class SpeedStack:
 
 @asynccontextmanager
 async def speed_stack(
-    dsn: str, redis_url: str, views: list[CompiledView]
+    dsn: str,
+    redis_url: str,
+    views: list[CompiledView],
+    options: SourceOptions | None = None,
 ) -> AsyncIterator[SpeedStack]:
     """A connected stack whose views are not yet published."""
     database = await Database.connect(dsn)
     await database.install_schema()
     redis = await RedisClient.connect(redis_url)
     projector = Projector(database, redis, views)
-    writer = ChangeWriter(
-        database=database, redis=redis, projector=projector, source=HapiSource(database)
-    )
-    refresher = Refresher(database, HapiSource(database), views)
+    source = HapiSource(database, options or SourceOptions())
+    writer = ChangeWriter(database=database, redis=redis, projector=projector, source=source)
+    refresher = Refresher(database, source, views)
     try:
         yield SpeedStack(database, redis, views, projector, writer, refresher)
     finally:

@@ -45,6 +45,9 @@ def test_use_speed_layer_reads_the_usual_words(text: str, expected: bool) -> Non
         ("RESEARCHFLOW_REDIS_URL", "localhost:6379"),
         ("RESEARCHFLOW_RESULT_BYTES_MAX", "1000000"),
         ("RESEARCHFLOW_PENDING_CHECK_S", "nan"),
+        ("RESEARCHFLOW_SOURCE_ZONE", "Mars/Olympus"),
+        ("RESEARCHFLOW_SOURCE_BASE_URLS", "https://good/fhir,fhir"),
+        ("RESEARCHFLOW_SOURCE_PARTITIONS", "default,clinic"),
     ],
 )
 def test_a_wrong_value_is_refused_naming_its_variable(variable: str, value: str) -> None:

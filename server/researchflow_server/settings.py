@@ -10,9 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from researchflow_runners.errors import ResearchFlowError
+from researchflow_runners.errors import ResearchFlowError, SourceDataError
+from researchflow_runners.source.options import ZONE_DEFAULT, SourceOptions
 
 PORT_MAX = 65_535
 RESULT_BYTES_MAX = 24_000
@@ -45,6 +54,16 @@ class Settings(BaseModel):
     )
     source_url: PostgresUrl | None = Field(
         default=None, description="database of the FHIR server; unset: the warehouse"
+    )
+    source_zone: str = Field(
+        default=ZONE_DEFAULT,
+        description="zone of the FHIR server's own clock, such as Europe/Berlin",
+    )
+    source_base_urls: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(), description="addresses of the FHIR server in references, comma-separated"
+    )
+    source_partitions: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(), description="partitions to read, numbers or default; unset: all"
     )
     redis_url: RedisUrl | None = Field(default=None, description="redis://…; unset: embedded")
     use_speed_layer: bool = Field(default=True, description="merge newer changes into live answers")
@@ -82,6 +101,20 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="DEBUG, INFO, WARNING or ERROR, on stderr"
     )
+
+    @field_validator("source_zone", "source_base_urls", "source_partitions")
+    @classmethod
+    def _is_source_option(cls, value: Any, info: ValidationInfo) -> Any:
+        option = str(info.field_name).removeprefix("source_")
+        try:
+            return getattr(SourceOptions.checked(**{option: value}), option)
+        except SourceDataError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+
+    @property
+    def source_options(self) -> SourceOptions:
+        """What the operator says of the FHIR server."""
+        return SourceOptions(self.source_zone, self.source_base_urls, self.source_partitions)
 
     @property
     def cursor_key_path(self) -> Path:

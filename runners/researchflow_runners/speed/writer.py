@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from researchflow_runners.errors import QueryError, SourceDataError, StoreError
 from researchflow_runners.source.reader import HapiSource
+from researchflow_runners.source.references import relative_text
 from researchflow_runners.speed.change import Change, ChangeOutcome, Outcome
 from researchflow_runners.speed.decision import Checked, Decision, check, decide, keys_to_confirm
 from researchflow_runners.speed.entry import PROVISIONAL_TTL_S, WriteResult
@@ -42,6 +43,7 @@ class ChangeWriter:
         self._redis = redis
         self._projector = projector
         self._source = SourceStates(source) if source else None
+        self._base_urls = source.options.base_urls if source else ()
         self._ttl_s = ttl_s
         self._outcomes: Counter[Outcome] = Counter()
 
@@ -59,7 +61,7 @@ class ChangeWriter:
         QueryError `too_many_changes`; StoreError when a store is away (safe to repeat).
         """
         _check_call(changes, provenance)
-        checked = [_checked(change) for change in changes]
+        checked = [_checked(change, self._base_urls) for change in changes]
         good = [one for one in checked if isinstance(one, Checked)]
         facts, confirmed = await self._ask(good)
         decided = self._decide(checked, facts, confirmed, provenance)
@@ -191,10 +193,10 @@ class ChangeWriter:
         )
 
 
-def _checked(change: Change) -> Checked | ChangeOutcome:
-    """The change, well-formed, or its rejection."""
+def _checked(change: Change, base_urls: Sequence[str]) -> Checked | ChangeOutcome:
+    """The change, well-formed and as the source would give it, or its rejection."""
     try:
-        return check(change)
+        checked = check(change)
     except SourceDataError as error:
         body = change.resource if isinstance(change.resource, Mapping) else {}
         return _rejected(
@@ -203,6 +205,9 @@ def _checked(change: Change) -> Checked | ChangeOutcome:
             change.resource_id or _shown(body.get("id")),
             deleted=change.resource is None,
         )
+    if checked.text is None:
+        return checked
+    return replace(checked, text=relative_text(checked.text, base_urls))
 
 
 def _shown(value: object) -> str | None:

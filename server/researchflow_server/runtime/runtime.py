@@ -44,7 +44,7 @@ class Runtime:
         self.views = shipped
         self.shipped = shipped
         compiled = tuple(shipped.values())
-        self.source = HapiSource(stores.source)
+        self.source = HapiSource(stores.source, settings.source_options)
         self.projector = Projector(stores.warehouse, stores.redis, compiled)
         self.refresher = Refresher(stores.warehouse, self.source, compiled)
         self.writer = ChangeWriter(
