@@ -44,8 +44,18 @@ PURE = tuple(
         *(
             f"composed/{name}.py"
             for name in (
-                *("attachment", "checked", "definition", "grammar", "names", "origins", "outputs"),
-                *("refusal", "sql_check", "syntax", "view", "vocabulary", "words"),
+                *("attachment", "checked", "definition", "dependencies", "grammar", "names"),
+                *(
+                    "origins",
+                    "outputs",
+                    "reference",
+                    "refusal",
+                    "sql_check",
+                    "syntax",
+                    "view",
+                    "vocabulary",
+                    "words",
+                ),
             )
         ),
     )

@@ -27,14 +27,14 @@ OVER = {
 
 
 def sql_view(name: str, sql: str, **depends_on: str) -> dict[str, Any]:
-    """A SQLView; `depends_on` gives the view behind each label, OVER when there is none."""
+    """A SQLView; `depends_on` gives what names the view of each label, OVER when there is none."""
     return {
         "resourceType": "Library",
         "type": {"coding": [{"code": "sql-view"}]},
         "name": name,
         "status": "active",
         "relatedArtifact": [
-            {"type": "depends-on", "label": label, "resource": f"https://example.org/{view}|1.0"}
+            {"type": "depends-on", "label": label, "resource": view}
             for label, view in (depends_on or OVER).items()
         ],
         "content": [

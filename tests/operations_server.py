@@ -57,10 +57,12 @@ async def operation_server(tools: ToolServer) -> AsyncIterator[OperationServer]:
     with Listener(app, host="127.0.0.1", port=0, variable="port") as listener:
         serving = asyncio.create_task(listener.serve())
         base_url = f"http://127.0.0.1:{listener.port}"
-        async with httpx2.AsyncClient(base_url=base_url, timeout=30) as http:
-            yield OperationServer(tools, listener.port, http)
-        listener.stop()
-        await serving
+        try:
+            async with httpx2.AsyncClient(base_url=base_url, timeout=30) as http:
+                yield OperationServer(tools, listener.port, http)
+        finally:
+            listener.stop()
+            await serving
 
 
 def parameters_of(parameters: Iterable[dict[str, Any]]) -> dict[str, Any]:

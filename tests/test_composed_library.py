@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from composed import sql_view
-from researchflow_runners.composed.definition import parse_library
+from researchflow_runners.composed.definition import SqlLibrary, parse_library
+from researchflow_runners.composed.dependencies import views_behind
+from researchflow_runners.composed.reference import Identity
 from researchflow_runners.errors import ViewDefinitionError
 
 
@@ -30,19 +32,88 @@ def artifact(label: str, resource: str) -> dict[str, str]:
     return {"type": "depends-on", "label": label, "resource": resource}
 
 
+def names_read(parsed: SqlLibrary) -> dict[str, str]:
+    return {one.label: one.view.text for one in parsed.depends_on}
+
+
+URL = "https://a.example/ViewDefinition/people"
+KNOWN = {
+    "people": Identity("ViewDefinition", URL, "2.1", id="pe-1"),
+    "older": Identity("ViewDefinition", URL, "1.0"),
+    "totals": Identity("Library", "https://a.example/Library/people", None, id="t-1"),
+    "plain": Identity("ViewDefinition"),
+}
+
+
+@pytest.mark.parametrize(
+    ("resource", "view"),
+    [
+        ("people", "people"),
+        ("people|2.1", "people"),
+        ("ViewDefinition/people", "people"),
+        ("ViewDefinition/pe-1", "people"),
+        (f"{URL}|2.1", "people"),
+        (f"{URL}|1.0", "older"),
+        ("Library/totals", "totals"),
+        ("Library/t-1", "totals"),
+        ("https://a.example/Library/people", "totals"),
+    ],
+)
+def test_a_dependency_is_named_by_canonical_reference_or_name(resource: str, view: str) -> None:
+    parsed = parse_library(library(relatedArtifact=[artifact("p", resource)]))
+    assert views_behind(parsed, KNOWN) == {"p": view}
+
+
 @pytest.mark.parametrize(
     "resource",
-    ["people", "ViewDefinition/people", "https://example.org/ViewDefinition/people|2.1", "people/"],
+    [
+        "https://b.example/ViewDefinition/people",
+        "https://b.example/ViewDefinition/people|2.1",
+        f"{URL}|3",
+        f"{URL}/",
+        f"{URL}#part|2.1",
+        URL.replace("https", "http") + "|2.1",
+        URL.upper(),
+        "https://a.example/ViewDefinition/plain",
+        "https://a.example/people",
+        "https://example.org/us-core-patient",
+        "urn:uuid:people",
+        "people|2",
+        "plain|1",
+        "People",
+        "Library/people",
+        "ViewDefinition/totals",
+    ],
 )
-def test_a_dependency_is_named_by_canonical_reference_or_name(resource: str) -> None:
+def test_a_dependency_that_only_ends_like_a_view_is_refused_by_name(resource: str) -> None:
     parsed = parse_library(library(relatedArtifact=[artifact("p", resource)]))
-    assert parsed.views == {"p": "people"}
+    with pytest.raises(ViewDefinitionError) as caught:
+        views_behind(parsed, KNOWN)
+    assert caught.value.code == "dependency_not_found"
+    assert caught.value.field == "relatedArtifact[0].resource"
+    assert f'"{resource}"' in caught.value.message
+
+
+def test_a_refused_canonical_tells_that_of_the_nearest_view() -> None:
+    parsed = parse_library(library(relatedArtifact=[artifact("p", "https://b.example/people|2")]))
+    with pytest.raises(ViewDefinitionError) as caught:
+        views_behind(parsed, KNOWN)
+    assert caught.value.did_you_mean == "people"
+    assert f"{URL}|2.1" in caught.value.hint
+
+
+def test_a_canonical_that_several_versions_have_is_not_guessed() -> None:
+    parsed = parse_library(library(relatedArtifact=[artifact("p", URL)]))
+    with pytest.raises(ViewDefinitionError) as caught:
+        views_behind(parsed, KNOWN)
+    assert caught.value.code == "dependency_ambiguous"
+    assert caught.value.allowed == ("older", "people")
 
 
 def test_other_artifacts_are_left_alone() -> None:
     cited = {"type": "citation", "label": "a paper"}
     parsed = parse_library(library(relatedArtifact=[cited, artifact("p", "people")]))
-    assert parsed.views == {"p": "people"}
+    assert names_read(parsed) == {"p": "people"}
 
 
 def test_the_dialect_of_postgresql_is_preferred() -> None:
@@ -86,8 +157,12 @@ LIBRARY_FAULTS = [
     ({"relatedArtifact": [artifact('p"; DROP', "a")]}, "invalid_name", "relatedArtifact[0].label"),
     ({"relatedArtifact": [artifact("p", "http://x/ValueSet/codes|1")]},
      "dependency_type", "relatedArtifact[0].resource"),
-    ({"relatedArtifact": [artifact("p", "http://x/us-core-patient")]},
+    ({"relatedArtifact": [artifact("p", "us-core-patient")]},
      "invalid_name", "relatedArtifact[0].resource"),
+    ({"relatedArtifact": [artifact("p", "people/")]},
+     "dependency_type", "relatedArtifact[0].resource"),
+    ({"relatedArtifact": [artifact("p", "Patient/people")]},
+     "dependency_type", "relatedArtifact[0].resource"),
     ({"relatedArtifact": [artifact(f"p{n}", "people") for n in range(17)]},
      "dependency_count", "relatedArtifact"),
     ({"content": []}, "dialect_missing", "content"),

@@ -174,6 +174,28 @@ async def test_a_definition_that_still_fits_moves_the_composed_views_along(
     assert '"shouted"' in error.message
 
 
+async def test_a_view_that_is_read_by_its_url_keeps_it(warehouse: Warehouse) -> None:
+    url = "https://a.example/ViewDefinition/people"
+    (guests,) = compiled({**GUESTS, "url": url, "version": "1"})
+    await change(warehouse, CatalogueChange(register=guests))
+    reader = sql_view("genders", "SELECT gender FROM guests", guests=f"{url}|1")
+    await keep(warehouse.database, reader)
+    for moved in ({"url": url, "version": "2"}, {"url": f"{url}s", "version": "1"}, {}):
+        (other,) = compiled({**GUESTS, **moved})
+        error = await refused(change(warehouse, CatalogueChange(register=other)), "view_in_use")
+        assert f'"{url}|1"' in error.message
+    (longer,) = compiled({**GUESTS, "url": url, "version": "1", "title": "Guests"})
+    await change(warehouse, CatalogueChange(register=longer))
+    assert len(await rows(warehouse, "genders")) == 2
+
+
+async def test_another_publishers_view_of_the_same_ending_does_not_answer(
+    warehouse: Warehouse,
+) -> None:
+    foreign = sql_view("x", "SELECT id FROM p", p="https://b.example/ViewDefinition/people|2")
+    await refused(keep(warehouse.database, foreign), "dependency_not_found")
+
+
 async def test_a_release_that_drops_a_column_leaves_a_fault_and_goes_on(
     warehouse: Warehouse,
 ) -> None:
@@ -210,7 +232,8 @@ async def test_names_are_unique_over_all_views(warehouse: Warehouse) -> None:
 
 async def test_unknown_views_are_named(warehouse: Warehouse) -> None:
     error = await refused(
-        keep(warehouse.database, sql_view("x", "SELECT id FROM p", p="peple")), "view_not_published"
+        keep(warehouse.database, sql_view("x", "SELECT id FROM p", p="peple")),
+        "dependency_not_found",
     )
     assert error.did_you_mean == "people"
     missing = await refused(drop(warehouse.database, "hihg"), "unknown_view")

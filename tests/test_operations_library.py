@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from clinic import condition, lab, patient
-from composed import keep, sql_view
+from composed import drop, keep, sql_view
 from operations_server import (
     SQL_RUN,
     VIEW_RUN,
@@ -28,6 +28,7 @@ from researchflow_server.embedded import Services
 from tool_server import module_stores, tool_server
 
 COUNT = "SELECT c.icd10_code AS code, count(*) AS n FROM c GROUP BY c.icd10_code"
+SIMPLE = "https://researchflow.example/ViewDefinition/condition_simple"
 ABOVE = """
 SELECT p.id, l.value_quantity AS value, l.effective_datetime AS taken
 FROM p JOIN l ON l.patient_id = p.id
@@ -132,6 +133,30 @@ async def test_sql_may_stand_on_a_registered_view(server: OperationServer) -> No
     assert await server.rows(subject(most)) == [{"most": 2}]
 
 
+async def test_sql_finds_its_views_by_canonical_url(server: OperationServer) -> None:
+    counting = query("SELECT count(*) AS n FROM c", c=SIMPLE)
+    assert await server.rows(subject(counting)) == [{"n": 3}]
+    most = query("SELECT max(k.n) AS most FROM k", k="https://example.org/Library/code_counts|2")
+    assert await server.rows(subject(most)) == [{"most": 2}]
+
+
+async def test_a_canonical_of_several_versions_is_no_guess(server: OperationServer) -> None:
+    url = "https://example.org/Library/code_counts"
+    newer = {**sql_view("code_counts_3", COUNT, c=SIMPLE), "url": url, "version": "3"}
+    await keep(server.tools.runtime.stores.warehouse, newer)
+    try:
+        response = await server.get(SQL_RUN, subjectCanonical=url)
+        assert error_of(response) == (
+            400, "multiple-matches", "subject_ambiguous", ["subjectCanonical"]
+        )  # fmt: skip
+        exact = await server.get(SQL_RUN, subjectCanonical=f"{url}|3")
+        assert exact.headers["x-researchflow-view"] == "code_counts_3"
+        response = await server.run(subject(query("SELECT k.n FROM k", k=url)))
+        assert error_of(response)[:3] == (422, "invalid", "dependency_ambiguous")
+    finally:
+        await drop(server.tools.runtime.stores.warehouse, "code_counts_3")
+
+
 async def test_patients_narrow_the_views_before_the_sql_counts(server: OperationServer) -> None:
     of_ada = {"name": "patient", "valueReference": {"reference": "Patient/ada"}}
     counting = query(COUNT, c="condition_simple")
@@ -190,7 +215,12 @@ async def test_values_that_do_not_fit_what_is_declared_are_refused(
          "subjectResource.content[0]"),
         (query("SELECT x.id FROM x", c="condition_simple"), 422, "unknown_relation",
          "subjectResource.content[0]"),
-        (query("SELECT c.id FROM c", c="no_such_view"), 404, "dependency_not_found", None),
+        (query("SELECT c.id FROM c", c="no_such_view"), 404, "dependency_not_found",
+         "subjectResource.relatedArtifact[0].resource"),
+        (query("SELECT c.id FROM c", c="https://b.example/ViewDefinition/condition_simple"), 404,
+         "dependency_not_found", "subjectResource.relatedArtifact[0].resource"),
+        (query("SELECT c.id FROM c", c=f"{SIMPLE}|9"), 404,
+         "dependency_not_found", "subjectResource.relatedArtifact[0].resource"),
         ({**query("SELECT 1 AS a", c="condition_simple"), "content": []}, 422, "dialect_missing",
          "subjectResource.content"),
         (query("SELECT 1 / (length(c.id) - 2) AS a FROM c", c="condition_simple"), 422,

@@ -71,7 +71,7 @@ async def require_registrable(
     """
     check_registrable(view, shipped, await registered_names(session))
     await check_name_free(session, view.name)
-    await check_still_fits(session, view.name, view.columns)
+    await check_still_fits(session, view)
 
 
 def check_registrable(

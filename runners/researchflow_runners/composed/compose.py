@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler import CompiledView
 from researchflow_runners.composed.definition import SqlLibrary, parse_library
+from researchflow_runners.composed.dependencies import views_behind
 from researchflow_runners.composed.describe import describe
+from researchflow_runners.composed.reference import Identity, identity_of
 from researchflow_runners.composed.sql_check import check_sql
-from researchflow_runners.composed.stored import composed_views
+from researchflow_runners.composed.stored import composed_views, known_identities
 from researchflow_runners.composed.view import ComposedView, Source
 from researchflow_runners.errors import ViewDefinitionError
-from researchflow_runners.naming import nearest
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import published_views
 
@@ -26,43 +27,61 @@ async def compose_view(
     session: Session,
     definition: Mapping[str, Any],
     *,
-    instead: Mapping[str, Sequence[Column]] | None = None,
+    instead: Mapping[str, CompiledView | ComposedView] | None = None,
 ) -> ComposedView:
     """The SQLView over the views that the session's snapshot has; within a transaction.
 
-    `instead` gives the columns that views of these names shall have. Raises ViewDefinitionError:
-    those of parse_library, check_sql and describe, and `library_type` (an SQLQuery is no view),
-    `name_taken`, `view_not_published`, `dependency_cycle` or `too_many_relations`.
+    `instead` are views that shall stand for those of their names. Raises ViewDefinitionError:
+    those of parse_library, views_behind, check_sql and describe, and `library_type` (an SQLQuery
+    is no view), `name_taken`, `dependency_cycle` or `too_many_relations`.
     """
-    library = parse_library(definition)
-    if library.kind != "sql-view" or library.name is None:
-        raise ViewDefinitionError(
-            "an SQLQuery cannot be registered as a view",
-            code="library_type",
-            field="type",
-            hint="Leave its parameters out and set the type to sql-view, or run it as it is.",
-            allowed=("sql-view",),
-        )
+    library, own_name = _view_library(definition)
     composed = await composed_views(session)
-    columns: dict[str, Sequence[Column]] = {
-        name: view.columns for name, view in composed.items() if view.fault is None
-    }
     published = await published_views(session)
-    if library.name in published:
-        raise name_taken(library.name, "a materialised view")
-    columns |= {name: view.columns for name, view in published.items()} | dict(instead or {})
-    relations = _relations(library, columns)
-    _check_shape(library.name, library, composed)
+    if own_name in published:
+        raise name_taken(own_name, "a materialised view")
+    sound = {name: view for name, view in composed.items() if view.fault is None}
+    columns = {
+        name: view.columns for name, view in {**sound, **published, **(instead or {})}.items()
+    }
+    views = views_behind(library, await _identities(session, columns, instead or {}))
+    relations = {label: columns[view] for label, view in views.items()}
+    _check_shape(own_name, views, composed)
     names = {label: [column.name for column in found] for label, found in relations.items()}
     checked = check_sql(library.sql, relations=names, field=library.sql_field)
     return ComposedView(
-        name=library.name,
+        name=own_name,
         definition=library.definition,
         description=library.description,
         columns=await describe(session, checked, relations, field=library.sql_field),
-        sources={label: Source(view, tuple(names[label])) for label, view in library.views.items()},
+        sources={label: Source(view, tuple(names[label])) for label, view in views.items()},
         checked=checked,
     )
+
+
+def _view_library(definition: Mapping[str, Any]) -> tuple[SqlLibrary, str]:
+    """The SQLView and its name."""
+    library = parse_library(definition)
+    if library.kind == "sql-view" and library.name is not None:
+        return library, library.name
+    raise ViewDefinitionError(
+        "an SQLQuery cannot be registered as a view",
+        code="library_type",
+        field="type",
+        hint="Leave its parameters out and set the type to sql-view, or run it as it is.",
+        allowed=("sql-view",),
+    )
+
+
+async def _identities(
+    session: Session,
+    names: Collection[str],
+    instead: Mapping[str, CompiledView | ComposedView],
+) -> dict[str, Identity]:
+    """By what each of these views is named."""
+    stored = await known_identities(session)
+    given = {name: identity_of(view) for name, view in instead.items()}
+    return {name: one for name, one in {**stored, **given}.items() if name in names}
 
 
 def name_taken(name: str, what: str) -> ViewDefinitionError:
@@ -75,26 +94,9 @@ def name_taken(name: str, what: str) -> ViewDefinitionError:
     )
 
 
-def _relations(
-    library: SqlLibrary, columns: Mapping[str, Sequence[Column]]
-) -> dict[str, Sequence[Column]]:
-    """The columns behind each label."""
-    for dependency in library.depends_on:
-        if dependency.view not in columns:
-            raise ViewDefinitionError(
-                f'there is no view "{dependency.view}" for the label "{dependency.label}"',
-                code="view_not_published",
-                field="relatedArtifact",
-                allowed=sorted(columns),
-                did_you_mean=nearest(dependency.view, columns),
-                hint="Depend on a materialised or composed view, by its name or canonical URL.",
-            )
-    return {label: columns[view] for label, view in library.views.items()}
-
-
-def _check_shape(name: str, library: SqlLibrary, composed: Mapping[str, ComposedView]) -> None:
+def _check_shape(name: str, views: Mapping[str, str], composed: Mapping[str, ComposedView]) -> None:
     """Bounds how composed views stand on one another."""
-    level, relations = list(library.views.values()), 0
+    level, relations = list(views.values()), 0
     for _level in range(LEVELS_MAX):
         if name in level:
             raise ViewDefinitionError(

@@ -16,6 +16,7 @@ from pydantic import Field, StrictStr, ValidationError
 
 from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
 from researchflow_runners.composed.attachment import Attachment, Element, refused, sql_of
+from researchflow_runners.composed.reference import VIEW_TYPES, Reference
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.naming import nearest
 
@@ -42,10 +43,11 @@ _TERMINOLOGY = ("ValueSet", "ConceptMap")
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """A view that the SQL reads, under the table name `label`."""
+    """A view that the SQL reads, under the table name `label`; `field` is where it is named."""
 
     label: str
-    view: str
+    view: Reference
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,6 @@ class SqlLibrary:
     sql: str
     sql_field: str
     definition: Mapping[str, Any]
-
-    @property
-    def views(self) -> dict[str, str]:
-        """The view behind each label."""
-        return {dependency.label: dependency.view for dependency in self.depends_on}
 
 
 class _Coding(Element):
@@ -196,7 +193,8 @@ def _dependencies(artifacts: Sequence[_Artifact]) -> tuple[Dependency, ...]:
                 field=f"{at}.label",
                 hint="Give each dependency a label of its own; upper and lower case are one.",
             )
-        found.append(Dependency(artifact.label, _view_name(artifact.resource, f"{at}.resource")))
+        field = f"{at}.resource"
+        found.append(Dependency(artifact.label, _reference(artifact.resource, field), field))
     _check_count(found)
     return tuple(found)
 
@@ -212,19 +210,21 @@ def _check_count(found: Sequence[Dependency]) -> None:
     )
 
 
-def _view_name(resource: str, field: str) -> str:
-    """The view that a canonical URL, a reference or a bare name means."""
-    segments = resource.partition("|")[0].rstrip("/").split("/")
-    if len(segments) > 1 and segments[-2] in _TERMINOLOGY:
+def _reference(resource: str, field: str) -> Reference:
+    """What the canonical URL, the reference or the name of a view says."""
+    reference = Reference.parse(resource)
+    parent = ["", *resource.partition("|")[0].split("/")][-2]
+    if reference.kind not in (None, *VIEW_TYPES) or parent in _TERMINOLOGY:
         raise refused(
-            f"a {segments[-2]} cannot stand in a composed view",
+            f"'{field}' names no view",
             code="dependency_type",
             field=field,
             hint="Depend on views; compare codes with a list of VALUES in the SQL.",
-            allowed=("ViewDefinition", "Library"),
+            allowed=VIEW_TYPES,
         )
-    _check_name(segments[-1], field=field)
-    return segments[-1]
+    if reference.name is not None and reference.kind is None:
+        _check_name(reference.name, field=field)
+    return reference
 
 
 def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParameter, ...]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.definition import parse_library
+from researchflow_runners.composed.reference import Identity
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.view import ComposedView, Source
 from researchflow_runners.errors import ViewDefinitionError
@@ -21,6 +22,16 @@ VIEWS_HELD_MAX = 512
 _STORED = """
 SELECT view_name, definition::text, columns::text, depends_on::text, fault
 FROM researchflow.composed_view ORDER BY view_name
+"""
+#: A materialised view may have taken the name of a composed one; the later row counts.
+_IDENTITIES = """
+SELECT view_name, 'Library' AS kind, definition ->> 'url', definition ->> 'version',
+       definition ->> 'id'
+FROM researchflow.composed_view
+UNION ALL
+SELECT view_name, 'ViewDefinition', definition ->> 'url', definition ->> 'version',
+       definition ->> 'id'
+FROM researchflow.view_catalogue
 """
 _STORE = """
 INSERT INTO researchflow.composed_view
@@ -36,6 +47,12 @@ _FORGET = "DELETE FROM researchflow.composed_view WHERE view_name = $1"
 async def composed_views(session: Session) -> dict[str, ComposedView]:
     """Every composed view by name, as the session's snapshot sees them."""
     return {row[0]: _built(*row.values()) for row in await session.fetch(_STORED)}
+
+
+async def known_identities(session: Session) -> dict[str, Identity]:
+    """That of every published and composed view by name, as the session's snapshot sees them."""
+    rows = await session.fetch(_IDENTITIES)
+    return {name: Identity(*parts) for name, *parts in rows}
 
 
 async def store(session: Session, view: ComposedView) -> None:

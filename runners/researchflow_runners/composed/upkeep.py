@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from researchflow_runners.compiler.column import Column
+from researchflow_runners.compiler import CompiledView
 from researchflow_runners.composed.compose import compose_view, name_taken
 from researchflow_runners.composed.sql_views import drop_sql_views, publish_sql_views
 from researchflow_runners.composed.stored import (
@@ -104,18 +104,18 @@ async def release(session: Session, names: Sequence[str]) -> None:
     await drop_sql_views(session, in_the_way[::-1])
 
 
-async def check_still_fits(session: Session, name: str, columns: Sequence[Column]) -> None:
-    """ViewDefinitionError `view_in_use` when a composed view could not read these columns under
-    that name; asked before the view is built."""
+async def check_still_fits(session: Session, view: CompiledView) -> None:
+    """ViewDefinitionError `view_in_use` when a composed view could not read this view in place of
+    the one of its name; asked before the view is built."""
     views = await composed_views(session)
-    instead = {name: columns}
+    instead: dict[str, CompiledView | ComposedView] = {view.name: view}
     async with session.transaction(readonly=True):
-        for reader in all_readers([name], views):
+        for reader in all_readers([view.name], views):
             try:
-                view = await compose_view(session, views[reader].definition, instead=instead)
+                fitted = await compose_view(session, views[reader].definition, instead=instead)
             except ViewDefinitionError as error:
                 raise _no_longer_fits(reader, error) from error
-            instead[reader] = view.columns
+            instead[reader] = fitted
 
 
 async def revalidate(session: Session, names: Sequence[str], *, strict: bool) -> tuple[str, ...]:

@@ -15,9 +15,11 @@ from typing import TypeAlias
 from researchflow_runners.compiler import CompiledView
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.definition import SqlLibrary
+from researchflow_runners.composed.dependencies import views_behind
 from researchflow_runners.composed.describe import describe
 from researchflow_runners.composed.outputs import columns_sql, fits
 from researchflow_runners.composed.sql_check import check_sql
+from researchflow_runners.composed.stored import known_identities
 from researchflow_runners.composed.view import ComposedView, Source, does_not_fit, with_sql
 from researchflow_runners.errors import StatementError
 from researchflow_runners.hybrid.answerable import (
@@ -27,7 +29,6 @@ from researchflow_runners.hybrid.answerable import (
     relation_of,
 )
 from researchflow_runners.hybrid.facts import read_facts
-from researchflow_runners.naming import nearest
 from researchflow_runners.sql import Sql, compose, fixed, join
 from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
@@ -50,18 +51,19 @@ UNNAMED = "sql"
 async def library_rows(
     stored: StoredRows, subject: SqlSubject, asked: Asked
 ) -> AsyncIterator[OpenRows]:
-    """The rows; ViewDefinitionError as `check_sql` and `describe`.
+    """The rows; ViewDefinitionError as `views_behind`, `check_sql` and `describe`.
 
-    OperationError `dependency_not_found` (404), `parameter_invalid`, `parameter_missing` or
-    `patient_not_applicable`; QueryError `composed_view_fails` or `composed_view_broken`.
+    OperationError `parameter_invalid`, `parameter_missing` or `patient_not_applicable`;
+    QueryError `composed_view_fails` or `composed_view_broken`.
     """
     name = subject.name or UNNAMED
     compiled = await stored.runtime.known_views()
     redis_is_up = await stored.redis_is_up()
     async with stored.snapshot() as session:
         views = await answerable_views(session)
-        _check_dependencies(subject, views)
-        read = materialised(tuple(_views(subject).values()), views)
+        with placed(asked.named_by):
+            behind = await _behind(session, subject, views)
+        read = materialised(tuple(behind.values()), views)
         await check_in_views(session, stored.runtime.source, asked.filters.patients)
         facts = await read_facts(
             session,
@@ -69,7 +71,7 @@ async def library_rows(
             types={view.resource_type for view in read},
             own_type=None,
         )
-        reading = _Reading(views, compiled, asked.filters, stored.state(facts))
+        reading = _Reading(views, behind, compiled, asked.filters, stored.state(facts))
         with _told(name), placed(asked.named_by):
             columns, rows = await _opened(session, subject, asked, reading)
             where = compose(" WHERE {}", fits(columns, fixed("r")))
@@ -82,9 +84,11 @@ async def library_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How the views below the SQL are read: `state` gives a published view's rows."""
+    """How the views below the SQL are read: `behind` gives the view of each label, `state` a
+    published view's rows."""
 
     views: AnswerableViews
+    behind: Mapping[str, str]
     compiled: Mapping[str, CompiledView]
     filters: Filters
     state: Callable[[PublishedView], Sql]
@@ -113,7 +117,7 @@ async def _opened(
     """The columns of the subject, and its rows as a relation."""
     if isinstance(subject, ComposedView):
         return subject.columns, subject.relation(reading.relation)
-    relations = {label: reading.views[view].columns for label, view in _views(subject).items()}
+    relations = {label: reading.views[view].columns for label, view in reading.behind.items()}
     names = {label: [column.name for column in columns] for label, columns in relations.items()}
     field = subject.sql_field
     types = {parameter.name: parameter.pg_type for parameter in subject.parameters}
@@ -121,7 +125,7 @@ async def _opened(
     values = parameter_values(subject, asked.parameters)
     require(subject, set(checked.syntax.parameters.values()), values)
     columns = await describe(session, checked, relations, field=field, values=values)
-    sources = {label: Source(view, tuple(names[label])) for label, view in _views(subject).items()}
+    sources = {label: Source(view, tuple(names[label])) for label, view in reading.behind.items()}
     rows = compose(
         "({}SELECT {} FROM ({}) AS u)",
         with_sql(checked, sources, reading.relation),
@@ -131,24 +135,12 @@ async def _opened(
     return columns, rows
 
 
-def _views(subject: SqlSubject) -> dict[str, str]:
-    """The view behind each label."""
-    return subject.depends_on if isinstance(subject, ComposedView) else subject.views
-
-
-def _check_dependencies(subject: SqlSubject, views: AnswerableViews) -> None:
-    """OperationError `dependency_not_found` when a view that the SQL reads is not here."""
-    for label, view in _views(subject).items():
-        if view not in views:
-            raise OperationError(
-                f'there is no view "{view}" for the label "{label}"',
-                status=404,
-                issue="not-found",
-                code="dependency_not_found",
-                allowed=tuple(sorted(views)),
-                did_you_mean=nearest(view, views),
-                hint="depend on a materialised or composed view, by its name or canonical URL",
-            )
+async def _behind(session: Session, subject: SqlSubject, views: AnswerableViews) -> dict[str, str]:
+    """The view behind each label; ViewDefinitionError as `views_behind`."""
+    if isinstance(subject, ComposedView):
+        return subject.depends_on
+    identities = await known_identities(session)
+    return views_behind(subject, {name: identities[name] for name in views})
 
 
 @contextmanager

@@ -103,6 +103,8 @@ def _kind(error: ResearchFlowError) -> tuple[int, str]:
         return error.status, error.issue
     if isinstance(error, StoreError):
         return (504, "timeout") if error.code in TIMEOUTS else (503, "transient")
+    if isinstance(error, ViewDefinitionError) and error.code == "dependency_not_found":
+        return 404, "not-found"
     if isinstance(error, ViewDefinitionError | FhirPathError):
         return 422, "invalid"
     if isinstance(error, QueryError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.composed.definition import is_library, parse_library
+from researchflow_runners.composed.reference import Reference, identity_of
 from researchflow_runners.composed.stored import composed_views
 from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.naming import nearest
@@ -25,8 +26,9 @@ Subject: TypeAlias = CompiledView | SqlSubject
 async def subject_of(runtime: Runtime, asked: Asked, *, base_url: str, takes_sql: bool) -> Subject:
     """What is to run; `base_url` is this server's, before the type of a reference.
 
-    OperationError `subject_not_found` (404), `subject_type` (422); ViewDefinitionError and
-    FhirPathError with `field` as a path from the parameter that carried the subject.
+    OperationError `subject_not_found` (404), `subject_ambiguous` (400), `subject_type` (422);
+    ViewDefinitionError and FhirPathError with `field` as a path from the parameter that carried
+    the subject.
     """
     if isinstance(asked.subject, dict):
         return _of_request(asked.subject, asked.named_by, takes_sql=takes_sql)
@@ -35,14 +37,13 @@ async def subject_of(runtime: Runtime, asked: Asked, *, base_url: str, takes_sql
         async with runtime.stores.warehouse.session() as session:
             known = {**await composed_views(session), **known}
     if asked.named_by.endswith("Canonical"):
-        found = _by_url(asked.subject, known)
-    elif asked.named_by == INSTANCE:
-        found = _by_name(asked.subject, known)
+        reference = Reference.to_url(asked.subject)
     else:
-        found = _by_reference(asked.subject.removeprefix(base_url), known)
-    if found is None:
-        raise _not_found(asked, known)
-    return found
+        reference = Reference.to_name(asked.subject.removeprefix(base_url))
+    meant = reference.meant({name: identity_of(view) for name, view in known.items()})
+    if len(meant) == 1:
+        return known[meant[0]]
+    raise _ambiguous(asked, meant) if meant else _not_found(asked, reference, known)
 
 
 def _of_request(definition: dict[str, Any], parameter: str, *, takes_sql: bool) -> Subject:
@@ -65,49 +66,32 @@ def _of_request(definition: dict[str, Any], parameter: str, *, takes_sql: bool) 
         return compile_view(plain(definition))
 
 
-def _by_url(
-    canonical: str, known: Mapping[str, CompiledView | ComposedView]
-) -> CompiledView | ComposedView | None:
-    url, _, version = canonical.partition("|")
-    return next(
-        (
-            one
-            for one in known.values()
-            if one.definition.get("url") == url and version in ("", one.definition.get("version"))
-        ),
-        None,
+def _ambiguous(asked: Asked, meant: Sequence[str]) -> OperationError:
+    return OperationError(
+        f'"{asked.subject}" may mean several views',
+        status=400,
+        issue="multiple-matches",
+        code="subject_ambiguous",
+        field=_field(asked),
+        allowed=meant,
+        hint="name one of them, or add the version: URL|version",
     )
 
 
-def _by_reference(
-    reference: str, known: Mapping[str, CompiledView | ComposedView]
-) -> CompiledView | ComposedView | None:
-    """By `Type/name`, or by the name alone."""
-    kind, slash, name = reference.partition("/")
-    found = _by_name(name if slash else reference, known)
-    is_sql = isinstance(found, ComposedView)
-    return found if not slash or kind == (LIBRARY_TYPE if is_sql else VIEW_TYPE) else None
-
-
-def _by_name(
-    name: str, known: Mapping[str, CompiledView | ComposedView]
-) -> CompiledView | ComposedView | None:
-    """By the name that the view is asked by everywhere, else by its resource id."""
-    if name in known:
-        return known[name]
-    return next((one for one in known.values() if one.definition.get("id") == name), None)
-
-
-def _not_found(asked: Asked, known: Mapping[str, CompiledView | ComposedView]) -> OperationError:
-    text = str(asked.subject)
-    name = text.partition("|")[0].rpartition("/")[2]
+def _not_found(
+    asked: Asked, reference: Reference, known: Mapping[str, CompiledView | ComposedView]
+) -> OperationError:
     return OperationError(
-        f'"{text}" is not known here',
+        f'"{asked.subject}" is not known here',
         status=404,
         issue="not-found",
         code="subject_not_found",
-        field=None if asked.named_by == INSTANCE else asked.named_by,
+        field=_field(asked),
         allowed=tuple(known),
-        did_you_mean=nearest(name, known),
+        did_you_mean=nearest(reference.nearby, known),
         hint="name one of the allowed views, or send the definition itself",
     )
+
+
+def _field(asked: Asked) -> str | None:
+    return None if asked.named_by == INSTANCE else asked.named_by
