@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
 from researchflow_runners.batch.diff import Diff, find_changes
+from researchflow_runners.batch.feed import RefreshFeed, read_feed
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
@@ -26,9 +27,10 @@ from researchflow_runners.store.relations import SCHEMA
 
 @dataclass
 class Computed:
-    """`rows` has a temporary table for each kept view whose type changed, `filled` what each
-    view gained."""
+    """`feed` tells how the changes were found. `rows` has a temporary table for each kept view
+    whose type changed, `filled` what each view gained."""
 
+    feed: RefreshFeed
     diff: Diff
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
@@ -37,8 +39,10 @@ class Computed:
 async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) -> Computed:
     """Compares, builds and computes, in the transaction of the staging."""
     with steps.phase("compare"):
-        keys = await staging.keys(plan.types)
-        computed = Computed(await find_changes(session, keys, plan.types))
+        feed = await read_feed(session, staging, plan)
+        keys = await staging.keys(plan.types, only=feed.changes)
+        told = None if feed.changes is None else await staging.told(feed.changes)
+        computed = Computed(feed, await find_changes(session, keys, plan.types, told=told))
         await create_dead_table(session)
         changed = [view for view, _published in plan.kept if view.resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from researchflow_runners.batch.absorb import absorb_entries
 from researchflow_runners.batch.compute import Computed
 from researchflow_runners.batch.dead_letters import publish_dead_letters
+from researchflow_runners.batch.feed import publish_feed
 from researchflow_runners.batch.ledger import publish_ledger
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.result import ViewRefresh
@@ -94,6 +95,7 @@ async def publish(
         if renewed:
             await revalidate(session, renewed, strict=False)
         await publish_dead_letters(session, changed=list(moved), whole=renewed)
+        await publish_feed(session, computed.feed, plan, staging)
         await _publish_anchor(session, plan, computed, staging)
         await mark_published(session, run_id, plan.anchor, computed.diff.total)
     return _summaries(plan, computed, moved), dropped

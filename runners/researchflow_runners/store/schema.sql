@@ -114,6 +114,20 @@ CREATE TABLE IF NOT EXISTS researchflow.source_check (
     oldest_pending_at timestamptz              -- null when nothing is pending
 );
 
+-- How far the source's changes were read, by whom: the refresh with its anchor, the tail with its
+-- overlay rows, each in one commit.
+CREATE TABLE IF NOT EXISTS researchflow.feed_position (
+    reader      text PRIMARY KEY CHECK (reader IN ('refresh', 'tail')),
+    feed        text NOT NULL CHECK (feed IN ('outbox', 'scan')),
+    reason      text,                          -- why everything was compared; null: the outbox told
+    snapshot    text,                          -- of the source: what was visible in it is read
+    identity    jsonb,                         -- of the source and its triggers; null: compare next time
+    witness     text,                          -- the outbox's newest row in that snapshot
+    types       text[] NOT NULL DEFAULT '{}',
+    seen_at     timestamptz NOT NULL,          -- the source is read up to here
+    compared_at timestamptz                    -- the last time that everything was compared
+);
+
 -- Every attempt to refresh; failures are rows too.
 CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
     run_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
