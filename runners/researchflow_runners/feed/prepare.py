@@ -55,8 +55,10 @@ async def install_outbox(source: Database, *, role: str | None = None) -> FeedSt
             await session.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
             state = await look_at_feed(session)
             # Triggers made anew would have every reader compare everything.
-            healthy = state.kind == "outbox"
-            await session.execute(_grants(role) if healthy else await _ddl(session, role))
+            if state.kind == "scan":
+                await session.execute(await _ddl(session, role))
+            elif role:
+                await session.execute(_grants(role))
         return await check_outbox(source)
     except StatementError as error:
         raise _translated(error) from error
