@@ -105,15 +105,9 @@ class SourceSnapshot:
         statement = compose(_COUNTS, own=self.layout.own())
         return {row["res_type"]: row["n"] for row in await self.session.fetch(statement)}
 
-    def keys(
-        self,
-        resource_types: Iterable[str],
-        *,
-        tag_types: Iterable[str] = (),
-        only: Sql | None = None,
-    ) -> Sql:
+    def keys(self, resource_types: Iterable[str], *, tag_types: Iterable[str] = ()) -> Sql:
         """See `HapiLayout.keys_relation`."""
-        return self.layout.keys_relation(resource_types, tag_types=tag_types, only=only)
+        return self.layout.keys_relation(resource_types, tag_types=tag_types)
 
     async def current(
         self,

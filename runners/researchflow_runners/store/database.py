@@ -18,7 +18,7 @@ import asyncpg
 
 from researchflow_runners.sql import Slot, Sql
 from researchflow_runners.store.failure import DRIVER_ERRORS, translate, unavailable
-from researchflow_runners.store.stream import RowStream
+from researchflow_runners.store.stream import RowStream, Run
 
 CONNECT_TIMEOUT_S = 10.0
 ACQUIRE_TIMEOUT_S = 15.0
@@ -39,9 +39,7 @@ Isolation = Literal["read committed", "repeatable read", "serializable"]
 class Prepared:
     """A statement that PostgreSQL has parsed once; its slots are filled at each run."""
 
-    def __init__(
-        self, statement: Any, values: list[Any], run: Callable[[Awaitable[Any]], Awaitable[Any]]
-    ) -> None:
+    def __init__(self, statement: Any, values: list[Any], run: Run) -> None:
         self._statement = statement
         self._values = values
         self._run = run
@@ -49,7 +47,7 @@ class Prepared:
     async def fetchval(self, **slots: Any) -> Any:
         """The first column of the first row, or None."""
         given = [slots[value.name] if isinstance(value, Slot) else value for value in self._values]
-        return await self._run(self._statement.fetchval(*given))
+        return await self._run(self._statement.fetchval, *given)
 
 
 class Session:
@@ -62,30 +60,28 @@ class Session:
     async def fetch(self, statement: Statement, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
         text, values = _render(statement, args)
-        return await self._run(self._connection.fetch(text, *values))  # type: ignore[no-any-return]
+        return await self._run(self._connection.fetch, text, *values)  # type: ignore[no-any-return]
 
     async def fetchrow(self, statement: Statement, *args: Any) -> asyncpg.Record | None:
         """The first row, or None."""
         text, values = _render(statement, args)
-        return await self._run(self._connection.fetchrow(text, *values))
+        return await self._run(self._connection.fetchrow, text, *values)
 
     async def fetchval(self, statement: Statement, *args: Any) -> Any:
         """The first column of the first row, or None."""
         text, values = _render(statement, args)
-        return await self._run(self._connection.fetchval(text, *values))
+        return await self._run(self._connection.fetchval, text, *values)
 
     async def prepare(self, statement: Sql) -> Prepared:
         """The statement parsed, to be run often; it is forgotten when nobody holds it."""
         text, values = _render(statement, ())
-        prepared = await self._run(self._connection.prepare(text))
+        prepared = await self._run(self._connection.prepare, text)
         return Prepared(prepared, values, self._run)
 
     async def stream(self, statement: Statement, *args: Any) -> RowStream:
         """Opens a server-side cursor over the rows; the deadline holds for each batch of them."""
         text, values = _render(statement, args)
-        prepared = await self._run(self._connection.prepare(text))
-        cursor = await self._run(prepared.cursor(*values))
-        return RowStream(prepared, cursor, self._run)
+        return await self._run(self._opened, text, values)  # type: ignore[no-any-return]
 
     async def execute(self, statement: Statement, *args: Any) -> int:
         """Runs the statement; gives how many rows it touched, 0 where PostgreSQL does not say.
@@ -93,7 +89,7 @@ class Session:
         Without arguments the text may hold several statements.
         """
         text, values = _render(statement, args)
-        status = str(await self._run(self._connection.execute(text, *values)))
+        status = str(await self._run(self._connection.execute, text, *values))
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -102,20 +98,20 @@ class Session:
     ) -> None:
         """Streams the rows in PostgreSQL's binary COPY format."""
         text, values = _render(statement, ())
-        copy = self._connection.copy_from_query(text, *values, output=output, format="binary")
-        await self._run(copy)
+        copy = self._connection.copy_from_query
+        await self._run(copy, text, *values, output=output, format="binary")
 
     async def copy_in(self, table: str, *, columns: list[str], source: AsyncIterable[bytes]) -> int:
         """Fills a table of this session's search path from binary COPY; gives the row count."""
-        copy = self._connection.copy_to_table(
-            table, columns=columns, source=source, format="binary"
-        )
-        return int(str(await self._run(copy)).rpartition(" ")[2])
+        named = {"columns": columns, "source": source, "format": "binary"}
+        done = await self._run(self._sent, self._connection.copy_to_table, table, **named)
+        return int(str(done).rpartition(" ")[2])
 
     async def copy_records(self, table: str, *, columns: list[str], records: Any) -> int:
         """Fills a table of this session's search path from tuples; gives the row count."""
-        copy = self._connection.copy_records_to_table(table, columns=columns, records=records)
-        return int(str(await self._run(copy)).rpartition(" ")[2])
+        named = {"columns": columns, "records": records}
+        done = await self._run(self._sent, self._connection.copy_records_to_table, table, **named)
+        return int(str(done).rpartition(" ")[2])
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -163,14 +159,51 @@ class Session:
             raise
         await self.execute("COMMIT")
 
-    async def _run(self, operation: Awaitable[Any]) -> Any:
-        """The operation's result, its driver error translated."""
+    async def _opened(self, text: str, values: list[Any]) -> RowStream:
+        statement = await self._connection.prepare(text)
+        return RowStream(statement, await statement.cursor(*values), self._run)
+
+    async def _sent(self, copy: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """The copy's result; an error when the connection breaks while it waits to write.
+
+        The driver alone would wait on: a broken connection never becomes writable.
+        """
+        with anyio.CancelScope() as scope:
+
+            def stop(_connection: Any) -> None:
+                scope.cancel()
+
+            self._connection.add_termination_listener(stop)
+            try:
+                return await copy(*args, **named)
+            finally:
+                with suppress(asyncpg.InterfaceError):
+                    self._connection.remove_termination_listener(stop)
+        raise unavailable()
+
+    async def _run(self, operation: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """The operation's result, its driver error translated.
+
+        It is called in here: the driver refuses a closed connection before there is anything to
+        await.
+        """
         try:
-            return await operation
+            return await operation(*args, **named)
         except DRIVER_ERRORS as error:
             if _is_drivers_own(error):
                 await self._quietly(NOTHING)
             raise translate(error) from error
+        except (RuntimeError, AttributeError) as error:
+            # What a transport raises that is written to after it broke, in the middle of COPY.
+            if self._is_open():
+                raise
+            raise unavailable() from error
+
+    def _is_open(self) -> bool:
+        try:
+            return not self._connection.is_closed()
+        except asyncpg.InterfaceError:
+            return False
 
     async def _quietly(self, text: str) -> None:
         """Cleans up while another error is on its way; a lost connection has nothing to undo."""

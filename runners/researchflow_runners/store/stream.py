@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-#: Runs an operation of the driver with its errors translated.
-Run: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
+#: Calls an operation of the driver, its errors translated.
+Run: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class RowStream:
@@ -27,8 +27,4 @@ class RowStream:
 
     async def next(self, rows_max: int) -> list[asyncpg.Record]:
         """The next rows, at most `rows_max`; fewer mean that there are no more."""
-        return await self._run(self._fetched(rows_max))  # type: ignore[no-any-return]
-
-    async def _fetched(self, rows_max: int) -> Any:
-        """A coroutine of ours: the driver refuses a closed connection before it gives one."""
-        return await self._cursor.fetch(rows_max)
+        return await self._run(self._cursor.fetch, rows_max)  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ import uvloop
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.cli.outcome import INTERRUPTED, exit_code, show_error
 from researchflow_server.cli.parser import Parser
-from researchflow_server.fault import internal_error, place_of
+from researchflow_server.fault import internal_error, keep_discreet, place_of, sole
 
 PACKAGE = "researchflow_server.cli"
 
@@ -32,7 +32,6 @@ COMMANDS = {
     "load": "fill the source from FHIR NDJSON or Bundles",
     "refresh": "bring the views up to the source",
     "query": "ask a view",
-    "source": "prepare the FHIR server's database to tell its changes",
     "status": "show how fresh the views are",
     "view": "compile, run, validate, register or drop a view",
     "conformance": "run the SQL on FHIR test suites of a directory",
@@ -46,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(given).parse_args(given)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            keep_discreet(runner.get_loop())
             return int(runner.run(_ended_by_sigterm(arguments.run(arguments))))
     except ResearchFlowError as error:
         return _failed(error, arguments)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # noqa: BLE001  the outermost edge
         fault = internal_error(arguments.command, f"report this place: {place_of(error)}")
-        return _failed(_sole(error) or fault, arguments)
+        return _failed(sole(error) or fault, arguments)
 
 
 async def _ended_by_sigterm(command: Coroutine[Any, Any, int]) -> int:
@@ -70,13 +70,6 @@ async def _ended_by_sigterm(command: Coroutine[Any, Any, int]) -> int:
 def _failed(error: ResearchFlowError, arguments: Namespace) -> int:
     show_error(error, as_json=getattr(arguments, "json", False))
     return exit_code(error)
-
-
-def _sole(error: BaseException) -> ResearchFlowError | None:
-    """The error of ours that the task groups of a client have wrapped, if it is the only one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, ResearchFlowError) else None
 
 
 def _parser(given: Sequence[str]) -> Parser:

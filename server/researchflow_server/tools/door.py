@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
 from researchflow_runners.naming import nearest
-from researchflow_server.fault import internal_error, place_of
+from researchflow_server.fault import internal_error, place_of, sole
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools.arguments import ECHO_MAX, parse_arguments
 from researchflow_server.tools.result import failure, success
@@ -40,6 +40,9 @@ async def call(
     except TimeoutError:
         return failure(_timed_out(spec.name))
     except Exception as error:  # noqa: BLE001  the outermost edge
+        known = sole(error)
+        if known is not None:
+            return failure(known)
         # Neither the text nor the traceback's values: both may carry a patient's data.
         logger.error("tool %s failed: %s", spec.name, place_of(error))
         return failure(internal_error(spec.name, REPORT_HINT))
