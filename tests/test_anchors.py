@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from researchflow_runners.batch.anchors import Expiry, expire_anchors, list_anchors
+from researchflow_runners.batch.anchors import list_anchors
+from researchflow_runners.batch.retention import Expiry, Retention, expire_anchors
 from researchflow_runners.errors import FreshnessError
 from researchflow_runners.store.anchor import Anchor, current_anchor, resolve_anchor
 from researchflow_runners.store.published import published_view
 from warehouse import NAMES, PEOPLE, PEOPLE_ACTIVE, Warehouse, open_warehouse, patient
 
-AT_ONCE = timedelta(0)
+AT_ONCE = Retention(timedelta(0), 1_000)
 
 
 @pytest_asyncio.fixture
@@ -103,7 +104,7 @@ async def test_instant_without_a_zone_is_refused(lived_in: Warehouse) -> None:
 
 
 async def test_expired_anchor_says_so_and_names_the_range(lived_in: Warehouse) -> None:
-    expiry = await expire_anchors(lived_in.database, keep_for=AT_ONCE, keep_at_least=2)
+    expiry = await expire_anchors(lived_in.database, Retention(timedelta(days=1), 2))
     assert expiry == Expiry(anchors=2, rows=2)
     error = await refused(lived_in, 2)
     assert (error.code, error.allowed) == ("anchor_expired", ("3..4",))
@@ -111,15 +112,15 @@ async def test_expired_anchor_says_so_and_names_the_range(lived_in: Warehouse) -
 
 
 async def test_expiry_spares_what_is_young_and_the_current_anchor(lived_in: Warehouse) -> None:
-    young = await expire_anchors(lived_in.database, keep_for=timedelta(days=1), keep_at_least=0)
+    young = await expire_anchors(lived_in.database, Retention(timedelta(days=1), 4))
     assert young == Expiry(0, 0)
-    last = await expire_anchors(lived_in.database, keep_for=AT_ONCE, keep_at_least=0)
+    last = await expire_anchors(lived_in.database, AT_ONCE)
     assert last.anchors == 3
     assert (await resolve(lived_in, 4)).anchor == 4
 
 
 async def test_expiry_without_anchors_does_nothing(house: Warehouse) -> None:
-    assert await expire_anchors(house.database, keep_for=AT_ONCE) == Expiry(0, 0)
+    assert await expire_anchors(house.database, AT_ONCE) == Expiry(0, 0)
 
 
 async def test_anchor_before_a_redefinition_is_refused_for_that_view(lived_in: Warehouse) -> None:

@@ -73,6 +73,21 @@ def test_view_is_registered_listed_asked_and_dropped(run: Run, stores: Path) -> 
     assert (code, json.loads(err)["error"]["code"]) == (FAILED, "unknown_view")
 
 
+def test_source_is_prepared_checked_and_left_as_it_was(run: Run, stores: Path) -> None:
+    assert run("source", "prepare", "--check")[0] == FAILED
+    code, out, _err = run("source", "prepare", "--role", "reader")
+    assert (code, "CREATE TRIGGER" in out, 'TO "reader"' in out) == (OK, True, True)
+    assert run("source", "prepare", "--install")[:2] == (OK, "feed: outbox\n")
+    found = json.loads(run("source", "prepare", "--check", "--json")[1])
+    assert (found["feed"], found["missing"]) == ("outbox", [])
+    assert (
+        run("source", "prepare", "--install", "--json")[1].count(found["identity"]["triggers"]) == 1
+    ), "a healthy outbox is not made anew"
+    assert run("source", "prepare", "--remove")[0] == OK
+    code, out, _err = run("source", "prepare", "--check")
+    assert (code, "no outbox is installed" in out) == (FAILED, True)
+
+
 def test_a_view_that_reads_the_clock_is_valid_for_running_only(run: Run, stores: Path) -> None:
     file = stores / "young.json"
     column = {"path": "birthDate > today() - 1 year", "name": "young"}

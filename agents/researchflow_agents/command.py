@@ -55,7 +55,7 @@ def add_server_arguments(parser: ArgumentParser) -> None:
     where.add_argument("--url", default=URL_DEFAULT, help=f"MCP endpoint; {URL_DEFAULT}")
     where.add_argument("--stdio", metavar="COMMAND", help="start this MCP server instead")
     parser.add_argument(
-        "--as-of", metavar="ANCHOR|INSTANT", type=as_of, help="read an earlier anchor"
+        "--as-of", metavar="ANCHOR|PIN|INSTANT", type=as_of, help="read an earlier anchor"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -72,8 +72,10 @@ def server_of(arguments: Namespace) -> Server:
     return StdioServerParameters(command=words[0], args=words[1:])
 
 
-def as_of(text: str) -> int | datetime:
-    """An anchor number or an instant; ValueError otherwise."""
+def as_of(text: str) -> int | datetime | str:
+    """An anchor number, a pin's name, which begins with a letter, or an instant; ValueError."""
+    if text[:1].isalpha():
+        return text
     return int(text) if text.isdecimal() else datetime.fromisoformat(text)
 
 

@@ -62,7 +62,7 @@ async def open_moment(
     client: ToolClient,
     *,
     freshness: Literal["live", "anchored"],
-    as_of: int | datetime | None = None,
+    as_of: int | datetime | str | None = None,
     on: date | None = None,
 ) -> Opening:
     """Counts all patients at the state asked for; AgentError when there is no such anchor."""

@@ -40,7 +40,7 @@ def _next_limit(limit: int, row_count: int) -> int:
 
 
 def _check(query: Query, page: QueryViewOutput, cursor: str | None) -> None:
-    moved = query.as_of is not None and page.anchor != query.as_of
+    moved = isinstance(query.as_of, int) and page.anchor != query.as_of
     stuck = page.next_cursor is not None and (page.next_cursor == cursor or not page.rows)
     if moved or stuck or page.truncated != (page.next_cursor is not None):
         raise AgentError.of(

@@ -1,4 +1,4 @@
-"""The nearest of the allowed names, for errors that help."""
+"""What a name may look like, and the nearest of the allowed ones, for errors that help."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from difflib import get_close_matches
 SHORT_CHARS_MAX = 2
 CUTOFF = 0.6
 SHORT_CUTOFF = 0.75
+
+#: Names of pins: never a number or a date, so that `as_of` can be any of the three.
+PIN_NAME = "[A-Za-z][A-Za-z0-9_.-]{0,63}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     retention_days: float = Field(
         default=30.0, gt=0, le=3_650, description="days an earlier anchor stays readable"
     )
+    retention_anchors: int = Field(
+        default=50_000, ge=1, le=1_000_000, description="at most so many stay readable beside pins"
+    )
     result_bytes_max: int = Field(
         default=RESULT_BYTES_MAX,
         ge=2_000,

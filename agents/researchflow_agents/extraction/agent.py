@@ -49,7 +49,7 @@ async def run_extraction(
     request: ExtractionRequest,
     out: Path,
     *,
-    as_of: int | datetime | None = None,
+    as_of: int | datetime | str | None = None,
     progress: Progress = lambda _name, _rows: None,
 ) -> ExtractionResult:
     """Writes `<name>.csv` and `<name>.meta.json` for every element, and `manifest.json`.

@@ -27,7 +27,7 @@ async def run_phenotype(
     phenotype: Phenotype,
     *,
     freshness: Freshness = "anchored",
-    as_of: int | datetime | None = None,
+    as_of: int | datetime | str | None = None,
 ) -> PhenotypeResult:
     """Counts the cohort, and how many patients each further criterion leaves.
 

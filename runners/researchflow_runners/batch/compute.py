@@ -11,45 +11,55 @@ from dataclasses import dataclass, field
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
 from researchflow_runners.batch.diff import Diff, find_changes
+from researchflow_runners.batch.feed import RefreshFeed, read_feed
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
-from researchflow_runners.batch.tables import create_history, finish_base, tables_of
+from researchflow_runners.batch.tables import create_history, finish_base, publication
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError
 from researchflow_runners.sql import Sql, ident
+from researchflow_runners.store.content import Content, read_content
 from researchflow_runners.store.culprits import Culprit
 from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import SCHEMA
 
 
 @dataclass
 class Computed:
-    """`rows` has a temporary table for each kept view whose type changed, `filled` what each
-    view gained."""
+    """`feed` tells how the changes were found. `rows` has a temporary table for each kept view
+    whose type changed, `filled` what each view gained, `added` the content of just that."""
 
+    feed: RefreshFeed
     diff: Diff
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
+    added: dict[str, Content] = field(default_factory=dict)
 
 
 async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) -> Computed:
     """Compares, builds and computes, in the transaction of the staging."""
     with steps.phase("compare"):
-        keys = await staging.keys(plan.types)
-        computed = Computed(await find_changes(session, keys, plan.types))
+        feed = await read_feed(session, staging, plan)
+        keys = await staging.keys(plan.types, only=feed.changes)
+        told = None if feed.changes is None else await staging.told(feed.changes)
+        computed = Computed(feed, await find_changes(session, keys, plan.types, told=told))
         await create_dead_table(session)
-        changed = [view for view, _published in plan.kept if view.resource in computed.diff.by_type]
+        changed = [kept for kept in plan.kept if kept[0].resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1
         await steps.done("compare")
     with steps.phase("build"):
         for view in plan.built:
-            computed.filled[view.name] = await _build(session, staging, view, plan.anchor)
+            published = publication(view, plan.anchor)
+            computed.filled[view.name] = await _build(session, staging, view, published)
+            base = ident(SCHEMA, published.base_table)
+            computed.added[view.name] = await read_content(session, published, base)
             await steps.done("build", view.name)
     with steps.phase("compute"):
         parts: dict[str, _Part] = {}
-        for number, view in enumerate(changed):
+        for number, (view, published) in enumerate(changed):
             if view.resource not in parts:
                 parts[view.resource] = await _part(staging, view.resource)
             part = parts[view.resource]
@@ -59,15 +69,18 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
                 session, view, table, resources=part.resources, anchor=plan.anchor
             )
             computed.filled[view.name] = filled.without(part.unreadable)
+            computed.added[view.name] = await read_content(session, published, table)
             await steps.done("compute", view.name)
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
     return computed
 
 
-async def _build(session: Session, staging: Staging, view: CompiledView, anchor: int) -> Filled:
+async def _build(
+    session: Session, staging: Staging, view: CompiledView, published: PublishedView
+) -> Filled:
     """A whole view in its own new tables."""
-    target = ident(SCHEMA, tables_of(view).base)
+    target, anchor = ident(SCHEMA, published.base_table), published.since_anchor
     filled = await _build_strictly(session, staging, view, target, anchor)
     if filled is None:
         whole = await staging.whole(view.resource, is_strict=False)
@@ -75,8 +88,8 @@ async def _build(session: Session, staging: Staging, view: CompiledView, anchor:
             session, target, view, resources=whole, anchor=anchor
         )
         filled = filled.without(await _unreadable(staging, view.resource, changed=False))
-    await create_history(session, view)
-    await finish_base(session, view)
+    await create_history(session, published)
+    await finish_base(session, published)
     return filled
 
 

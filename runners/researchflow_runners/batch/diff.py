@@ -1,7 +1,8 @@
 """Which resources the batch layer lacks: the source's keys against the ledger.
 
 The comparison is a full outer one on the source's own key, so it finds what no date or sequence
-shows: late commits, expunged rows, ids made anew at version 1.
+shows: late commits, expunged rows, ids made anew at version 1. Where a feed tells which resources
+have changed, only those are looked at.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
 from researchflow_runners.store.database import Session
 
 #: state: present (has rows to compute), deleted (a tombstone), gone (expunged).
@@ -22,11 +23,13 @@ SELECT coalesce(s.res_id, l.res_id) AS res_id,
            AS state,
        l.res_id IS NOT NULL AS known
 FROM (SELECT res_id, res_type, id, res_ver, deleted FROM {keys} AS k) AS s
-FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types})) AS l
+FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types}){told}) AS l
      ON l.res_id = s.res_id
+"""
+_DIFFERS = fixed("""
 WHERE s.res_id IS NULL OR l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
    OR s.id <> l.id OR s.res_type <> l.res_type
-"""
+""")
 _COUNTS = "SELECT res_type, count(*) FROM rf_changed GROUP BY res_type"
 
 
@@ -42,8 +45,16 @@ class Diff:
         return sum(self.by_type.values())
 
 
-async def find_changes(session: Session, keys: Sql, types: Sequence[str]) -> Diff:
-    """Fills rf_changed; `keys` is a relation of the source's keys of these types."""
-    await session.execute(compose(_COMPARE, keys=keys, types=param(list(types), "text[]")))
+async def find_changes(
+    session: Session, keys: Sql, types: Sequence[str], *, told: Sql | None = None
+) -> Diff:
+    """Fills rf_changed; `keys` is a relation of the source's keys of these types.
+
+    `told` is a relation of the res_ids that a feed says have changed; `keys` then holds no others,
+    and all of them count: content and tags may change without a new version.
+    """
+    narrowed = compose(" AND res_id IN (SELECT t.res_id FROM {} AS t)", told) if told else EMPTY
+    compared = compose(_COMPARE, keys=keys, types=param(list(types), "text[]"), told=narrowed)
+    await session.execute(compared if told else compose("{}{}", compared, _DIFFERS))
     await session.execute("ANALYZE rf_changed")
     return Diff({row[0]: row[1] for row in await session.fetch(_COUNTS)})

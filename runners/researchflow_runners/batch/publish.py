@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 from researchflow_runners.batch.absorb import absorb_entries
 from researchflow_runners.batch.compute import Computed
+from researchflow_runners.batch.contents import store_built_content, store_moved_content
 from researchflow_runners.batch.dead_letters import publish_dead_letters
+from researchflow_runners.batch.feed import publish_feed
 from researchflow_runners.batch.ledger import publish_ledger
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.result import ViewRefresh
@@ -26,9 +28,15 @@ from researchflow_runners.batch.tables import (
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.composed.upkeep import release, revalidate
 from researchflow_runners.speed.overlay import insert_rows
-from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.sql import compose, fixed, ident, join, param
+from researchflow_runners.store.content import Content, content_sql
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.locks import lock_composed, lock_overlay_exclusive
+from researchflow_runners.store.former import retain_former
+from researchflow_runners.store.locks import (
+    lock_anchors,
+    lock_composed,
+    lock_overlay_exclusive,
+)
 from researchflow_runners.store.published import PublishedView, columns_to_json
 from researchflow_runners.store.relations import SCHEMA
 
@@ -81,45 +89,54 @@ async def publish(
         renewed = [*(view.name for view in plan.built), *plan.retired]
         if renewed:
             await lock_composed(session)
+            await lock_anchors(session)
             await release(session, renewed)
+            await retain_former(session, renewed, plan.anchor)
         moved = {
-            published.name: await _move_rows(session, published, computed.rows.get(view.name), plan)
-            for view, published in plan.kept
+            published.name: await _move_rows(session, published, computed, plan)
+            for _view, published in plan.kept
         }
         await publish_ledger(session, plan, computed.diff)
         dropped = await absorb_entries(session, plan.types)
         for view in plan.built:
             await _publish_built(session, view, plan)
+            content = computed.added[view.name]
+            await store_built_content(session, view.name, view.digest, plan.anchor, content)
         await _retire(session, plan.retired)
         if renewed:
             await revalidate(session, renewed, strict=False)
         await publish_dead_letters(session, changed=list(moved), whole=renewed)
+        await publish_feed(session, computed.feed, plan, staging)
         await _publish_anchor(session, plan, computed, staging)
         await mark_published(session, run_id, plan.anchor, computed.diff.total)
     return _summaries(plan, computed, moved), dropped
 
 
 async def _move_rows(
-    session: Session, published: PublishedView, rows: Sql | None, plan: Plan
+    session: Session, published: PublishedView, computed: Computed, plan: Plan
 ) -> tuple[int, int]:
     """Closes the rows of the changed resources, adds the new ones; gives (added, closed)."""
+    rows = computed.rows.get(published.name)
     if rows is None:
         return 0, 0
     names = [name for name, _type in published.stored_columns]
     columns = join(", ", (ident(name) for name in names))
     base = ident(SCHEMA, published.base_table)
-    closed = await session.execute(
+    gone = await session.fetchrow(
         compose(
             "WITH gone AS (DELETE FROM {base} AS b USING pg_temp.rf_changed AS c"
-            " WHERE b._res_id = c.res_id RETURNING b.*)"
-            " INSERT INTO {history} ({columns}, _since, _until)"
-            " SELECT {columns}, _since, {anchor} FROM gone",
+            " WHERE b._res_id = c.res_id RETURNING b.*),"
+            " closed AS (INSERT INTO {history} ({columns}, _since, _until)"
+            " SELECT {columns}, _since, {anchor} FROM gone)"
+            " {content}",
             base=base,
             history=ident(SCHEMA, published.history_table),
             columns=columns,
             anchor=param(plan.anchor, "bigint"),
+            content=content_sql(published, fixed("gone")),
         )
     )
+    assert gone is not None
     added = await session.execute(
         compose(
             "INSERT INTO {base} ({columns}, _since) SELECT {columns}, _since FROM {rows} AS r",
@@ -128,13 +145,17 @@ async def _move_rows(
             rows=rows,
         )
     )
-    return added, closed
+    lost = Content.of(gone)
+    await store_moved_content(
+        session, published, plan.anchor, gone=lost, added=computed.added[published.name]
+    )
+    return added, lost.rows
 
 
 async def _publish_built(session: Session, view: CompiledView, plan: Plan) -> None:
     """Overlay, catalogue row and SQL views of a view whose base table was built anew."""
     published = publication(view, plan.anchor)
-    await create_overlay(session, view)
+    await create_overlay(session, published)
     entries = await session.fetchval(_ENTRIES, view.resource)
     if entries:
         await insert_rows(session, view, published.overlay_table, entries)

@@ -19,6 +19,7 @@ from researchflow_runners.batch.catalogue import (
     catalogue_views,
 )
 from researchflow_runners.batch.compute import compute
+from researchflow_runners.batch.contents import hash_unhashed
 from researchflow_runners.batch.plan import make_plan
 from researchflow_runners.batch.publish import publish
 from researchflow_runners.batch.repeatable import require_repeatable
@@ -96,6 +97,7 @@ class Refresher:
         await session.execute(_SETTINGS)
         wanted = await catalogue_views(session, self._views, change)
         plan = await make_plan(session, wanted)
+        await hash_unhashed(session, plan)
         await note_entries(session)
         origin = self._origin(wanted)
         opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)

@@ -32,6 +32,7 @@ CREATE TEMP TABLE rf_keys (
     deleted boolean, updated_at timestamptz
 )
 """
+_TOLD_TABLE = "CREATE TEMP TABLE rf_told (res_id bigint)"
 #: Changed keys are few and scattered: by index, or every refresh reads every head again.
 _READ_BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 #: Asked before the snapshot is opened. A replica shows what it has replayed, not what is.
@@ -60,8 +61,18 @@ class Staging(Protocol):
     def snapshot(self) -> str:
         """pg_current_snapshot() of the source."""
 
-    async def keys(self, types: Sequence[str]) -> Sql:
-        """Relation of KEY_COLUMNS: every resource of the types, deleted ones too."""
+    @property
+    def source(self) -> SourceSnapshot:
+        """The source itself, on its own session."""
+
+    async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
+        """Relation of KEY_COLUMNS: every resource of the types, deleted ones too.
+
+        `only` is a relation of the source with a column res_id that narrows it.
+        """
+
+    async def told(self, changes: Sql) -> Sql:
+        """Temporary table of the res_ids in `changes`, a relation of the source."""
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """Relation of ROW_COLUMNS: every current resource of the type that can be read.
@@ -110,9 +121,16 @@ class LocalStaging:
     data_as_of: datetime
     snapshot: str
 
-    async def keys(self, types: Sequence[str]) -> Sql:
+    async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """A query over hfj_resource."""
-        return self.source.keys(types)
+        return self.source.keys(types, only=only)
+
+    async def told(self, changes: Sql) -> Sql:
+        """The temporary table rf_told."""
+        await self.session.execute(_TOLD_TABLE)
+        await self.session.execute(compose("INSERT INTO rf_told {}", _distinct(changes)))
+        await self.session.execute("ANALYZE rf_told")
+        return ident("pg_temp", "rf_told")
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A query over hfj_resource and hfj_res_ver."""
@@ -154,10 +172,17 @@ class RemoteStaging:
     snapshot: str
     _whole: dict[str, Sql] = field(default_factory=dict)
 
-    async def keys(self, types: Sequence[str]) -> Sql:
+    async def told(self, changes: Sql) -> Sql:
+        """The temporary table rf_told."""
+        await self.session.execute(_TOLD_TABLE)
+        await self._copy(compose("({})", _distinct(changes)), "rf_told", ("res_id",))
+        await self.session.execute("ANALYZE rf_told")
+        return ident("pg_temp", "rf_told")
+
+    async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """The temporary table rf_keys."""
         await self.session.execute(_KEYS_TABLE)
-        await self._copy(self.source.keys(types), "rf_keys", KEY_COLUMNS)
+        await self._copy(self.source.keys(types, only=only), "rf_keys", KEY_COLUMNS)
         await self.session.execute("ANALYZE rf_keys")
         return ident("pg_temp", "rf_keys")
 
@@ -242,6 +267,10 @@ async def _index_rows(session: Session, table: Sql) -> None:
 def _whole_meta(table: Sql, *, with_meta: bool) -> Sql:
     """The copied rows, their meta made whole where a text that is no JSON is a data error."""
     return with_meta_of_text(table, ("res_id", "id", "text")) if with_meta else table
+
+
+def _distinct(changes: Sql) -> Sql:
+    return compose("SELECT DISTINCT c.res_id FROM {} AS c", changes)
 
 
 def _present(resource_type: str) -> Sql:

@@ -14,18 +14,24 @@ from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import SCHEMA, anchored_relation, live_relation
 
-#: Leaves room for `history_`, `_` and the digest within PostgreSQL's 63 bytes.
-_STEM_LENGTH_MAX = 40
+#: Leaves room for `history_`, the digest and an anchor of 14 digits within PostgreSQL's 63 bytes.
+_STEM_LENGTH_MAX = 30
 _DIGEST_LENGTH = 8
 DROP_TIMEOUT_S = 1
 _WORD = re.compile(r"[A-Za-z0-9_]{1,128}")
 
+#: Rows come and go with every refresh: at the default of a fifth dead, a large table would keep as
+#: much waste as years of small refreshes leave behind.
+_BUSY = fixed("autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05")
+
 _ORPHANS = """
 SELECT c.relname FROM pg_class AS c
 WHERE c.relnamespace = 'researchflow'::regnamespace AND c.relkind = 'r'
-  AND c.relname ~ '^(base|history|overlay)_.*_[0-9a-f]{8}$'
+  AND c.relname ~ '^(base|history|overlay)_.*_[0-9a-f]{8}(_[0-9]+)?$'
   AND NOT EXISTS (SELECT FROM researchflow.view_catalogue AS v
                   WHERE c.relname IN (v.base_table, v.history_table, v.overlay_table))
+  AND NOT EXISTS (SELECT FROM researchflow.former_view AS f
+                  WHERE c.relname IN (f.base_table, f.history_table))
 ORDER BY c.relname
 """
 
@@ -39,15 +45,19 @@ class ViewTables:
     overlay: str
 
 
-def tables_of(view: CompiledView) -> ViewTables:
-    """The names; a changed definition has another digest and so other tables."""
-    stem = f"{view.name[:_STEM_LENGTH_MAX]}_{_short(view.digest)}"
+def tables_of(name: str, digest: str, anchor: int) -> ViewTables:
+    """The names of tables that are made for this anchor.
+
+    A changed definition has another digest; one that comes back must not find its former tables,
+    which a pinned anchor may hold.
+    """
+    stem = f"{name[:_STEM_LENGTH_MAX]}_{_short(digest)}_{anchor}"
     return ViewTables(f"base_{stem}", f"history_{stem}", f"overlay_{stem}")
 
 
 def publication(view: CompiledView, since_anchor: int) -> PublishedView:
     """The catalogue row that the view will have."""
-    tables = tables_of(view)
+    tables = tables_of(view.name, view.digest, since_anchor)
     return PublishedView(
         name=view.name,
         digest=view.digest,
@@ -60,35 +70,39 @@ def publication(view: CompiledView, since_anchor: int) -> PublishedView:
     )
 
 
-async def create_history(session: Session, view: CompiledView) -> None:
+async def create_history(session: Session, published: PublishedView) -> None:
     """The empty history table."""
-    table = ident(SCHEMA, tables_of(view).history)
+    table = ident(SCHEMA, published.history_table)
     extra = fixed("_since bigint NOT NULL, _until bigint NOT NULL")
-    await session.execute(compose("CREATE TABLE {} ({}, {})", table, _definitions(view), extra))
+    columns = _definitions(published)
+    await session.execute(
+        compose("CREATE TABLE {} ({}, {}) WITH ({})", table, columns, extra, _BUSY)
+    )
     await session.execute(compose("CREATE INDEX ON {} (_until)", table))
 
 
-async def create_overlay(session: Session, view: CompiledView) -> None:
+async def create_overlay(session: Session, published: PublishedView) -> None:
     """The empty overlay table; its foreign key waits for writers of overlay_entry."""
-    table = tables_of(view).overlay
+    table = published.overlay_table
     await session.execute(
         compose(
             "CREATE TABLE {} ({}, _entry bigint NOT NULL"
             " REFERENCES researchflow.overlay_entry (entry_id) ON DELETE CASCADE)",
             ident(SCHEMA, table),
-            _definitions(view),
+            _definitions(published),
         )
     )
-    await _index(session, table, ["_entry", *filter_columns(view.columns)])
+    await _index(session, table, ["_entry", *filter_columns(published.columns)])
 
 
-async def finish_base(session: Session, view: CompiledView) -> None:
+async def finish_base(session: Session, published: PublishedView) -> None:
     """The indexes of a filled base table (made after the rows they cost half), and statistics.
 
     Only of the indexed columns: planning right at once needs no more, autovacuum adds the rest.
     """
-    table = tables_of(view).base
-    columns = ["_res_id", *filter_columns(view.columns)]
+    table = published.base_table
+    columns = ["_res_id", *filter_columns(published.columns)]
+    await session.execute(compose("ALTER TABLE {} SET ({})", ident(SCHEMA, table), _BUSY))
     await _index(session, table, columns)
     names = join(", ", (ident(column) for column in columns))
     await session.execute(compose("ANALYZE {} ({})", ident(SCHEMA, table), names))
@@ -171,11 +185,14 @@ async def _index(session: Session, table: str, columns: list[str]) -> None:
         )
 
 
-def _definitions(view: CompiledView) -> Sql:
+def _definitions(published: PublishedView) -> Sql:
     """Column definitions; text compares by bytes, which is what FHIR ids and codes mean."""
     return join(
         ", ",
-        (compose("{} {}", ident(name), stored_type(kind)) for name, kind in view.stored_columns),
+        (
+            compose("{} {}", ident(name), stored_type(kind))
+            for name, kind in published.stored_columns
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from researchflow_runners.composed.stored import composed_views, leaves
 from researchflow_runners.composed.view import ComposedView
-from researchflow_runners.errors import QueryError
+from researchflow_runners.errors import FreshnessError, QueryError
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView, published_views
@@ -54,8 +54,21 @@ def relation_of(
     view = views[name]
     if isinstance(view, PublishedView):
         kept = tuple(column for column in view.columns if column.name in columns)
+        if len(kept) < len(set(columns)):
+            raise _lacks_columns(view, set(columns))
         return relation(replace(view, columns=kept))
     return view.relation(lambda other, read: relation_of(other, read, views, relation))
+
+
+def _lacks_columns(view: PublishedView, columns: set[str]) -> FreshnessError:
+    """A composed view is asked at an anchor whose views had other columns."""
+    missing = sorted(columns - {column.name for column in view.columns})
+    return FreshnessError(
+        f'at that anchor view "{view.name}" had no column "{missing[0]}"',
+        code="anchor_before_view",
+        hint="ask the view itself at that anchor, or the composed view at a later one",
+        field="as_of",
+    )
 
 
 def _not_published(name: str, names: Sequence[str], views: AnswerableViews) -> QueryError:

@@ -8,12 +8,14 @@ from datetime import datetime
 from functools import partial
 
 from researchflow_runners.errors import FreshnessError, QueryError
+from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.facts import Facts, seconds
 from researchflow_runners.hybrid.reading import Asked
 from researchflow_runners.query.model import Freshness, Query
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.anchor import resolve_anchor
 from researchflow_runners.store.database import Session
+from researchflow_runners.store.former import former_views
 from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import (
     anchored_relation,
@@ -57,6 +59,21 @@ def asked_freshness(query: Query) -> Freshness:
     return "anchored"
 
 
+async def views_asked(
+    session: Session, query: Query, facts: Facts, views: AnswerableViews
+) -> AnswerableViews:
+    """The views as the anchor asked for holds them, some under a definition since replaced.
+
+    FreshnessError when the anchor cannot be read any more.
+    """
+    as_of = query.as_of
+    asked_freshness(query)
+    if as_of is None or facts.anchor is None or as_of == facts.anchor:
+        return views
+    anchor = await resolve_anchor(session, as_of)
+    return {**views, **await former_views(session, anchor.anchor)}
+
+
 async def choose(
     session: Session,
     asked: Asked,
@@ -68,7 +85,7 @@ async def choose(
     """The state to read; FreshnessError when the anchor asked for cannot be read any more."""
     assert facts.anchor is not None
     assert facts.data_as_of is not None
-    wanted: int | datetime | None = asked.query.as_of
+    wanted: int | datetime | str | None = asked.query.as_of
     if asked.position is not None:
         wanted = asked.position.anchor
     if asked_freshness(asked.query) == "live" and use_speed_layer:

@@ -20,7 +20,7 @@ def query_of(
     *,
     max_resources: int | None,
     freshness: str | None,
-    as_of: int | datetime | None,
+    as_of: int | datetime | str | None,
     max_staleness_s: float | None,
     cursor: str | None,
 ) -> Query:

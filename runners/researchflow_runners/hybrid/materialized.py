@@ -15,7 +15,13 @@ from researchflow_runners.hybrid.answerable import (
     materialised,
     relation_of,
 )
-from researchflow_runners.hybrid.choice import Choice, asked_freshness, check_staleness, choose
+from researchflow_runners.hybrid.choice import (
+    Choice,
+    asked_freshness,
+    check_staleness,
+    choose,
+    views_asked,
+)
 from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
@@ -87,6 +93,7 @@ class MaterializedViewRunner:
         names = views_of(query)
         async with self._snapshot() as session:
             facts, views = await self._facts(session, names)
+            views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
             asked = Asked.of(
                 query,

@@ -83,7 +83,7 @@ class HybridRunner:
         max_resources: int | None = None,
         *,
         freshness: Freshness | None = None,
-        as_of: int | datetime | None = None,
+        as_of: int | datetime | str | None = None,
         max_staleness_s: float | None = None,
         cursor: str | None = None,
     ) -> Answer:

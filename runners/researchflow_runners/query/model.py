@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from researchflow_runners.naming import PIN_NAME
+
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 10_000
 FILTER_DEPTH_MAX = 8
@@ -22,6 +24,7 @@ Operator = Literal[
     "is_null", "not_null",
 ]  # fmt: skip
 Freshness = Literal["live", "anchored"]
+PinName = Annotated[str, Field(pattern=f"^{PIN_NAME}$")]
 AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum"]
 
 
@@ -158,8 +161,9 @@ class Query(_Strict):
     max_staleness_s: float | None = Field(
         default=None, gt=0, description="Refuse rather than answer from older data, seconds"
     )
-    as_of: int | datetime | None = Field(
-        default=None, description="Anchor number, or an instant: the newest anchor at or before it"
+    as_of: int | datetime | PinName | None = Field(
+        default=None,
+        description="Anchor number, a pin's name, or an instant: the newest anchor at or before it",
     )
 
 

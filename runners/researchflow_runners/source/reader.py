@@ -105,9 +105,15 @@ class SourceSnapshot:
         statement = compose(_COUNTS, own=self.layout.own())
         return {row["res_type"]: row["n"] for row in await self.session.fetch(statement)}
 
-    def keys(self, resource_types: Iterable[str], *, tag_types: Iterable[str] = ()) -> Sql:
+    def keys(
+        self,
+        resource_types: Iterable[str],
+        *,
+        tag_types: Iterable[str] = (),
+        only: Sql | None = None,
+    ) -> Sql:
         """See `HapiLayout.keys_relation`."""
-        return self.layout.keys_relation(resource_types, tag_types=tag_types)
+        return self.layout.keys_relation(resource_types, tag_types=tag_types, only=only)
 
     async def current(
         self,

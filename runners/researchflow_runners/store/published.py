@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
+import asyncpg
+
 from researchflow_runners.compiler.column import Column, stored_columns
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
@@ -45,14 +47,14 @@ class PublishedView:
 async def published_views(session: Session) -> dict[str, PublishedView]:
     """Every published view by name, as the session's snapshot sees the catalogue."""
     rows = await session.fetch(f"{_CATALOGUE} ORDER BY view_name")
-    return {row["view_name"]: _published(*row.values()) for row in rows}
+    return {row["view_name"]: published_of(row) for row in rows}
 
 
 async def published_view(session: Session, name: str) -> PublishedView:
     """One published view; QueryError `view_not_published` names the nearest one."""
     row = await session.fetchrow(f"{_CATALOGUE} WHERE view_name = $1", name)
     if row is not None:
-        return _published(*row.values())
+        return published_of(row)
     names = sorted(await published_views(session))
     raise QueryError(
         f'view "{name}" is not materialised',
@@ -62,6 +64,11 @@ async def published_view(session: Session, name: str) -> PublishedView:
         allowed=names,
         did_you_mean=nearest(name, names),
     )
+
+
+def published_of(row: asyncpg.Record) -> PublishedView:
+    """The view of a row with the catalogue's columns."""
+    return _published(*row.values())
 
 
 def columns_to_json(columns: Sequence[Column]) -> str:

@@ -19,6 +19,31 @@ CREATE TABLE IF NOT EXISTS researchflow.anchor (
     expired_at      timestamptz                -- set when its history was given up
 );
 
+-- Names that people cite. A pinned anchor keeps its rows until it is unpinned.
+CREATE TABLE IF NOT EXISTS researchflow.pin (
+    name      text COLLATE "C" PRIMARY KEY,
+    anchor    bigint NOT NULL REFERENCES researchflow.anchor (anchor),
+    pinned_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS pin_anchor ON researchflow.pin (anchor);
+
+-- How far retention has looked: closed rows up to here are those that a pinned anchor needs.
+CREATE TABLE IF NOT EXISTS researchflow.retention (
+    only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    pruned_to bigint NOT NULL DEFAULT 0
+);
+INSERT INTO researchflow.retention DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- The content hash of a view's rows, from this anchor to the next row of the view.
+CREATE TABLE IF NOT EXISTS researchflow.content (
+    view_name text COLLATE "C" NOT NULL,
+    anchor    bigint NOT NULL,
+    digest    text NOT NULL,                   -- of the definition whose rows these are
+    row_count bigint NOT NULL,
+    sums      bytea NOT NULL,                  -- store/content.py
+    PRIMARY KEY (view_name, anchor)
+);
+
 -- What the batch layer holds: the newest version of each resource it has absorbed.
 CREATE TABLE IF NOT EXISTS researchflow.ledger (
     res_id   bigint PRIMARY KEY,               -- the source's key: one incarnation of (res_type, id)
@@ -43,6 +68,20 @@ CREATE TABLE IF NOT EXISTS researchflow.view_catalogue (
     registered_at timestamptz                  -- of this definition; null for views that are shipped
 );
 ALTER TABLE researchflow.view_catalogue ADD COLUMN IF NOT EXISTS registered_at timestamptz;
+
+-- Definitions that were replaced or dropped while a pinned anchor held their rows.
+CREATE TABLE IF NOT EXISTS researchflow.former_view (
+    view_name     text COLLATE "C" NOT NULL,
+    digest        text NOT NULL,
+    resource_type text COLLATE "C" NOT NULL,
+    definition    jsonb NOT NULL,
+    columns       jsonb NOT NULL,
+    base_table    text NOT NULL,
+    history_table text NOT NULL,
+    since_anchor  bigint NOT NULL,
+    until_anchor  bigint NOT NULL,             -- the first anchor that has other rows
+    PRIMARY KEY (view_name, since_anchor)
+);
 
 -- Composed views: checked SQL over views, computed when it is asked.
 CREATE TABLE IF NOT EXISTS researchflow.composed_view (
@@ -112,6 +151,20 @@ CREATE TABLE IF NOT EXISTS researchflow.source_check (
     checked_at timestamptz NOT NULL,
     pending    bigint NOT NULL,
     oldest_pending_at timestamptz              -- null when nothing is pending
+);
+
+-- How far the source's changes were read, by whom: the refresh with its anchor, the tail with its
+-- overlay rows, each in one commit.
+CREATE TABLE IF NOT EXISTS researchflow.feed_position (
+    reader      text PRIMARY KEY CHECK (reader IN ('refresh', 'tail')),
+    feed        text NOT NULL CHECK (feed IN ('outbox', 'scan')),
+    reason      text,                          -- why everything was compared; null: the outbox told
+    snapshot    text,                          -- of the source: what was visible in it is read
+    identity    jsonb,                         -- of the source and its triggers; null: compare next time
+    witness     text,                          -- the outbox's newest row in that snapshot
+    types       text[] NOT NULL DEFAULT '{}',
+    seen_at     timestamptz NOT NULL,          -- the source is read up to here
+    compared_at timestamptz                    -- the last time that everything was compared
 );
 
 -- Every attempt to refresh; failures are rows too.

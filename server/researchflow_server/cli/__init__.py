@@ -32,6 +32,7 @@ COMMANDS = {
     "load": "fill the source from FHIR NDJSON or Bundles",
     "refresh": "bring the views up to the source",
     "query": "ask a view",
+    "source": "prepare the FHIR server's database to tell its changes",
     "status": "show how fresh the views are",
     "view": "compile, run, validate, register or drop a view",
     "conformance": "run the SQL on FHIR test suites of a directory",

@@ -31,7 +31,7 @@ def register(parser: ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
     parser.add_argument("--cursor", help="next_cursor of the page before")
     parser.add_argument("--freshness", choices=("live", "anchored"))
-    parser.add_argument("--as-of", metavar="ANCHOR|INSTANT")
+    parser.add_argument("--as-of", metavar="ANCHOR|PIN|INSTANT")
     parser.add_argument("--max-staleness-s", type=float, metavar="SECONDS")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     with_example(

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from researchflow_runners.batch.anchors import expire_anchors
 from researchflow_runners.batch.pending import check_source
 from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.batch.retention import Expiry, Retention, expire_anchors
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.errors import StoreError
 from researchflow_runners.hybrid.runner import HybridRunner
@@ -110,10 +110,11 @@ class Runtime:
         types = sorted({view.resource for view in (await self.known_views()).values()})
         await check_source(self.stores.warehouse, self.source, types)
 
-    async def expire_anchors(self) -> None:
-        """Gives up the history of anchors older than the retention."""
+    async def expire_anchors(self) -> Expiry:
+        """Gives up the anchors beyond the retention that nobody pinned."""
         keep_for = timedelta(days=self.settings.retention_days)
-        await expire_anchors(self.stores.warehouse, keep_for=keep_for)
+        retention = Retention(keep_for, self.settings.retention_anchors)
+        return await expire_anchors(self.stores.warehouse, retention)
 
     async def _look_after(self, running: asyncio.Task[Snapshot] | None) -> Snapshot:
         if running is not None:

@@ -1,0 +1,7 @@
+"""What changed in the source: told by an outbox, or found by comparing.
+
+state.py      which feed the source allows, and by what it is known again
+prepare.py    the outbox in the source: its DDL, installed, checked, removed
+outbox.py     the changes after a position
+position.py   how far each reader has read
+"""

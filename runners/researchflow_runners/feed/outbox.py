@@ -1,0 +1,101 @@
+"""What the outbox holds beyond a position: every change since, also of transactions that were
+open then and have committed meanwhile.
+
+A row belongs to the changes when its transaction is not visible in the position's snapshot and
+is in the reader's own, which is what the reader's REPEATABLE READ transaction sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from researchflow_runners.feed.position import FeedPosition
+from researchflow_runners.feed.state import FeedState, Reason
+from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.store.database import Session
+
+CHANNEL = "researchflow_outbox"
+#: Rows that are pruned in one go.
+PRUNE_ROWS_MAX = 50_000
+
+#: What is not visible in a snapshot began after it or was in progress: both by index, however
+#: long the oldest transaction has been open.
+_AFTER = """(SELECT c.res_id, c.at FROM researchflow_outbox.change AS c
+ WHERE (c.xid >= pg_snapshot_xmax({snapshot}::pg_snapshot)
+        OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip({snapshot}::pg_snapshot)))))"""
+_CHECK = """
+SELECT pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax($2::text::pg_snapshot) AS older,
+       NOT EXISTS (SELECT FROM researchflow_outbox.change
+                   WHERE xid = $3::text::xid8 AND seq = $4 AND at = $5) AS lost
+"""
+_EMPTIED = "SELECT EXISTS (SELECT FROM {} AS c WHERE c.res_id IS NULL)"
+_PRUNE = """
+WITH read AS (SELECT $1::text::pg_snapshot AS refresh, $2::text::pg_snapshot AS tail)
+DELETE FROM researchflow_outbox.change WHERE (xid, seq) IN (
+    SELECT c.xid, c.seq FROM read AS r JOIN researchflow_outbox.change AS c
+        ON c.xid < least(pg_snapshot_xmax(r.refresh), pg_snapshot_xmax(r.tail))
+    WHERE pg_visible_in_snapshot(c.xid, r.refresh) AND pg_visible_in_snapshot(c.xid, r.tail)
+      AND concat_ws(' ', c.xid, c.seq) <> ALL ($3::text[])
+    ORDER BY c.xid, c.seq LIMIT $4)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """Whether the outbox tells all changes since a position; `reason` when it does not."""
+
+    changes: Sql | None
+    reason: Reason | None
+
+
+async def continue_from(
+    session: Session, state: FeedState, position: FeedPosition | None
+) -> Continued:
+    """The changes after the position as a relation of (res_id, at), or why only a comparison
+    finds them. `session` is the source's, in the transaction of `state`."""
+    if state.identity is None:
+        return Continued(None, state.reason)
+    if position is None or position.snapshot is None:
+        return Continued(None, "first_read")
+    if position.identity is None:
+        return Continued(None, position.reason or "first_read")
+    reason = state.identity.differs(position.identity)
+    if reason is None:
+        reason = await _lost(session, state, position.snapshot, position.witness)
+    if reason is not None:
+        return Continued(None, reason)
+    changes = changes_after(position.snapshot)
+    if await session.fetchval(compose(_EMPTIED, changes)):
+        return Continued(None, "table_emptied")
+    return Continued(changes, None)
+
+
+def changes_after(snapshot: str) -> Sql:
+    """The rows that are not visible in the snapshot, as a relation of (res_id, at)."""
+    return compose(_AFTER, snapshot=param(snapshot, "text"))
+
+
+async def prune_outbox(session: Session, refresh: FeedPosition, tail: FeedPosition) -> int:
+    """Drops rows that both readers have read, but for the newest each remembers; gives how many.
+
+    At most PRUNE_ROWS_MAX, so that a long outbox is let go of little by little.
+    """
+    witnesses = [one.witness.rsplit(" ", 1)[0] for one in (refresh, tail) if one.witness]
+    return await session.execute(_PRUNE, refresh.snapshot, tail.snapshot, witnesses, PRUNE_ROWS_MAX)
+
+
+async def _lost(
+    session: Session, state: FeedState, snapshot: str, witness: str | None
+) -> Reason | None:
+    """Whether the source is older than the position: a copy from before it."""
+    if witness is None:
+        return "changes_missing"
+    xid, seq, at = witness.split(" ")
+    row = await session.fetchrow(
+        _CHECK, snapshot, state.snapshot, xid, int(seq), datetime.fromisoformat(at)
+    )
+    assert row is not None
+    if row["older"]:
+        return "source_older"
+    return "changes_missing" if row["lost"] else None

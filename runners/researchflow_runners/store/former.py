@@ -1,0 +1,59 @@
+"""Definitions that are no longer published and whose rows a pinned anchor still holds."""
+
+from __future__ import annotations
+
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.published import PublishedView, published_of, published_views
+
+#: Nothing is merged with an earlier anchor, so there is no overlay.
+_AT = """
+SELECT view_name, digest, resource_type, columns, base_table, history_table, '' AS overlay_table,
+       since_anchor
+FROM researchflow.former_view WHERE since_anchor <= $1 AND $1 < until_anchor ORDER BY view_name
+"""
+_ALL_TABLES = """
+SELECT base_table, history_table FROM researchflow.former_view ORDER BY view_name, since_anchor
+"""
+#: Called before the catalogue row is replaced; a definition that no pinned anchor holds goes.
+_RETAIN = """
+INSERT INTO researchflow.former_view (view_name, digest, resource_type, definition, columns,
+    base_table, history_table, since_anchor, until_anchor)
+SELECT view_name, digest, resource_type, definition, columns, base_table, history_table,
+       since_anchor, $2
+FROM researchflow.view_catalogue AS v
+WHERE view_name = ANY ($1::text[]) AND EXISTS (
+    SELECT FROM researchflow.pin AS p WHERE v.since_anchor <= p.anchor AND p.anchor < $2)
+"""
+#: Their tables go with the next refresh: a reader may hold them.
+_RELEASE = """
+DELETE FROM researchflow.former_view AS f WHERE NOT EXISTS (
+    SELECT FROM researchflow.pin AS p
+    WHERE f.since_anchor <= p.anchor AND p.anchor < f.until_anchor)
+"""
+
+
+async def former_views(session: Session, anchor: int) -> dict[str, PublishedView]:
+    """The views that the anchor holds under a definition that is no longer published."""
+    return {row["view_name"]: published_of(row) for row in await session.fetch(_AT, anchor)}
+
+
+async def views_at(session: Session, anchor: int) -> dict[str, PublishedView]:
+    """Every view that can be read at the anchor, as it was defined then."""
+    current = await published_views(session)
+    held = {name: view for name, view in current.items() if view.since_anchor <= anchor}
+    return dict(sorted((held | await former_views(session, anchor)).items()))
+
+
+async def former_tables(session: Session) -> list[tuple[str, str]]:
+    """Base and history table of every former definition."""
+    return [(row[0], row[1]) for row in await session.fetch(_ALL_TABLES)]
+
+
+async def retain_former(session: Session, names: list[str], until_anchor: int) -> None:
+    """Keeps what pinned anchors hold of these published views, which are about to go."""
+    await session.execute(_RETAIN, names, until_anchor)
+
+
+async def release_former(session: Session) -> None:
+    """Lets go of definitions that no pinned anchor holds any more."""
+    await session.execute(_RELEASE)
