@@ -120,6 +120,17 @@ async def open_clinic(
             await source_database.close()
 
 
+async def cut_off_writer(clinic: Clinic, dsn: str) -> ChangeWriter:
+    """A writer that could once ask the source at this DSN and cannot any more."""
+    source = HapiSource(await Database.connect(dsn))
+    writer = ChangeWriter(
+        database=clinic.database, redis=clinic.redis, projector=clinic.projector, source=source
+    )
+    await writer.confirm([("Patient", "nobody")], provenance="test")
+    await source.database.close()
+    return writer
+
+
 def patient(name: str, **fields: Any) -> dict[str, Any]:
     """A Patient of that id; female unless told otherwise."""
     return {"resourceType": "Patient", "id": name, "gender": "female", **fields}

@@ -1,8 +1,9 @@
 """What a clinic must show, computed the slow and plain way from what happened to it.
 
 For each resource the model keeps the newest state of the FHIR server, the state that the last
-refresh took from it, and the waiting changes. The newest known version wins; at one version the
-FHIR server does. Rows are computed from the winners' JSON by hand.
+refresh took from it, and the waiting changes: read from the server, reported of it, or a writer's
+own. The newest known version wins; at one version the first of these does. A report leaves when
+the server is asked later. Rows are computed from the winners' JSON by hand.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Model:
     server: dict[Key, State] = field(default_factory=dict)
     batch: dict[Key, State] = field(default_factory=dict)
     confirmed: dict[Key, Waiting] = field(default_factory=dict)
+    reported: dict[Key, Waiting] = field(default_factory=dict)
     provisional: dict[Key, Waiting] = field(default_factory=dict)
     incarnations: Any = field(default_factory=lambda: count(1))
 
@@ -120,17 +122,51 @@ class Model:
         self.server.pop(key, None)
 
     def hear(self, key: Key) -> None:
-        """A hint arrived that the FHIR server confirms: its state of now is known."""
-        state = self.server[key]
+        """Something was said of the FHIR server, and it was asked: its state of now is known."""
+        self.reported.pop(key, None)
+        self.confirm(key)
+
+    def confirm(self, key: Key) -> None:
+        """The FHIR server's state of now is known."""
+        state = self.server.get(key) or self._gone(key)
         held = (self.batch.get(key), self.confirmed.get(key))
-        if any(one and one.incarnation == state.incarnation and state.version <= one.version
-               for one in held):  # fmt: skip
+        if state is None or any(
+            one and one.incarnation == state.incarnation and state.version <= one.version
+            for one in held
+        ):
             return
         self.confirmed[key] = Waiting(
             state.version, state.resource, state.incarnation, base=self._base(key)
         )
         if key in self.provisional and self.provisional[key].version <= state.version:
             del self.provisional[key]
+
+    def _gone(self, key: Key) -> State | None:
+        """What the server had of this key, deleted; None where nobody thinks that it has any."""
+        held = self.confirmed.get(key) or self.batch.get(key)
+        batch = self.batch.get(key)
+        if held and batch and batch.incarnation == held.incarnation:
+            held = max(held, batch, key=lambda one: one.version)
+        if held is None or held.resource is None:
+            return None
+        return State(held.version + 1, None, held.incarnation)
+
+    def report(self, key: Key, version: int | None, resource: Resource | None) -> None:
+        """Somebody said this of the FHIR server, which could not be asked."""
+        layers = (self.batch, self.confirmed, self.reported)
+        told = [layer[key] for layer in layers if key in layer]
+        newest = max((one.version for one in told), default=0)
+        if version is None:
+            if not told or any(one.version == newest and one.resource is None for one in told):
+                return
+            version = newest + 1
+        if version > newest:
+            self.reported[key] = Waiting(version, resource, base=self._base(key))
+
+    def settle(self) -> None:
+        """The FHIR server was asked about every report."""
+        for key in list(self.reported):
+            self.hear(key)
 
     def insert(self, key: Key, version: int, resource: Resource | None) -> None:
         """A writer's own change was acknowledged under this version."""
@@ -141,21 +177,21 @@ class Model:
         """The time of the writer's change has passed."""
         self.provisional.pop(key, None)
 
-    def refresh(self, server: dict[Key, State], heard: dict[Key, Waiting]) -> None:
+    def refresh(self, server: dict[Key, State], heard: list[Waiting]) -> None:
         """The batch layer took this state of the server, which is newer than what was `heard`."""
         self.batch = dict(server)
-        for layer in (self.confirmed, self.provisional):
+        for layer in (self.confirmed, self.reported, self.provisional):
             for key, change in list(layer.items()):
                 held = self.batch.get(key)
                 incarnation = held.incarnation if held else None
-                is_comparable = layer is self.provisional or change.incarnation == incarnation
+                is_comparable = layer is not self.confirmed or change.incarnation == incarnation
                 if (
                     (change.version <= self.batch_version(key) and is_comparable)
                     or (
                         change.base not in (None, incarnation)
                         and change.incarnation in (0, change.base)
                     )
-                    or heard.get(key) is change
+                    or any(one is change for one in heard)
                 ):
                     del layer[key]
                 else:
@@ -172,13 +208,13 @@ class Model:
 
     def newest_version(self, key: Key) -> int:
         """The newest version that anybody knows, 0 for none."""
-        layers = (self.server, self.batch, self.confirmed, self.provisional)
+        layers = (self.server, self.batch, self.confirmed, self.reported, self.provisional)
         return max((layer[key].version for layer in layers if key in layer), default=0)
 
     def live(self) -> dict[str, list[Row]]:
         """The rows of each view over the newest known version of each resource."""
         winners: dict[Key, State] = {}
-        for layer in (self.batch, self.confirmed, self.provisional):
+        for layer in (self.batch, self.confirmed, self.reported, self.provisional):
             for key, state in layer.items():
                 is_renewed = (
                     layer is self.confirmed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -24,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from clinic import Clinic, open_clinic
+from clinic import Clinic, cut_off_writer, open_clinic
 from clinic_model import VIEWS, Key, Model, Resource, Row
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.refresher import Refresher
@@ -34,6 +35,7 @@ from researchflow_runners.errors import FreshnessError, QueryError
 from researchflow_runners.query.model import LIMIT_MAX, Query
 from researchflow_runners.speed.change import Change
 from researchflow_runners.speed.keys import entry_key
+from researchflow_runners.speed.writer import ChangeWriter
 from researchflow_server.embedded import Services
 
 COMPILED = tuple(compile_view(definition) for definition in VIEWS)
@@ -74,6 +76,26 @@ def resources(draw: st.DrawFn, key: Key) -> Resource:
     }
 
 
+@dataclass(frozen=True)
+class Told:
+    """What somebody says of the server: a version that may be any, a deletion without one."""
+
+    resource: Resource | None
+    version: int | None
+    can_ask: bool
+    twice: bool
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[Key, Told]:
+    """An update or a deletion that may be late, early, invented or of what was expunged."""
+    key = draw(keys)
+    can_ask, twice = draw(st.booleans()), draw(st.booleans())
+    if draw(st.booleans()):
+        return key, Told(None, None, can_ask, twice)
+    return key, Told(draw(resources(key)), draw(st.integers(1, 6)), can_ask, twice)
+
+
 keyed = keys.flatmap(lambda key: st.tuples(st.just(key), resources(key)))
 
 
@@ -84,8 +106,10 @@ ELAPSED_S = 0.001
 class World:
     """The clinic and its model, changed together."""
 
-    def __init__(self, clinic: Clinic) -> None:
+    def __init__(self, clinic: Clinic, cut_off: ChangeWriter) -> None:
         self.clinic = clinic
+        #: A writer that cannot ask the source.
+        self.cut_off = cut_off
         self.model = Model()
         self.anchors: dict[int, dict[str, list[Row]]] = {}
         #: The view whose definition OWN has, and the first anchor that holds OWN like that.
@@ -104,13 +128,27 @@ class World:
         self.model.expunge(key)
 
     async def hint(self, key: Key, age: int, resource: Resource) -> None:
-        """A delivery of one of the last versions, with a content that may be any old one."""
+        """A change to one of the last versions, with a content that may be any old one."""
         version = max(1, self.model.server[key].version - age)
         change = Change.put(resource, version=version)
         if self.model.server[key].resource is None and age == 0:
             change = Change.delete(*key, version=version)
         await self.clinic.writer.apply([change, change][: 1 + age], provenance="hint")
-        self.model.hear(key)
+        self.model.confirm(key)
+
+    async def report(self, key: Key, told: Told) -> None:
+        """Somebody says this of the server; where it can be asked, that is no more than a hint."""
+        change = Change(told.resource, *key, version=told.version)
+        writer = self.clinic.writer if told.can_ask else self.cut_off
+        await writer.hear([change, change][: 1 + told.twice], provenance="subscription")
+        if told.can_ask:
+            self.model.hear(key)
+        else:
+            self.model.report(key, told.version, told.resource)
+
+    async def settle(self) -> None:
+        await self.clinic.writer.settle()
+        self.model.settle()
 
     async def insert(self, key: Key, resource: Resource | None) -> None:
         """A writer's own change, without version; it may turn out to be none."""
@@ -161,7 +199,7 @@ class World:
     ) -> int:
         """A refresh, its anchor; `meanwhile` happens after its snapshot and before its commit."""
         server = dict(self.model.server)
-        heard = dict(self.model.confirmed)
+        heard = [*self.model.confirmed.values(), *self.model.reported.values()]
         waiting = [meanwhile] if meanwhile else []
 
         async def progress(_step: Progress) -> None:
@@ -231,7 +269,7 @@ async def open_world(services: Services) -> AsyncIterator[World]:
         dsn = services.postgres.dsn_of(name)
         async with open_clinic(dsn, services.redis_url, views=COMPILED) as clinic:
             await clinic.redis.connection.redis.flushall()
-            world = World(clinic)
+            world = World(clinic, await cut_off_writer(clinic, dsn))
             await world.refresh(None)
             yield world
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -278,6 +316,28 @@ class LiveEqualsRebuilt(RuleBasedStateMachine):
     def hint_arrives(self, data: st.DataObject, age: int) -> None:
         key = data.draw(st.sampled_from(self.known()))
         self.portal.call(self.world.hint, key, age, data.draw(resources(key)))
+
+    @rule(one=reports())
+    def report_arrives(self, one: tuple[Key, Told]) -> None:
+        self.portal.call(self.world.report, *one)
+
+    @rule(one=keyed)
+    def delete_arrives_after_the_undelete(self, one: tuple[Key, Resource]) -> None:
+        self.portal.call(self.world.put, *one)
+        self.portal.call(self.world.delete, one[0])
+        self.portal.call(self.world.put, *one)
+        self.portal.call(self.world.report, one[0], Told(None, None, True, False))
+
+    @rule(one=keyed, can_ask=st.booleans())
+    def update_arrives_after_the_expunge(self, one: tuple[Key, Resource], can_ask: bool) -> None:
+        self.portal.call(self.world.put, *one)
+        version = self.world.model.server[one[0]].version
+        self.portal.call(self.world.expunge, one[0])
+        self.portal.call(self.world.report, one[0], Told(one[1], version, can_ask, False))
+
+    @rule()
+    def source_is_asked_about_the_reports(self) -> None:
+        self.portal.call(self.world.settle)
 
     @rule(one=keyed)
     def agent_inserts(self, one: tuple[Key, Resource]) -> None:

@@ -97,7 +97,7 @@ async def publish(
             for _view, published in plan.kept
         }
         await publish_ledger(session, plan, computed.diff)
-        dropped = await absorb_entries(session, plan.types)
+        dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
         for view in plan.built:
             await _publish_built(session, view, plan)
             content = computed.added[view.name]

@@ -18,6 +18,7 @@ import anyio
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.source.meta import with_meta_of_text
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.source.replay import replayed_at
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Database, Session
 
@@ -58,6 +59,10 @@ class Staging(Protocol):
         """Whatever was committed up to here is in the snapshot."""
 
     @property
+    def replayed_at(self) -> datetime | None:
+        """What a replica has replayed up to; None where the source is the primary."""
+
+    @property
     def snapshot(self) -> str:
         """pg_current_snapshot() of the source."""
 
@@ -96,11 +101,13 @@ async def open_staging(
         data_as_of = await session.fetchval(_INSTANT)
         async with session.transaction(isolation="repeatable read"):
             source = await origin.source.attach(session)
-            yield LocalStaging(source, session, origin, data_as_of, await _snapshot(session))
+            snapshot = await _snapshot(session)
+            yield LocalStaging(source, session, origin, data_as_of, None, snapshot)
         return
     async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
         # Ages are told by the warehouse's clock: where the source's is ahead, its own counts.
         data_as_of = min(await session.fetchval(_INSTANT), await remote.fetchval(_INSTANT))
+        replayed = await replayed_at(remote)
         async with (
             remote.transaction(isolation="repeatable read"),
             session.transaction(),
@@ -108,7 +115,7 @@ async def open_staging(
             source = await origin.source.attach(remote)
             await remote.execute("SET TRANSACTION READ ONLY")
             snapshot = await _snapshot(remote)
-            yield RemoteStaging(source, remote, session, origin, data_as_of, snapshot)
+            yield RemoteStaging(source, remote, session, origin, data_as_of, replayed, snapshot)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class LocalStaging:
     session: Session
     origin: Origin
     data_as_of: datetime
+    replayed_at: None
     snapshot: str
 
     async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
@@ -169,6 +177,7 @@ class RemoteStaging:
     session: Session
     origin: Origin
     data_as_of: datetime
+    replayed_at: datetime | None
     snapshot: str
     _whole: dict[str, Sql] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 -- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows.
 WITH counting AS (
     SELECT e.res_type, count(*) AS entries,
-           count(*) FILTER (WHERE e.origin = 'provisional') AS provisional
+           count(*) FILTER (WHERE e.origin <> 'source') AS provisional
     FROM researchflow.overlay_entry AS e
     WHERE e.res_type = ANY ($2) AND e.valid_from <= now() AND now() < e.valid_until
     GROUP BY e.res_type

@@ -9,9 +9,12 @@
     overlay.py             the rows of entries in the views
     projection.py          one type's log applied in one transaction
     projector.py           all logs; callers share projections, a loop follows what others write
-    change.py, known.py    a change asked for; what batch, overlay and source know of it
+    change.py, known.py    a change asked for; what batch layer and overlay know of it
+    source_states.py       what the source holds of single resources now
     decision.py            what a change comes to (pure)
-    writer.py              the door for changes: check, confirm, write, project, acknowledge
+    storing.py             decided changes written, projected, acknowledged
+    reports.py             what is said of the source: read there, or believed until one can
+    writer.py              the door for changes: apply, hear, confirm, settle
     search.py, runner.py   a view over the cached resources alone
 
 Redis is the log and the hot cache; PostgreSQL holds every acknowledged change.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.speed.entry import Origin
 
-Outcome = Literal["stored", "duplicate", "stale", "covered", "rejected"]
+Outcome = Literal["stored", "duplicate", "stale", "covered", "ignored", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class ChangeOutcome:
 
     stored: it shows in `views`, and is durable. duplicate: this version was known and nothing
     changed; `conflict` says that it was known with another content. stale: `newest_version` is
-    newer; nothing changed. covered: the batch layer holds this version or a newer one.
+    newer; nothing changed. covered: the batch layer holds this version or a newer one, or the
+    source has nothing there and it was not known. ignored: no view reads what the source told of.
     rejected: `error` says why.
 
     `views` are the materialised views of the resource type; it is empty for a type that no view
@@ -65,3 +66,10 @@ class ChangeOutcome:
     failed_views: tuple[str, ...] = ()
     conflict: bool = False
     error: ResearchFlowError | None = None
+
+
+def rejection(
+    error: ResearchFlowError, resource_type: str | None, resource_id: str | None, *, deleted: bool
+) -> ChangeOutcome:
+    """The outcome of a change that cannot be made."""
+    return ChangeOutcome("rejected", resource_type, resource_id, deleted, error=error)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from researchflow_runners.speed.entry import Entry, milliseconds
+from researchflow_runners.speed.entry import ORIGINS, Entry, milliseconds
 from researchflow_runners.speed.keys import changes_key, entry_key, index_key, state_key
 from researchflow_runners.speed.redis_client import (
     CHANGES_MAX,
@@ -137,8 +137,7 @@ class ChangeLog:
                 ],
                 [
                     resource_id,
-                    versions.get("source", ""),
-                    versions.get("provisional", ""),
+                    *(versions.get(origin, "") for origin in ORIGINS),
                     applied.epoch,
                     applied.stream_id,
                 ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.speed.change import Change, Outcome
-from researchflow_runners.speed.entry import Draft
-from researchflow_runners.speed.known import Confirmed, Key, Known
+from researchflow_runners.speed.entry import ORIGINS, Draft, Origin
+from researchflow_runners.speed.known import Key, Known
 from researchflow_runners.speed.resource import (
     check_id,
     check_size,
@@ -17,6 +18,9 @@ from researchflow_runners.speed.resource import (
     check_version,
     parse_resource,
 )
+from researchflow_runners.speed.source_states import Confirmed
+
+_RANKS = {origin: rank for rank, origin in enumerate(ORIGINS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +68,23 @@ def decide(
     earlier: Sequence[Decision],
     provenance: str,
     ttl_s: float,
+    origin: Literal["reported", "provisional"] = "provisional",
 ) -> Decision:
     """What becomes of one change; `earlier` are those of the same resource before it.
 
+    `origin` is what it is as long as the source does not confirm it.
     SourceDataError `resource_unknown` for a delete of what nobody knows.
     """
     newest_version = max(
-        known.newest_version,
+        known.newest_version if origin == "provisional" else known.told_version,
         confirmed.version if confirmed else 0,
         *(one.draft.version for one in earlier),
     )
     draft = _draft(
         checked,
-        version=checked.version or _following(checked, known, newest_version),
+        version=checked.version or _following(checked, known, newest_version, origin),
         confirmed=confirmed,
+        origin=origin,
         provenance=provenance,
         ttl_s=ttl_s,
     )
@@ -120,7 +127,7 @@ def _read(text: str) -> object:
     return json.loads(text, parse_float=str)
 
 
-def _following(checked: Checked, known: Known, newest_version: int) -> int:
+def _following(checked: Checked, known: Known, newest_version: int, origin: Origin) -> int:
     """The version of a change that brings none: a repeat of the newest keeps that one's."""
     if checked.text is None and newest_version == 0:
         raise SourceDataError(
@@ -134,14 +141,82 @@ def _following(checked: Checked, known: Known, newest_version: int) -> int:
         and known.overlay_text == checked.text
         and known.overlay_deleted == (checked.text is None)
     )
+    if origin == "reported" and checked.text is None and known.reported_deleted:
+        repeats = known.reported_version == newest_version
     return newest_version if repeats and newest_version else newest_version + 1
 
 
+def of_source(
+    key: Key, state: Confirmed | None, *, known: Known, provenance: str
+) -> Decision | None:
+    """What becomes of what the source has under the key, or of its having nothing there.
+
+    None when there is nothing to write: nobody knew the resource, or knew it as deleted.
+    SourceDataError `resource_too_large`, `resource_unreadable`.
+    """
+    if state is None:
+        return _gone(key, known, provenance)
+    if not state.deleted and state.text is None:
+        raise SourceDataError(
+            f'the source\'s version {state.version} of "{"/".join(key)}" cannot be read',
+            code="resource_unreadable",
+            hint="see what the FHIR server gives for it; a refresh names it as a dead letter",
+        )
+    draft = _state_draft(key, state, provenance)
+    known = known.of_incarnation(state.res_id)
+    newest_version = max(known.newest_version, draft.version)
+    return Decision(draft, _outcome(draft, known, ()), newest_version, follows=False)
+
+
+def _gone(key: Key, known: Known, provenance: str) -> Decision | None:
+    """A deletion after the newest version of what the source held and has no more."""
+    incarnation = known.source_incarnation or known.ledger_res_id
+    known = known.of_incarnation(incarnation)
+    if known.source_version > known.ledger_version:
+        is_shown = not known.source_deleted
+    else:
+        is_shown = known.ledger_version > 0 and not known.ledger_deleted
+    if not is_shown:
+        return None
+    version = max(known.source_version, known.ledger_version) + 1
+    draft = _source_draft(key, version, None, incarnation=incarnation, provenance=provenance)
+    return Decision(draft, "stored", version, follows=True)
+
+
+def _state_draft(key: Key, state: Confirmed, provenance: str) -> Draft:
+    """The source's state as an entry; SourceDataError `resource_too_large`."""
+    text = None if state.deleted else state.text
+    if text is not None:
+        check_size(len(text.encode()))
+    return _source_draft(key, state.version, text, incarnation=state.res_id, provenance=provenance)
+
+
+def _source_draft(
+    key: Key, version: int, text: str | None, *, incarnation: int | None, provenance: str
+) -> Draft:
+    resource_type, resource_id = key
+    return Draft(
+        resource_type=resource_type,
+        resource_id=resource_id,
+        version=version,
+        text=text,
+        origin="source",
+        provenance=provenance,
+        ttl_s=None,
+        incarnation=incarnation,
+    )
+
+
 def _draft(
-    checked: Checked, *, version: int, confirmed: Confirmed | None, provenance: str, ttl_s: float
+    checked: Checked,
+    *,
+    version: int,
+    confirmed: Confirmed | None,
+    origin: Origin,
+    provenance: str,
+    ttl_s: float,
 ) -> Draft:
     """The source's own state when it has reached the version, else the caller's."""
-    resource_type, resource_id = checked.key
     at_source = (
         confirmed is not None
         and checked.version is not None
@@ -149,24 +224,14 @@ def _draft(
         and (confirmed.deleted or confirmed.text is not None)
     )
     if at_source and confirmed is not None:
-        if confirmed.text is not None:
-            check_size(len(confirmed.text.encode()))
-        return Draft(
-            resource_type=resource_type,
-            resource_id=resource_id,
-            version=confirmed.version,
-            text=None if confirmed.deleted else confirmed.text,
-            origin="source",
-            provenance=provenance,
-            ttl_s=None,
-            incarnation=confirmed.res_id,
-        )
+        return _state_draft(checked.key, confirmed, provenance)
+    resource_type, resource_id = checked.key
     return Draft(
         resource_type=resource_type,
         resource_id=resource_id,
         version=check_version(version),
         text=checked.text,
-        origin="provisional",
+        origin=origin,
         provenance=provenance,
         ttl_s=ttl_s,
         incarnation=confirmed.res_id if confirmed else None,
@@ -174,21 +239,27 @@ def _draft(
 
 
 def _outcome(draft: Draft, known: Known, earlier: Sequence[Decision]) -> Outcome:
-    """Compares with what outranks the draft: a provisional entry never outranks the source."""
+    """Compares with what outranks the draft: a lesser origin never outranks a greater."""
     if draft.version <= known.ledger_version:
         return "covered"
-    rivals = [(known.overlay_version, known.overlay_origin)]
-    rivals += [(one.draft.version, one.draft.origin) for one in earlier if one.outcome == "stored"]
-    versions = [
-        version for version, origin in rivals if draft.origin == "provisional" or origin == "source"
-    ]
+    versions = [one.draft.version for one in earlier if one.outcome == "stored"
+                and _RANKS[one.draft.origin] <= _RANKS[draft.origin]]  # fmt: skip
+    versions.append(known.source_version)
+    if draft.origin == "reported":
+        versions.append(known.reported_version)
+    elif draft.origin == "provisional":
+        versions.append(known.overlay_version)
     if draft.version in versions:
         return "duplicate"
     return "stale" if any(draft.version < version for version in versions) else "stored"
 
 
 def _is_deleted_already(checked: Checked, known: Known, newest_version: int) -> bool:
-    return checked.text is None and known.ledger_deleted and known.ledger_version == newest_version
+    deleted_versions = (
+        known.ledger_version if known.ledger_deleted else 0,
+        known.source_version if known.source_deleted else 0,
+    )
+    return checked.text is None and newest_version in deleted_versions
 
 
 def keys_to_confirm(checked: Sequence[Checked]) -> Mapping[Key, int]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-Origin = Literal["source", "provisional"]
+#: source: read from the source. reported: somebody says that the source has it. provisional: the
+#: writer's own, known from nowhere else. At one version the earlier of these counts.
+Origin = Literal["source", "reported", "provisional"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 WriteOutcome = Literal["stored", "duplicate", "stale"]
 
@@ -21,7 +23,8 @@ PROVISIONAL_TTL_S = 24 * 3600.0
 class Draft:
     """A change before it is written; `text` is the resource's JSON, None for a delete.
 
-    An entry of origin `source` has no `ttl_s`: it leaves when a refresh has covered it.
+    An entry of origin `source` has no `ttl_s`: it leaves when a refresh has covered it. A
+    `reported` one leaves as soon as the source was asked later than it came.
     `incarnation` is the source's key of the resource, None where the source does not know it:
     what is expunged and made again has another key, and its versions begin anew.
     """
@@ -119,8 +122,9 @@ def entries_of(resource_type: str, resource_id: str, fields: Mapping[str, str]) 
 
 
 def newest(entries: list[Entry], now: datetime) -> Entry | None:
-    """The entry that counts at `now`, or None; upsert.lua keeps no two of one version."""
+    """The entry that counts at `now`, or None; `entries` as `entries_of` gives them."""
     counting = [one for one in entries if one.expires_at is None or now < one.expires_at]
+    # Of several of one version max gives the first, which is the one whose origin counts.
     return max(counting, key=lambda one: one.version, default=None)
 
 

@@ -1,26 +1,23 @@
-"""What is known of resources before and after a change: batch layer, overlay and source."""
+"""What PostgreSQL knows of resources before and after a change: batch layer and overlay."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from researchflow_runners.source.layout import HapiLayout
-from researchflow_runners.source.reader import HapiSource, Head, SourceSnapshot
 from researchflow_runners.speed.entry import Origin, is_other_incarnation
-from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
 
 Key = tuple[str, str]
 
-#: A server that is upgraded while we run gains columns, seldom.
-PROBE_INTERVAL_S = 60.0
-
 _KNOWN = """
 SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS ledger_version,
        coalesce(l.deleted, false) AS ledger_deleted, e.version, e.origin, e.deleted, e.resource,
-       e.incarnation,
+       e.incarnation, coalesce(s.version, 0) AS source_version, s.incarnation AS source_incarnation,
+       coalesce(s.deleted, false) AS source_deleted, coalesce(r.version, 0) AS reported_version,
+       coalesce(r.deleted, false) AS reported_deleted, r.stream_id AS reported_stream_id,
+       r.received_at AS reported_at,
        ARRAY(SELECT d.view_name FROM researchflow.dead_letter AS d
              WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id
                AND d.res_ver = e.version
@@ -35,11 +32,10 @@ LEFT JOIN LATERAL (
     SELECT version, origin, deleted, resource, incarnation FROM researchflow.overlay_entry
     WHERE res_type = k.res_type AND id = k.id AND now() < valid_until
     ORDER BY version DESC, origin DESC LIMIT 1) AS e ON true
-"""
-#: The text as the server would give it; jsonb keeps the digits of decimals.
-_CONTENT = """
-SELECT c.id, (c.text::jsonb || jsonb_build_object('id', c.id, 'meta', c.meta))::text AS text
-FROM {current} AS c
+LEFT JOIN researchflow.overlay_entry AS s
+    ON s.res_type = k.res_type AND s.id = k.id AND s.origin = 'source'
+LEFT JOIN researchflow.overlay_entry AS r
+    ON r.res_type = k.res_type AND r.id = k.id AND r.origin = 'reported' AND now() < r.valid_until
 """
 
 
@@ -47,7 +43,9 @@ FROM {current} AS c
 class Known:
     """The newest of one resource in each layer; a version is 0 where there is none.
 
-    `views` are the materialised views of its type, `failed_views` those that lack its rows.
+    `overlay_…` is the newest that waits, of any origin; `source_…` and `reported_…` are the
+    entries of those origins. `views` are the materialised views of its type, `failed_views` those
+    that lack its rows.
     """
 
     ledger_res_id: int | None
@@ -58,6 +56,13 @@ class Known:
     overlay_deleted: bool
     overlay_text: str | None
     overlay_incarnation: int | None
+    source_version: int
+    source_deleted: bool
+    source_incarnation: int | None
+    reported_version: int
+    reported_deleted: bool
+    reported_stream_id: str | None
+    reported_at: datetime | None
     views: tuple[str, ...]
     failed_views: tuple[str, ...]
 
@@ -66,11 +71,18 @@ class Known:
         """The newest version in the batch layer or the overlay."""
         return max(self.ledger_version, self.overlay_version)
 
+    @property
+    def told_version(self) -> int:
+        """The newest version that was read from the source or is said to be there."""
+        return max(self.ledger_version, self.source_version, self.reported_version)
+
     def of_incarnation(self, incarnation: int | None) -> Known:
         """What is known of this incarnation, when both it and the others are known."""
         known = self
         if is_other_incarnation(self.ledger_res_id, incarnation):
             known = replace(known, ledger_res_id=None, ledger_version=0, ledger_deleted=False)
+        if is_other_incarnation(self.source_incarnation, incarnation):
+            known = replace(known, source_version=0, source_deleted=False, source_incarnation=None)
         if self.overlay_origin == "source" and is_other_incarnation(
             self.overlay_incarnation, incarnation
         ):
@@ -83,16 +95,6 @@ class Known:
                 overlay_incarnation=None,
             )
         return known
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """What the source holds of a resource now; `text` only where it was asked for."""
-
-    res_id: int
-    version: int
-    deleted: bool
-    text: str | None = None
 
 
 async def known_of(session: Session, keys: Iterable[Key]) -> dict[Key, Known]:
@@ -109,77 +111,15 @@ async def known_of(session: Session, keys: Iterable[Key]) -> dict[Key, Known]:
             overlay_deleted=bool(row["deleted"]),
             overlay_text=row["resource"],
             overlay_incarnation=row["incarnation"],
+            source_version=row["source_version"],
+            source_deleted=row["source_deleted"],
+            source_incarnation=row["source_incarnation"],
+            reported_version=row["reported_version"],
+            reported_deleted=row["reported_deleted"],
+            reported_stream_id=row["reported_stream_id"],
+            reported_at=row["reported_at"],
             views=tuple(row["views"]),
             failed_views=tuple(row["failed_views"]),
         )
         for row in rows
     }
-
-
-class SourceStates:
-    """The source's newest states, asked with few round trips: its layout is probed seldom."""
-
-    def __init__(self, source: HapiSource) -> None:
-        self._source = source
-        self._layout: HapiLayout | None = None
-        self._probe_at = 0.0
-
-    async def confirm(self, wanted: Mapping[Key, int]) -> dict[Key, Confirmed]:
-        """The state of each resource that the source knows, with the text where it is confirmed.
-
-        `wanted` gives the version to confirm, 0 where none is and the newest number is enough.
-        """
-        heads = await self._heads(wanted)
-        asked = [
-            key
-            for key, head in heads.items()
-            if not head.deleted and head.version >= wanted[key] > 0
-        ]
-        found = {
-            key: Confirmed(head.res_id, head.version, head.deleted) for key, head in heads.items()
-        }
-        return {**found, **(await self._contents(asked) if asked else {})}
-
-    async def _heads(self, wanted: Mapping[Key, int]) -> dict[Key, Head]:
-        heads: dict[Key, Head] = {}
-        async with self._source.database.session() as session:
-            snapshot = SourceSnapshot(session, await self._probed(session))
-            for resource_type, ids in _by_type(wanted).items():
-                found = await snapshot.heads(resource_type, ids)
-                heads |= {(resource_type, head.id): head for head in found.values()}
-        return heads
-
-    async def _contents(self, asked: Iterable[Key]) -> dict[Key, Confirmed]:
-        """Version and text of what is not deleted, from one snapshot."""
-        contents: dict[Key, Confirmed] = {}
-        async with self._source.snapshot() as snapshot:
-            for resource_type, ids in _by_type(asked).items():
-                heads = await snapshot.heads(resource_type, ids)
-                only = compose(
-                    "(SELECT res_id FROM unnest({}) AS k (res_id))",
-                    param([head.res_id for head in heads.values()], "bigint[]"),
-                )
-                current = await snapshot.current(resource_type, with_meta=True, only=only)
-                rows = await snapshot.session.fetch(compose(_CONTENT, current=current))
-                texts = {row["id"]: row["text"] for row in rows}
-                contents |= {
-                    (resource_type, head.id): Confirmed(
-                        head.res_id, head.version, head.deleted, texts.get(head.id)
-                    )
-                    for head in heads.values()
-                }
-        return contents
-
-    async def _probed(self, session: Session) -> HapiLayout:
-        now = time.monotonic()
-        if self._layout is None or now >= self._probe_at:
-            self._layout = await self._source.probe(session)
-            self._probe_at = now + PROBE_INTERVAL_S
-        return self._layout
-
-
-def _by_type(keys: Iterable[Key]) -> dict[str, list[str]]:
-    ids: dict[str, list[str]] = {}
-    for resource_type, resource_id in keys:
-        ids.setdefault(resource_type, []).append(resource_id)
-    return ids

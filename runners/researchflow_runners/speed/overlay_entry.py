@@ -1,8 +1,8 @@
 """Which entries of a resource the overlay keeps.
 
-A resource has at most one source entry and one provisional entry. The provisional one counts
-until it expires when its version is higher; the source entry then counts from that instant on.
-At one version the source wins, and what the ledger covers is not kept.
+A resource has at most one entry of each origin. The one of the highest version counts until it
+expires, then the next: a lower one's valid_from is the latest end of those above it. At one
+version the source's wins, then the reported one; what the ledger covers is not kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ SELECT k.id, now() AS now, l.res_id, coalesce(l.res_ver, 0) AS ledger_version,
        s.incarnation AS source_incarnation,
        p.entry_id AS provisional_entry, coalesce(p.version, 0) AS provisional_version,
        coalesce(p.valid_until <= now(), false) AS provisional_expired,
+       r.entry_id AS reported_entry, coalesce(r.version, 0) AS reported_version,
+       coalesce(r.valid_until <= now(), false) AS reported_expired,
        EXISTS (SELECT FROM researchflow.dead_letter AS d
                WHERE d.layer = 'speed' AND d.res_type = $1 AND d.id = k.id) AS dead
 FROM unnest($2::text[]) AS k (id)
@@ -32,6 +34,8 @@ LEFT JOIN researchflow.overlay_entry AS s
     ON s.res_type = $1 AND s.id = k.id AND s.origin = 'source'
 LEFT JOIN researchflow.overlay_entry AS p
     ON p.res_type = $1 AND p.id = k.id AND p.origin = 'provisional'
+LEFT JOIN researchflow.overlay_entry AS r
+    ON r.res_type = $1 AND r.id = k.id AND r.origin = 'reported'
 """
 _INSERT = """
 INSERT INTO researchflow.overlay_entry
@@ -46,12 +50,15 @@ FROM unnest($2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7:
 RETURNING entry_id
 """
 _DELETE = "DELETE FROM researchflow.overlay_entry WHERE entry_id = ANY($1::bigint[])"
+#: The names of the origins fall in the order in which they count: source, reported, provisional.
 _ALTERNATE = """
-UPDATE researchflow.overlay_entry AS s SET valid_from = coalesce(
-    (SELECT p.valid_until FROM researchflow.overlay_entry AS p
-     WHERE p.res_type = s.res_type AND p.id = s.id AND p.origin = 'provisional'), '-infinity')
-WHERE s.res_type = $1 AND s.id = ANY($2::text[]) AND s.origin = 'source'
+UPDATE researchflow.overlay_entry AS e SET valid_from = coalesce(
+    (SELECT max(a.valid_until) FROM researchflow.overlay_entry AS a
+     WHERE a.res_type = e.res_type AND a.id = e.id
+       AND (a.version, a.origin) > (e.version, e.origin)), '-infinity')
 """
+_OF_IDS = "WHERE e.res_type = $1 AND e.id = ANY($2::text[])"
+_OF_WAITING = "WHERE e.valid_from <> '-infinity'"
 #: The letter of an entry that waits below a new one stays: that entry will count again.
 _REVIVE = """
 DELETE FROM researchflow.dead_letter AS d
@@ -75,6 +82,12 @@ WHERE d.layer = 'speed' AND d.res_type = $1 AND NOT EXISTS (
     SELECT FROM researchflow.overlay_entry AS e
     WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver)
 """
+#: A report that came meanwhile has another place in the stream.
+_RETIRE = """
+DELETE FROM researchflow.overlay_entry AS e
+USING unnest($2::text[], $3::text[]) AS k (id, stream_id)
+WHERE e.res_type = $1 AND e.origin = 'reported' AND e.id = k.id AND e.stream_id = k.stream_id
+"""
 _HELD = """
 SELECT id, origin, version FROM researchflow.overlay_entry
 WHERE res_type = $1 AND id = ANY($2::text[])
@@ -94,15 +107,22 @@ class Known:
     provisional_version: int
     dead: bool
     now: datetime
+    reported_entry: int | None = None
+    reported_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to drop and what to keep of one resource, and the entries a refresh has covered."""
+    """What to drop and what to keep of one resource, and the entries a refresh has covered.
+
+    `is_shared`: entries that were there stay beside new ones or outlive dropped ones, or there
+    are several new ones, so which of them counts when must be said anew.
+    """
 
     dropped: tuple[int, ...]
     kept: tuple[Entry, ...]
     covered: tuple[Entry, ...]
+    is_shared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +146,9 @@ async def merge(session: Session, resource_type: str, entries: Sequence[Entry]) 
         await session.execute(_DELETE, dropped)
     kept = [entry for each in plans for entry in each.kept]
     entry_ids = await _insert(session, resource_type, kept, known) if kept else ()
-    if dropped or any(entry.origin == "source" or _waits(known, entry) for entry in kept):
-        await session.execute(_ALTERNATE, resource_type, ids)
+    shared = [resource_id for resource_id, each in zip(ids, plans, strict=True) if each.is_shared]
+    if shared:
+        await alternate(session, resource_type, shared)
     revived = [entry.resource_id for entry in kept if known[entry.resource_id].dead]
     if revived:
         await session.execute(_REVIVE, resource_type, revived, entry_ids)
@@ -146,19 +167,40 @@ def plan(known: Known, entries: Sequence[Entry]) -> Plan:
     renewed = [entry for entry in live if entry.follows(known.source_incarnation)]
     source = _best(renewed, "source", above=0) or _best(live, "source", above=known.source_version)
     floor = max(known.ledger_version, source.version if source else known.source_version)
-    held = known.provisional_version if known.provisional_version > floor else 0
-    provisional = _best(live, "provisional", above=max(floor, held))
-    dropped = []
-    if known.source_entry and source:
+    dropped, kept = [], []
+    if source:
+        kept.append(source)
         dropped.append(known.source_entry)
-    if known.provisional_entry and (provisional or not held):
-        dropped.append(known.provisional_entry)
-    kept = tuple(entry for entry in (source, provisional) if entry)
-    return Plan(tuple(dropped), kept, covered)
+    rivals: tuple[tuple[Origin, int | None, int], ...] = (
+        ("reported", known.reported_entry, known.reported_version),
+        ("provisional", known.provisional_entry, known.provisional_version),
+    )
+    for origin, number, version in rivals:
+        held = version if version > floor else 0
+        best = _best(live, origin, above=max(floor, held))
+        if best:
+            kept.append(best)
+        if best or not held:
+            dropped.append(number)
+    gone = tuple(number for number in dropped if number)
+    numbers = (known.source_entry, known.reported_entry, known.provisional_entry)
+    stays = any(number and number not in gone for number in numbers)
+    is_shared = len(kept) > 1 or (stays and bool(kept or gone))
+    return Plan(gone, tuple(kept), covered, is_shared)
 
 
 def _is_covered(entry: Entry, known: Known) -> bool:
     return entry.version <= known.ledger_version and not entry.follows(known.base_res_id)
+
+
+async def alternate(session: Session, resource_type: str, ids: Sequence[str]) -> None:
+    """Says anew which entry of each of these resources counts when."""
+    await session.execute(_ALTERNATE + _OF_IDS, resource_type, list(ids))
+
+
+async def alternate_waiting(session: Session) -> None:
+    """Says anew when each entry counts that waits for the end of another, which may have left."""
+    await session.execute(_ALTERNATE + _OF_WAITING)
 
 
 async def stored_page(
@@ -190,6 +232,14 @@ async def expire(session: Session, resource_type: str) -> int:
     expired = await session.execute(_EXPIRE, resource_type)
     await session.execute(_BURY, resource_type)
     return expired
+
+
+async def retire(session: Session, resource_type: str, reports: Mapping[str, str]) -> None:
+    """Drops the reported entries of these ids that stand at these places in the stream."""
+    ids = list(reports)
+    await session.execute(_RETIRE, resource_type, ids, list(reports.values()))
+    await alternate(session, resource_type, ids)
+    await session.execute(_BURY, resource_type)
 
 
 async def held_versions(
@@ -234,12 +284,9 @@ def _known(row: asyncpg.Record) -> Known:
         provisional_version=0 if row["provisional_expired"] else row["provisional_version"],
         dead=row["dead"],
         now=row["now"],
+        reported_entry=row["reported_entry"],
+        reported_version=0 if row["reported_expired"] else row["reported_version"],
     )
-
-
-def _waits(known: Mapping[str, Known], entry: Entry) -> bool:
-    """Whether a source entry has to wait below this one."""
-    return known[entry.resource_id].source_entry is not None
 
 
 def _best(entries: Sequence[Entry], origin: Origin, *, above: int) -> Entry | None:

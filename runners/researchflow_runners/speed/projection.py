@@ -14,6 +14,7 @@ from researchflow_runners.speed.overlay_entry import (
     expire,
     held_versions,
     merge,
+    retire,
     stored_page,
 )
 from researchflow_runners.speed.redis_client import ENTRIES_MAX
@@ -95,6 +96,13 @@ class Projection:
         async for ids in self._log.cached_ids(self._type):
             forgotten += await self._forget(ids, applied)
         return forgotten
+
+    async def retire(self, reports: Mapping[str, str]) -> None:
+        """Drops reports that the source does not bear out: by id, their place in the stream."""
+        async with self._database.transaction() as session:
+            applied = await self._locked(session)
+            await retire(session, self._type, reports)
+        await self._forget(reports, applied)
 
     async def _forget(self, ids: Collection[str], applied: Position) -> int:
         """Drops from Redis what is applied up to there and PostgreSQL does not hold."""

@@ -89,6 +89,10 @@ class Projector:
             known = await positions(session)
         return sum([await self._projection(one).forget_covered() for one in known])
 
+    async def retire(self, resource_type: str, reports: Mapping[str, str]) -> None:
+        """Drops reports that the source does not bear out: by id, their place in the stream."""
+        await self._projection(resource_type).retire(reports)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Projects what others write and sweeps after each refresh, until `stop` is set.
 

@@ -45,11 +45,11 @@ local function is_over()
     and held ~= '' and ARGV[15] ~= '' and held ~= ARGV[15]
 end
 
-local source, provisional = known('source'), known('provisional')
+local source, reported, provisional = known('source'), known('reported'), known('provisional')
 if is_over() then
   source = 0
 end
-local newest = math.max(source, provisional)
+local newest = math.max(source, reported, provisional)
 
 local function answer(outcome, slot)
   local held = redis.call('HMGET', entry, slot .. '.stream_id', slot .. '.received_at',
@@ -62,14 +62,16 @@ if not putting_back and redis.call('HGET', entry, origin .. '.token') == ARGV[7]
   return answer('stored', origin)
 end
 
-local own = origin == 'source' and source or provisional
+local own = origin == 'source' and source or known(origin)
 if version == own then
   return answer('duplicate', origin)
 end
-if origin == 'provisional' and version == source then
+if origin ~= 'source' and version == source then
   return answer('duplicate', 'source')
 end
-if version < own or (origin == 'provisional' and version < source) then
+-- A writer's own change is to be seen, so it comes after what is said of the source.
+local covered = origin == 'provisional' and not putting_back and version <= reported
+if version < own or (origin ~= 'source' and version < source) or covered then
   return {'stale', whole(newest), '0', '', '', ''}
 end
 
@@ -96,8 +98,13 @@ redis.call('HSET', entry,
   origin .. '.token', ARGV[7], origin .. '.received_at', received_at,
   origin .. '.expires_at', expires_at, origin .. '.stream_id', stream_id,
   origin .. '.incarnation', ARGV[15])
-if origin == 'source' and provisional <= version then
-  drop('provisional')
+if origin == 'source' then
+  if reported <= version then
+    drop('reported')
+  end
+  if provisional <= version then
+    drop('provisional')
+  end
 end
 redis.call('ZADD', index, 'GT', received_at, id)
 newest = math.max(newest, version)

@@ -11,15 +11,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from researchflow_runners.errors import QueryError, SourceDataError, StoreError
+from researchflow_runners.errors import QueryError, SourceDataError
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.source.references import relative_text
-from researchflow_runners.speed.change import Change, ChangeOutcome, Outcome
+from researchflow_runners.speed.change import Change, ChangeOutcome, Outcome, rejection
 from researchflow_runners.speed.decision import Checked, Decision, check, decide, keys_to_confirm
-from researchflow_runners.speed.entry import PROVISIONAL_TTL_S, WriteResult
-from researchflow_runners.speed.known import Confirmed, Key, Known, SourceStates, known_of
+from researchflow_runners.speed.entry import PROVISIONAL_TTL_S
+from researchflow_runners.speed.known import Key, Known
 from researchflow_runners.speed.projector import Projector
-from researchflow_runners.speed.redis_client import VERSION_ATTEMPTS_MAX, RedisClient
+from researchflow_runners.speed.redis_client import RedisClient
+from researchflow_runners.speed.reports import Reports
+from researchflow_runners.speed.source_states import Confirmed, SourceStates
+from researchflow_runners.speed.storing import Storing, foreseen
 from researchflow_runners.store.database import Database
 
 CHANGES_PER_CALL_MAX = 1_000
@@ -39,11 +42,16 @@ class ChangeWriter:
         ttl_s: float = PROVISIONAL_TTL_S,
     ) -> None:
         """Without `source` nothing can be confirmed, so every change is provisional."""
-        self._database = database
-        self._redis = redis
-        self._projector = projector
+        self._storing = Storing(database, redis, projector)
         self._source = SourceStates(source) if source else None
         self._base_urls = source.options.base_urls if source else ()
+        self._reports = Reports(
+            database=database,
+            storing=self._storing,
+            projector=projector,
+            source=self._source,
+            ttl_s=ttl_s,
+        )
         self._ttl_s = ttl_s
         self._outcomes: Counter[Outcome] = Counter()
 
@@ -66,10 +74,46 @@ class ChangeWriter:
         facts, confirmed = await self._ask(good)
         decided = self._decide(checked, facts, confirmed, provenance)
         if dry_run:
-            return [_foreseen(one, facts) for one in decided]
-        outcomes = await self._write(decided, facts)
+            return [foreseen(one, facts) for one in decided]
+        outcomes = await self._storing.write(decided, facts)
         self._outcomes.update(one.outcome for one in outcomes)
         return outcomes
+
+    async def hear(self, reports: Sequence[Change], *, provenance: str) -> list[ChangeOutcome]:
+        """Takes what somebody says of the source, such as a subscription; one outcome each.
+
+        A report is a hint: what it tells of is read from the source now, and what is there becomes
+        known, whatever the report says. Where the source cannot be asked, or is a replica that is
+        behind, the report counts, marked as provisional, until `settle`, a later report or a
+        refresh has asked. A change of the caller's own goes through `apply`: no source refutes it.
+        """
+        _check_call(reports, provenance)
+        checked = [_checked(report, self._base_urls) for report in reports]
+        good = [one for one in checked if isinstance(one, Checked)]
+        heard = iter(await self._reports.hear(good, provenance=provenance)) if good else iter(())
+        outcomes = [next(heard) if isinstance(one, Checked) else one for one in checked]
+        self._outcomes.update(one.outcome for one in outcomes)
+        return outcomes
+
+    async def confirm(self, keys: Collection[Key], *, provenance: str) -> list[ChangeOutcome]:
+        """Reads these (type, id) from the source now and makes known what is there.
+
+        One outcome per key, in order. What the source has becomes an entry that leaves when a
+        refresh covers it; what it has no more, deleted or expunged, is hidden. It is committed
+        when this returns. At most CHANGES_PER_CALL_MAX keys; QueryError `too_many_changes`;
+        StoreError when a store or the source is away (safe to repeat).
+        """
+        _check_call(keys, provenance)
+        outcomes = await self._reports.confirm(keys, provenance=provenance)
+        self._outcomes.update(one.outcome for one in outcomes)
+        return outcomes
+
+    async def settle(self) -> int:
+        """Asks the source about everything known from reports alone; gives how many.
+
+        What it does not bear out leaves. StoreError when it cannot be asked: all stays.
+        """
+        return await self._reports.settle()
 
     async def _ask(
         self, checked: Sequence[Checked]
@@ -77,17 +121,11 @@ class ChangeWriter:
         """What PostgreSQL and the source know, asked at once; neither outlives a failure."""
         confirming = asyncio.create_task(self._confirm(checked))
         try:
-            facts = await self._look({one.key for one in checked})
+            facts = await self._storing.look({one.key for one in checked})
             return facts, await confirming
         finally:
             confirming.cancel()
             await asyncio.gather(confirming, return_exceptions=True)
-
-    async def _look(self, keys: Collection[Key]) -> dict[Key, Known]:
-        if not keys:
-            return {}
-        async with self._database.session() as session:
-            return await known_of(session, keys)
 
     async def _confirm(self, checked: Sequence[Checked]) -> dict[Key, Confirmed]:
         if self._source is None or not checked:
@@ -118,79 +156,11 @@ class ChangeWriter:
                     ttl_s=self._ttl_s,
                 )
             except SourceDataError as error:
-                decided.append(_rejected(error, *one.key, deleted=one.text is None))
+                decided.append(rejection(error, *one.key, deleted=one.text is None))
             else:
                 earlier.setdefault(one.key, []).append(decision)
                 decided.append(decision)
         return decided
-
-    async def _write(
-        self, decided: Sequence[Decision | ChangeOutcome], facts: Mapping[Key, Known]
-    ) -> list[ChangeOutcome]:
-        """Writes what is to be stored, projects it and tells what became of all."""
-        stored = [one for one in decided if isinstance(one, Decision) and one.outcome == "stored"]
-        if not stored:
-            return [_foreseen(one, facts) for one in decided]
-        results, after = await self._store(stored)
-        answers = iter(
-            [_acknowledged(one, result, after) for one, result in zip(stored, results, strict=True)]
-        )
-        return [
-            next(answers)
-            if isinstance(one, Decision) and one.outcome == "stored"
-            else _foreseen(one, facts)
-            for one in decided
-        ]
-
-    async def _store(
-        self, stored: Sequence[Decision]
-    ) -> tuple[list[WriteResult], dict[Key, Known]]:
-        """Writes and projects all; gives what became of each, and what is known afterwards.
-
-        A write that PostgreSQL does not show is repeated once: Redis lost it, or took it for one
-        that a refresh has dropped since and that it had not let go of.
-        """
-        types = {one.draft.resource_type for one in stored}
-        results = await self._settle(stored)
-        await self._projector.drain(types)
-        after = await self._look({_key(one) for one in stored})
-        pairs = enumerate(zip(stored, results, strict=True))
-        missing = [number for number, pair in pairs if _is_missing(*pair, after)]
-        if missing:
-            await self._projector.forget_covered()
-            again = await self._settle([stored[number] for number in missing])
-            for number, result in zip(missing, again, strict=True):
-                results[number] = result
-            await self._projector.drain(types)
-            after = await self._look({_key(one) for one in stored})
-        return results, after
-
-    async def _settle(self, stored: Sequence[Decision]) -> list[WriteResult]:
-        """Writes all; a version made up here that was taken meanwhile gives way to the next one.
-
-        Later changes of the same resource then move on too, so that their order stays.
-        """
-        results = await self._redis.write([one.draft for one in stored])
-        moved: set[Key] = set()
-        for number, (one, result) in enumerate(zip(stored, results, strict=True)):
-            taken = result.outcome != "stored" and not result.same_content
-            if one.follows and (taken or _key(one) in moved):
-                moved.add(_key(one))
-                results[number] = await self._follow(one, result)
-        return results
-
-    async def _follow(self, decision: Decision, result: WriteResult) -> WriteResult:
-        """Writes under the version after the newest until that is free."""
-        for _attempt in range(VERSION_ATTEMPTS_MAX):
-            draft = replace(decision.draft, version=result.newest_version + 1)
-            (result,) = await self._redis.write([draft])
-            if result.outcome == "stored":
-                return result
-        raise StoreError(
-            f'"{"/".join(_key(decision))}" is written by too many at once',
-            code="write_contended",
-            hint="try again, or pass the version",
-        )
 
 
 def _checked(change: Change, base_urls: Sequence[str]) -> Checked | ChangeOutcome:
@@ -199,7 +169,7 @@ def _checked(change: Change, base_urls: Sequence[str]) -> Checked | ChangeOutcom
         checked = check(change)
     except SourceDataError as error:
         body = change.resource if isinstance(change.resource, Mapping) else {}
-        return _rejected(
+        return rejection(
             error,
             change.resource_type or _shown(body.get("resourceType")),
             change.resource_id or _shown(body.get("id")),
@@ -215,72 +185,7 @@ def _shown(value: object) -> str | None:
     return value[:64] if isinstance(value, str) else None
 
 
-def _rejected(
-    error: SourceDataError, resource_type: str | None, resource_id: str | None, *, deleted: bool
-) -> ChangeOutcome:
-    return ChangeOutcome("rejected", resource_type, resource_id, deleted, error=error)
-
-
-def _foreseen(decided: Decision | ChangeOutcome, facts: Mapping[Key, Known]) -> ChangeOutcome:
-    """The outcome of a change that is not written."""
-    if isinstance(decided, ChangeOutcome):
-        return decided
-    draft = decided.draft
-    known = facts[_key(decided)]
-    return ChangeOutcome(
-        outcome=decided.outcome,
-        resource_type=draft.resource_type,
-        resource_id=draft.resource_id,
-        deleted=draft.deleted,
-        version=draft.version,
-        newest_version=max(decided.newest_version, draft.version),
-        origin=draft.origin,
-        views=known.views,
-        failed_views=known.failed_views,
-        conflict=decided.conflict,
-    )
-
-
-def _acknowledged(
-    decision: Decision, result: WriteResult, after: Mapping[Key, Known]
-) -> ChangeOutcome:
-    """The outcome of a written change, of which PostgreSQL must know by now."""
-    known = _known_of(decision, after)
-    if _is_missing(decision, result, after):
-        raise StoreError(
-            "redis lost changes while they were on their way",
-            code="change_not_applied",
-            hint="repeat the call; what was applied is not applied twice",
-        )
-    covered = result.version <= known.ledger_version
-    return replace(
-        _foreseen(decision, after),
-        outcome="covered" if covered else result.outcome,
-        version=result.version,
-        newest_version=max(result.newest_version, known.newest_version),
-        expires_at=result.expires_at,
-        conflict=result.outcome == "duplicate" and not result.same_content and not covered,
-    )
-
-
-def _known_of(decision: Decision, after: Mapping[Key, Known]) -> Known:
-    """What is known of the change's resource; of its incarnation, when the source told that."""
-    known = after[_key(decision)]
-    if decision.draft.origin == "source":
-        return known.of_incarnation(decision.draft.incarnation)
-    return known
-
-
-def _is_missing(decision: Decision, result: WriteResult, after: Mapping[Key, Known]) -> bool:
-    known = _known_of(decision, after)
-    return result.outcome != "stale" and known.newest_version < result.version
-
-
-def _key(decision: Decision) -> Key:
-    return decision.draft.resource_type, decision.draft.resource_id
-
-
-def _check_call(changes: Sequence[Change], provenance: str) -> None:
+def _check_call(changes: Collection[Change] | Collection[Key], provenance: str) -> None:
     if len(changes) > CHANGES_PER_CALL_MAX:
         raise QueryError(
             f'"{len(changes)}" changes are more than "{CHANGES_PER_CALL_MAX}"',

@@ -111,14 +111,16 @@ ALTER TABLE researchflow.dead_letter DROP CONSTRAINT IF EXISTS dead_letter_pkey;
 ALTER TABLE researchflow.dead_letter ADD PRIMARY KEY (view_name, res_type, id, layer, res_ver);
 
 -- Level 0: changes the batch layer has not absorbed. An entry counts while
--- valid_from <= now() < valid_until. A provisional entry (known from nowhere but its writer) ends
--- at its expiry; while it covers a source entry of the same resource, that one's valid_from is
--- moved to the same instant, so exactly one entry of a resource counts at any time.
+-- valid_from <= now() < valid_until. What the source was not read for ends at its expiry: a
+-- provisional entry (known from nowhere but its writer) and a reported one (somebody says that the
+-- source has it; gone as soon as the source was asked later). While one covers another entry of the
+-- same resource, that one's valid_from is moved to its end, so exactly one entry of a resource
+-- counts at any time.
 CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     entry_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     res_type    text COLLATE "C" NOT NULL,
     id          text COLLATE "C" NOT NULL,
-    origin      text NOT NULL CHECK (origin IN ('source', 'provisional')),
+    origin      text NOT NULL CHECK (origin IN ('source', 'reported', 'provisional')),
     version     bigint NOT NULL,
     deleted     boolean NOT NULL,
     resource    text,                          -- the FHIR JSON as received; null when deleted
@@ -134,6 +136,9 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
 ) WITH (toast_tuple_target = 256);
 ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS incarnation bigint;
 ALTER TABLE researchflow.overlay_entry ALTER COLUMN resource SET STORAGE EXTERNAL;
+ALTER TABLE researchflow.overlay_entry DROP CONSTRAINT IF EXISTS overlay_entry_origin_check;
+ALTER TABLE researchflow.overlay_entry ADD CONSTRAINT overlay_entry_origin_check
+    CHECK (origin IN ('source', 'reported', 'provisional'));
 CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
 
 -- How far each resource type's Redis stream has been applied. Another epoch, or a stream whose

@@ -38,7 +38,7 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
         )
     if answer.speed.provisional:
         warnings.append(
-            f"{answer.speed.provisional} waiting changes are known only from their writer"
+            f"{answer.speed.provisional} waiting changes are not confirmed by the source"
         )
     return {
         "columns": [column.name for column in answer.columns],

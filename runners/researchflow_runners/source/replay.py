@@ -1,0 +1,27 @@
+"""How far a replica is: what happened at the primary since then may not be there yet."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from researchflow_runners.store.database import Session
+
+#: A replica's instant is its primary's clock, an entry's is Redis'; they may differ by so much.
+CLOCKS_APART_MAX = timedelta(seconds=60)
+
+#: A replica that has not replayed a commit since it started tells no instant.
+_REPLAYED = """
+SELECT CASE WHEN pg_is_in_recovery()
+            THEN coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END
+"""
+
+
+async def replayed_at(session: Session) -> datetime | None:
+    """What was committed up to here, the snapshots opened from now on show; None for a primary."""
+    instant: datetime | None = await session.fetchval(_REPLAYED)
+    return instant
+
+
+def known_before(replayed_at: datetime | None) -> datetime | None:
+    """What was received before this instant, the source knows; None when it knows everything."""
+    return replayed_at - CLOCKS_APART_MAX if replayed_at else None
