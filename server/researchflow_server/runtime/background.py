@@ -28,6 +28,7 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     repeated = [
         (runtime.fresh_snapshot, settings.snapshot_s),
         (runtime.check_source, settings.pending_check_s),
+        (runtime.writer.settle, settings.pending_check_s),
         (runtime.expire_anchors, EXPIRE_INTERVAL_S),
     ]
     if uses_embedded(settings):
