@@ -125,6 +125,11 @@ class Warehouse:
         """Removes from the source without trace."""
         await expunge(self.source.database, *reference.split("/"))
 
+    async def source_execute(self, statement: str) -> None:
+        """Runs a statement in the source."""
+        async with self.source.database.session() as session:
+            await session.execute(statement)
+
     async def refresh(
         self,
         definitions: Sequence[dict[str, Any]] = DEFINITIONS,

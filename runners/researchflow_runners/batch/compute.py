@@ -7,6 +7,7 @@ are computed whole into tables that no catalogue row names yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
@@ -29,11 +30,15 @@ from researchflow_runners.store.relations import SCHEMA
 
 @dataclass
 class Computed:
-    """`feed` tells how the changes were found. `rows` has a temporary table for each kept view
-    whose type changed, `filled` what each view gained, `added` the content of just that."""
+    """`feed` tells how the changes were found, `newest_at` is the source's newest date.
+
+    `rows` has a temporary table for each kept view whose type changed, `filled` what each view
+    gained, `added` the content of just that.
+    """
 
     feed: RefreshFeed
     diff: Diff
+    newest_at: datetime | None
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
     added: dict[str, Content] = field(default_factory=dict)
@@ -45,7 +50,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         feed = await read_feed(session, staging, plan)
         keys = await staging.keys(plan.types, only=feed.changes)
         told = None if feed.changes is None else await staging.told(feed.changes)
-        computed = Computed(feed, await find_changes(session, keys, plan.types, told=told))
+        diff = await find_changes(session, keys, plan, told=told)
+        computed = Computed(feed, diff, await staging.newest_at())
         await create_dead_table(session)
         changed = [kept for kept in plan.kept if kept[0].resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1

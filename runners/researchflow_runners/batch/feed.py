@@ -32,6 +32,8 @@ async def read_feed(session: Session, staging: Staging, plan: Plan) -> RefreshFe
     state = await look_at_feed(source)
     position = await read_position(session, "refresh")
     continued = await continue_from(source, state, position)
+    if plan.is_read_anew and continued.reason is None:
+        return RefreshFeed(state, None, "read_anew")
     if plan.built and continued.reason is None:
         return RefreshFeed(state, None, "view_built")
     return RefreshFeed(state, continued.changes, continued.reason)

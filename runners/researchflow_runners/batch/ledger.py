@@ -13,12 +13,16 @@ WHERE c.state = 'gone' AND l.res_id = c.res_id
 """
 _UPDATE_KNOWN = """
 UPDATE researchflow.ledger AS l
-SET res_type = c.res_type, id = c.id, res_ver = c.res_ver, deleted = c.state = 'deleted'
+SET res_type = c.res_type, id = c.id, res_ver = c.res_ver, deleted = c.state = 'deleted',
+    tags = c.tags
 FROM rf_changed AS c WHERE c.known AND c.state <> 'gone' AND l.res_id = c.res_id
 """
 _INSERT_UNKNOWN = """
-INSERT INTO researchflow.ledger (res_id, res_type, id, res_ver, deleted)
-SELECT res_id, res_type, id, res_ver, state = 'deleted' FROM rf_changed WHERE NOT known
+INSERT INTO researchflow.ledger (res_id, res_type, id, res_ver, deleted, tags)
+SELECT res_id, res_type, id, res_ver, state = 'deleted', tags FROM rf_changed WHERE NOT known
+"""
+_NOTE_TAGS = """
+UPDATE researchflow.ledger AS l SET tags = n.tags FROM rf_noted AS n WHERE l.res_id = n.res_id
 """
 _REMOVE_UNUSED_TYPES = "DELETE FROM researchflow.ledger WHERE res_type <> ALL ($1::text[])"
 _COUNTS = """
@@ -48,6 +52,7 @@ async def publish_ledger(session: Session, plan: Plan, diff: Diff) -> None:
         await session.execute(_REMOVE_GONE)
         await session.execute(_UPDATE_KNOWN)
         await session.execute(_INSERT_UNKNOWN)
+        await session.execute(_NOTE_TAGS)
         if plan.retired:
             await session.execute(_REMOVE_UNUSED_TYPES, plan.types)
     if plan.new_types:

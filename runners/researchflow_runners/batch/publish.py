@@ -18,6 +18,7 @@ from researchflow_runners.batch.ledger import publish_ledger
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.result import ViewRefresh
 from researchflow_runners.batch.run import mark_published
+from researchflow_runners.batch.source_clock import note_look
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.tables import (
     create_overlay,
@@ -61,16 +62,19 @@ SET digest = excluded.digest, resource_type = excluded.resource_type,
     registered_at = excluded.registered_at
 """
 _NEW_ANCHOR = """
-INSERT INTO researchflow.anchor (anchor, data_as_of, source_snapshot, changed)
-VALUES ($1, $2, $3, $4)
+INSERT INTO researchflow.anchor (anchor, data_as_of, source_snapshot, changed, read_as)
+VALUES ($1, $2, $3, $4, $5)
 """
 _CHECKED = """
-INSERT INTO researchflow.source_check AS s (res_type, checked_at, pending, oldest_pending_at)
-SELECT t, $2, 0, NULL FROM unnest($1::text[]) AS t
+INSERT INTO researchflow.source_check AS s
+    (res_type, checked_at, pending, oldest_pending_at, complete_at)
+SELECT t, $2, 0, NULL, $2 FROM unnest($1::text[]) AS t
 ON CONFLICT (res_type) DO UPDATE
-SET checked_at = excluded.checked_at, pending = 0, oldest_pending_at = NULL
+SET checked_at = excluded.checked_at, pending = 0, oldest_pending_at = NULL,
+    complete_at = excluded.complete_at
 WHERE s.checked_at <= excluded.checked_at
 """
+_COMPARED = "UPDATE researchflow.source_check SET reads_meta = res_type = ANY ($1::text[])"
 _UNCHECKED = "DELETE FROM researchflow.source_check WHERE res_type <> ALL ($1::text[])"
 _UNLISTED = "DELETE FROM researchflow.view_catalogue WHERE view_name = ANY ($1::text[])"
 
@@ -187,10 +191,22 @@ async def _publish_anchor(
 ) -> None:
     """The anchor row, and nothing pending as of its instant."""
     await session.execute(
-        _NEW_ANCHOR, plan.anchor, staging.data_as_of, staging.snapshot, computed.diff.total
+        _NEW_ANCHOR,
+        plan.anchor,
+        staging.data_as_of,
+        staging.snapshot,
+        computed.diff.total,
+        plan.read_as,
     )
     await session.execute(_CHECKED, list(plan.types), staging.data_as_of)
     await session.execute(_UNCHECKED, list(plan.types))
+    await session.execute(_COMPARED, list(plan.meta_types))
+    await note_look(
+        session,
+        zone=staging.origin.source.options.zone,
+        looked_at=staging.source_at,
+        newest_at=computed.newest_at,
+    )
 
 
 def _summaries(

@@ -15,7 +15,6 @@ from researchflow_runners.batch.absorb import note_entries
 from researchflow_runners.batch.catalogue import (
     UNCHANGED,
     CatalogueChange,
-    CatalogueViews,
     catalogue_views,
 )
 from researchflow_runners.batch.compute import compute
@@ -96,10 +95,10 @@ class Refresher:
         await drop_orphans(session)
         await session.execute(_SETTINGS)
         wanted = await catalogue_views(session, self._views, change)
-        plan = await make_plan(session, wanted)
+        plan = await make_plan(session, wanted, self._source.options)
         await hash_unhashed(session, plan)
         await note_entries(session)
-        origin = self._origin(wanted)
+        origin = Origin(self._source, plan.meta_types)
         opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)
         async with opened as staging:
             computed = await compute(session, staging, plan, steps)
@@ -119,10 +118,6 @@ class Refresher:
             duration_s=time.monotonic() - started,
             phases_s=steps.seconds,
         )
-
-    def _origin(self, wanted: CatalogueViews) -> Origin:
-        meta_types = frozenset(view.resource for view in wanted.views if view.reads_meta)
-        return Origin(self._source, meta_types)
 
 
 async def _clean_up(session: Session) -> None:

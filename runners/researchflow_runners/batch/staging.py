@@ -25,12 +25,12 @@ from researchflow_runners.store.database import Database, Session
 #: Chunks of COPY data held between the two connections.
 COPY_CHUNKS_MAX = 16
 
-KEY_COLUMNS = ("res_id", "res_type", "id", "res_ver", "deleted", "updated_at")
+KEY_COLUMNS = ("res_id", "res_type", "id", "res_ver", "deleted", "updated_at", "tags")
 ROW_COLUMNS = ("res_id", "id", "text", "meta")
 _KEYS_TABLE = """
 CREATE TEMP TABLE rf_keys (
     res_id bigint, res_type text COLLATE "C", id text COLLATE "C", res_ver bigint,
-    deleted boolean, updated_at timestamptz
+    deleted boolean, updated_at timestamptz, tags bigint
 )
 """
 _TOLD_TABLE = "CREATE TEMP TABLE rf_told (res_id bigint)"
@@ -55,8 +55,16 @@ class Staging(Protocol):
     """One snapshot of the source beside the warehouse session it is read through."""
 
     @property
+    def origin(self) -> Origin:
+        """What it is a snapshot of."""
+
+    @property
     def data_as_of(self) -> datetime:
-        """Whatever was committed up to here is in the snapshot."""
+        """Whatever was committed up to here is in the snapshot, by the warehouse's clock."""
+
+    @property
+    def source_at(self) -> datetime:
+        """The same instant by the source's own clock."""
 
     @property
     def replayed_at(self) -> datetime | None:
@@ -73,11 +81,15 @@ class Staging(Protocol):
     async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """Relation of KEY_COLUMNS: every resource of the types, deleted ones too.
 
-        `only` is a relation of the source with a column res_id that narrows it.
+        Tags are compared where the origin's views read meta. `only` is a relation of the source
+        with a column res_id that narrows it.
         """
 
     async def told(self, changes: Sql) -> Sql:
         """Temporary table of the res_ids in `changes`, a relation of the source."""
+
+    async def newest_at(self) -> datetime | None:
+        """The newest date of all resources of the source; see `SourceSnapshot.newest_at`."""
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """Relation of ROW_COLUMNS: every current resource of the type that can be read.
@@ -102,11 +114,12 @@ async def open_staging(
         async with session.transaction(isolation="repeatable read"):
             source = await origin.source.attach(session)
             snapshot = await _snapshot(session)
-            yield LocalStaging(source, session, origin, data_as_of, None, snapshot)
+            yield LocalStaging(source, session, origin, data_as_of, data_as_of, None, snapshot)
         return
     async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
         # Ages are told by the warehouse's clock: where the source's is ahead, its own counts.
-        data_as_of = min(await session.fetchval(_INSTANT), await remote.fetchval(_INSTANT))
+        source_at = await remote.fetchval(_INSTANT)
+        now = await session.fetchval(_INSTANT)
         replayed = await replayed_at(remote)
         async with (
             remote.transaction(isolation="repeatable read"),
@@ -115,7 +128,9 @@ async def open_staging(
             source = await origin.source.attach(remote)
             await remote.execute("SET TRANSACTION READ ONLY")
             snapshot = await _snapshot(remote)
-            yield RemoteStaging(source, remote, session, origin, data_as_of, replayed, snapshot)
+            yield RemoteStaging(
+                source, remote, session, origin, min(now, source_at), source_at, replayed, snapshot
+            )
 
 
 @dataclass(frozen=True)
@@ -126,12 +141,13 @@ class LocalStaging:
     session: Session
     origin: Origin
     data_as_of: datetime
+    source_at: datetime
     replayed_at: None
     snapshot: str
 
     async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """A query over hfj_resource."""
-        return self.source.keys(types, only=only)
+        return self.source.keys(types, tag_types=self.origin.meta_types, only=only)
 
     async def told(self, changes: Sql) -> Sql:
         """The temporary table rf_told."""
@@ -139,6 +155,10 @@ class LocalStaging:
         await self.session.execute(compose("INSERT INTO rf_told {}", _distinct(changes)))
         await self.session.execute("ANALYZE rf_told")
         return ident("pg_temp", "rf_told")
+
+    async def newest_at(self) -> datetime | None:
+        """By the index on res_updated."""
+        return await self.source.newest_at()
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A query over hfj_resource and hfj_res_ver."""
@@ -177,6 +197,7 @@ class RemoteStaging:
     session: Session
     origin: Origin
     data_as_of: datetime
+    source_at: datetime
     replayed_at: datetime | None
     snapshot: str
     _whole: dict[str, Sql] = field(default_factory=dict)
@@ -191,9 +212,14 @@ class RemoteStaging:
     async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """The temporary table rf_keys."""
         await self.session.execute(_KEYS_TABLE)
-        await self._copy(self.source.keys(types, only=only), "rf_keys", KEY_COLUMNS)
+        keys = self.source.keys(types, tag_types=self.origin.meta_types, only=only)
+        await self._copy(keys, "rf_keys", KEY_COLUMNS)
         await self.session.execute("ANALYZE rf_keys")
         return ident("pg_temp", "rf_keys")
+
+    async def newest_at(self) -> datetime | None:
+        """By the index on res_updated."""
+        return await self.source.newest_at()
 
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """A temporary table, copied once."""

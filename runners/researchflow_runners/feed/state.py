@@ -23,6 +23,7 @@ Reason = Literal[
     "triggers_missing",
     "first_read",
     "view_built",
+    "read_anew",
     "source_replaced",
     "tables_replaced",
     "triggers_replaced",

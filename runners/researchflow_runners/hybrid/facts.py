@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 
+from researchflow_runners.hybrid.result import Degradation
+from researchflow_runners.source.clock import Verdict
 from researchflow_runners.store.database import Session
+
+SOURCE_ZONE_WRONG = Degradation(
+    "source_zone_wrong",
+    "the FHIR server's times are not of the zone they are read in: meta.lastUpdated is off, and"
+    " staleness counts from the last look that found nothing waiting; set RESEARCHFLOW_SOURCE_ZONE",
+)
 
 _FACTS = resources.files(__package__).joinpath("facts.sql").read_text()
 
@@ -20,7 +28,7 @@ class Facts:
     `checked_at`, `pending` and `oldest_pending_at` are the last look at the source; `checked`
     tells whether every resource type involved was looked at. `entries` counts the waiting changes
     of those types, `waiting_types` are the types that have some. `own_entries` counts the waiting
-    changes of the asked view's own type.
+    changes of the asked view's own type. `clock_verdict` tells that the source's dates are wrong.
     """
 
     computed_at: datetime
@@ -37,6 +45,12 @@ class Facts:
     provisional: int
     missing_live: int
     missing_batch: int
+    clock_verdict: Verdict | None = None
+
+    @property
+    def degradations(self) -> tuple[Degradation, ...]:
+        """What is wrong with the source, whatever the route."""
+        return (SOURCE_ZONE_WRONG,) if self.clock_verdict else ()
 
     @property
     def staleness_s(self) -> float | None:
@@ -84,4 +98,5 @@ async def read_facts(
         provisional=row["provisional"],
         missing_live=row["missing_live"],
         missing_batch=row["missing_batch"],
+        clock_verdict=row["clock_verdict"],
     )

@@ -26,6 +26,7 @@ SELECT
     overlay.types,
     overlay.own_entries,
     overlay.provisional,
+    (SELECT verdict FROM researchflow.source_clock) AS clock_verdict,
     -- A newer version that waits in the overlay makes up for a dead letter of the batch layer.
     (SELECT count(DISTINCT (d.res_type, d.id))
      FROM researchflow.dead_letter AS d

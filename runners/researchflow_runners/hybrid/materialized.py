@@ -221,7 +221,7 @@ def _dated(
         pending=facts.pending if is_checked else None,
         speed=speed,
         missing_resources=facts.missing_live if is_live else facts.missing_batch,
-        degradations=(SPEED_LAYER_DISABLED,) if disabled else (),
+        degradations=(*((SPEED_LAYER_DISABLED,) if disabled else ()), *facts.degradations),
         warnings=read.statement.warnings,
         timings=timings,
         views=names,

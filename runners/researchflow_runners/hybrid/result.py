@@ -13,7 +13,9 @@ from researchflow_runners.query.model import Freshness
 Route = Literal["materialized", "direct"]
 
 #: Why an answer may be less than was asked for.
-DegradationCode = Literal["redis_unavailable", "speed_layer_disabled", "overlay_excluded"]
+DegradationCode = Literal[
+    "redis_unavailable", "speed_layer_disabled", "overlay_excluded", "source_zone_wrong"
+]
 DEGRADATION_CODES: tuple[DegradationCode, ...] = get_args(DegradationCode)
 
 

@@ -177,9 +177,8 @@ class HybridRunner:
         if self.postgres is None or any(name not in views for name in names):
             raise _not_published(names, published)
         answer = await self.postgres.query(query, views, principal=principal)
-        if facts.provisional:
-            return replace(answer, degradations=(OVERLAY_EXCLUDED,))
-        return answer
+        excluded = (OVERLAY_EXCLUDED,) if facts.provisional else ()
+        return replace(answer, degradations=(*excluded, *facts.degradations))
 
 
 def _not_published(names: tuple[str, ...], published: AnswerableViews) -> QueryError:

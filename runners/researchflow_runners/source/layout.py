@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from researchflow_runners.source.meta import meta_of_tables
 from researchflow_runners.source.options import DEFAULT_PARTITION, SourceOptions
 from researchflow_runners.source.references import relative_sql
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 
 #: Longer numbers cannot be a bigint key.
 KEY_DIGITS_MAX = 18
@@ -31,9 +31,9 @@ _EARLIEST = """least(r.res_updated AT TIME ZONE {zone},
 #: Differs for different sets of tags; a tag's definition never changes.
 _TAGGED = """
   LEFT JOIN (SELECT rt.res_id AS tagged_id, bit_xor(hashint8extended(rt.tag_id, 0)) AS digest
-               FROM hfj_res_tag rt WHERE rt.res_type = ANY ({types}) GROUP BY rt.res_id) g
+               FROM hfj_res_tag rt WHERE rt.res_type = ANY ({types}){only} GROUP BY rt.res_id) g
          ON g.tagged_id = r.res_id"""
-_TAGS = """CASE WHEN r.res_type = ANY ({types})
+_TAGS = """CASE WHEN r.res_deleted_at IS NULL AND r.res_type = ANY ({types})
             THEN CASE WHEN r.has_tags THEN coalesce(g.digest, 0) ELSE 0 END END"""
 
 #: The equality join misses heads whose history row was never written (HAPI 8.4 to 8.8); HAPI
@@ -99,17 +99,18 @@ class HapiLayout:
         """One row per resource of these types, deleted ones too.
 
         Columns: res_id, res_type, id, res_ver, deleted, updated_at (timestamptz), tags (a
-        digest of its tags, null outside of `tag_types`). `only` is a relation with a column
-        res_id that narrows it.
+        digest of its tags, null when it is deleted and outside of `tag_types`). `only` is a
+        relation with a column res_id that narrows it.
         """
         tagged = param(sorted(set(tag_types)), "text[]")
+        digests = compose(_TAGGED, types=tagged, only=narrowed(only, "rt"))
         return compose(
             _KEYS,
             id=self._id(),
             updated_at=self._earliest(),
             forced=self._forced_join(),
             tags=compose(_TAGS, types=tagged) if tag_types else fixed("NULL::bigint"),
-            tagged=compose(_TAGGED, types=tagged) if tag_types else EMPTY,
+            tagged=digests if tag_types else EMPTY,
             types=param(sorted(set(resource_types)), "text[]"),
             own=self.own(),
             only=narrowed(only),
@@ -266,8 +267,8 @@ class HapiLayout:
         )
 
 
-def narrowed(only: Sql | None) -> Sql:
+def narrowed(only: Sql | None, alias: str = "r") -> Sql:
     """The condition that keeps only the resources of the relation; none when it is None."""
     if only is None:
         return EMPTY
-    return compose(" AND r.res_id IN (SELECT o.res_id FROM {} AS o)", only)
+    return compose(" AND {}.res_id IN (SELECT o.res_id FROM {} AS o)", ident(alias), only)

@@ -54,6 +54,11 @@ class SourceOptions:
         return cls(zone, urls, chosen)
 
     @property
+    def reading(self) -> str:
+        """Equal for options that give the same resources with the same content."""
+        return " ".join((self.zone, *sorted(self.base_urls), *sorted(self.partitions)))
+
+    @property
     def partition_ids(self) -> list[int]:
         """The numbers among the chosen partitions."""
         return [int(one) for one in self.partitions if one != DEFAULT_PARTITION]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from researchflow_runners.errors import SourceDataError, StatementError
+from researchflow_runners.source.clock import AHEAD_MAX
 from researchflow_runners.source.layout import HapiLayout
 from researchflow_runners.source.legacy import CREATE_LEGACY_TABLE, stage_large_objects
 from researchflow_runners.source.meta import with_meta_of_text
@@ -25,6 +26,15 @@ SELECT r.res_type, count(*) AS n FROM hfj_resource r
 """
 _HEADS = """SELECT k.res_id, k.id, k.res_ver, k.deleted, k.updated_at
   FROM {keys} k WHERE k.id = ANY ({ids})"""
+#: What lies further ahead than any zone could is no date of a change; a local time that comes twice
+#: in the year proves nothing.
+_NEWEST = """
+SELECT CASE WHEN n.newest AT TIME ZONE {zone}
+                 <= (n.newest - interval '1 h') AT TIME ZONE {zone} + interval '1 h'
+            THEN n.newest AT TIME ZONE {zone} END
+  FROM (SELECT max(res_updated) AS newest FROM hfj_resource
+         WHERE res_updated <= now() AT TIME ZONE {zone} + {ahead_max}) AS n
+"""
 _UNREADABLE = "SELECT u.res_id, u.reason FROM {} u"
 _UNREADABLE_COUNT = "SELECT count(*) FROM {} u"
 _RESOURCE = "SELECT c.id, c.version, c.text, c.meta::text AS meta FROM {current} c"
@@ -104,6 +114,16 @@ class SourceSnapshot:
         """Resources by type, deleted ones not counted."""
         statement = compose(_COUNTS, own=self.layout.own())
         return {row["res_type"]: row["n"] for row in await self.session.fetch(statement)}
+
+    async def newest_at(self) -> datetime | None:
+        """The newest date of all resources, read in the zone of the options.
+
+        None without any, and when its local time can mean two instants.
+        """
+        zone = param(self.layout.options.zone, "text")
+        statement = compose(_NEWEST, zone=zone, ahead_max=param(AHEAD_MAX, "interval"))
+        newest: datetime | None = await self.session.fetchval(statement)
+        return newest
 
     def keys(
         self,

@@ -16,8 +16,10 @@ CREATE TABLE IF NOT EXISTS researchflow.anchor (
     committed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     source_snapshot text NOT NULL,             -- pg_current_snapshot() of the source
     changed         bigint NOT NULL,           -- resources created, updated or deleted since the last
-    expired_at      timestamptz                -- set when its history was given up
+    expired_at      timestamptz,               -- set when its history was given up
+    read_as         text                       -- what the source's times and references were read with
 );
+ALTER TABLE researchflow.anchor ADD COLUMN IF NOT EXISTS read_as text;
 
 -- Names that people cite. A pinned anchor keeps its rows until it is unpinned.
 CREATE TABLE IF NOT EXISTS researchflow.pin (
@@ -50,8 +52,10 @@ CREATE TABLE IF NOT EXISTS researchflow.ledger (
     res_type text COLLATE "C" NOT NULL,
     id       text COLLATE "C" NOT NULL,
     res_ver  bigint NOT NULL,
-    deleted  boolean NOT NULL
+    deleted  boolean NOT NULL,
+    tags     bigint                            -- digest of its tags; null where no view reads meta
 );
+ALTER TABLE researchflow.ledger ADD COLUMN IF NOT EXISTS tags bigint;
 CREATE INDEX IF NOT EXISTS ledger_id ON researchflow.ledger (id, res_type);
 
 -- The published definition of each view and the physical tables that hold it.
@@ -155,7 +159,26 @@ CREATE TABLE IF NOT EXISTS researchflow.source_check (
     res_type   text COLLATE "C" PRIMARY KEY,
     checked_at timestamptz NOT NULL,
     pending    bigint NOT NULL,
-    oldest_pending_at timestamptz              -- null when nothing is pending
+    oldest_pending_at timestamptz,             -- null when nothing is pending
+    complete_at timestamptz,                   -- the last look at which nothing was
+    reads_meta boolean NOT NULL DEFAULT false  -- a published view reads meta, so tags are compared
+);
+ALTER TABLE researchflow.source_check ADD COLUMN IF NOT EXISTS complete_at timestamptz;
+ALTER TABLE researchflow.source_check
+    ADD COLUMN IF NOT EXISTS reads_meta boolean NOT NULL DEFAULT false;
+
+-- Whether the source's dates can be believed: see runners' source/clock.py.
+CREATE TABLE IF NOT EXISTS researchflow.source_clock (
+    is_only        boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    zone           text NOT NULL,              -- the zone the dates were read in
+    looked_at      timestamptz NOT NULL,
+    newest_at      timestamptz,                -- the newest date of all resources
+    proved_at      timestamptz,                -- the last change whose date lay where it must
+    verdict        text CHECK (verdict IN ('ahead', 'behind')),
+    offset_s       double precision,
+    changes_behind integer NOT NULL,
+    behind_from_s  double precision NOT NULL,
+    behind_to_s    double precision NOT NULL
 );
 
 -- How far the source's changes were read, by whom: the refresh with its anchor, the tail with its

@@ -14,6 +14,7 @@ REASONS: dict[Reason, str] = {
     "tables anew; run `researchflow source prepare --install`",
     "first_read": "the outbox was read for the first time",
     "view_built": "a view was built anew",
+    "read_anew": "the settings of the source have changed",
     "source_replaced": "the source is another cluster or database, or was recovered",
     "tables_replaced": "the source's tables were made anew",
     "triggers_replaced": "triggers of the outbox were made anew or switched off for a while",
