@@ -41,13 +41,43 @@ def filled(items: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 
 
 words = st.sampled_from(WORDS[:3])
+#: What may stand beside a primitive, or in its place.
+BESIDE: Json = {
+    "extension": [{"url": "e", "valueCode": "A"}, {"url": "f", "valueAge": {"value": 5}}]
+}
+
+
+@st.composite
+def with_siblings(draw: st.DrawFn, objects: st.SearchStrategy[Json], *names: str) -> Json:
+    """The object, in which some primitives have an extension beside them or in their place."""
+    made = dict(draw(objects))
+    for name in draw(st.sets(st.sampled_from(names), max_size=2)):
+        if isinstance(value := made.get(name), list):
+            beside = draw(st.lists(st.sampled_from([None, BESIDE]), max_size=len(value) + 1))
+            gaps = [one and draw(st.booleans()) for one in beside[: len(value)]]
+            made[name] = [
+                None if gap else one
+                for one, gap in zip(value, gaps + [None] * len(value), strict=False)
+            ]
+            if any(beside):
+                made[f"_{name}"] = beside
+        else:
+            made[f"_{name}"] = [BESIDE] if name == "given" else BESIDE
+            if draw(st.booleans()):
+                made.pop(name, None)
+    return made
+
+
 periods = some(start=st.sampled_from(MOMENTS), end=st.sampled_from(MOMENTS))
-human_names = some(
-    use=st.sampled_from(USES), family=words, given=filled(words), period=periods
+human_names = with_siblings(
+    some(use=st.sampled_from(USES), family=words, given=filled(words), period=periods),
+    "use",
+    "family",
+    "given",
 ).filter(bool)
-contact_points = some(system=st.sampled_from(SYSTEMS), value=words, rank=st.integers(1, 3)).filter(
-    bool
-)
+contact_points = with_siblings(
+    some(system=st.sampled_from(SYSTEMS), value=words, rank=st.integers(1, 3)), "value", "rank"
+).filter(bool)
 contacts = some(
     gender=st.sampled_from(GENDERS), name=human_names, telecom=filled(contact_points)
 ).filter(bool)
@@ -65,6 +95,25 @@ quantities = st.one_of(
     ).filter(bool),
 )
 measures = st.builds(dict, url=st.sampled_from(["q", "r"]), valueQuantity=quantities)
+#: Extensions of an open choice: a type, what specialises it, and an element without a value.
+open_choices = st.builds(
+    lambda value: {"url": "o", **value},
+    st.sampled_from(
+        [
+            {"valueString": "A"},
+            {"valueCode": "A"},
+            {"valueUri": "A"},
+            {"valueCanonical": "A"},
+            {"valueInteger": 1},
+            {"valuePositiveInt": 1},
+            {"valueQuantity": {"value": 5}},
+            {"valueAge": {"value": 5}},
+            {"valueBoolean": True},
+            {"_valueString": BESIDE},
+            {"_valueBoolean": BESIDE},
+        ]
+    ),
+)
 references = st.sampled_from(
     ["Patient/p0", "Patient/p1/_history/3", "Practitioner/x", "urn:uuid:1", "#c", "Patient/"]
 ).map(lambda reference: {"reference": reference})
@@ -74,16 +123,21 @@ references = st.sampled_from(
 def patients(draw: st.DrawFn) -> Json:
     """A Patient; the test gives it an id."""
     resource = draw(
-        some(
-            active=st.booleans(),
-            gender=st.sampled_from(GENDERS),
-            birthDate=st.sampled_from(DATES),
-            name=filled(human_names),
-            telecom=filled(contact_points),
-            contact=filled(contacts),
-            generalPractitioner=filled(references),
-            link=filled(st.builds(dict, other=references)),
-            extension=filled(measures),
+        with_siblings(
+            some(
+                active=st.booleans(),
+                gender=st.sampled_from(GENDERS),
+                birthDate=st.sampled_from(DATES),
+                name=filled(human_names),
+                telecom=filled(contact_points),
+                contact=filled(contacts),
+                generalPractitioner=filled(references),
+                link=filled(st.builds(dict, other=references)),
+                extension=filled(st.one_of(measures, open_choices)),
+            ),
+            "active",
+            "gender",
+            "birthDate",
         )
     )
     choice = draw(
@@ -93,6 +147,7 @@ def patients(draw: st.DrawFn) -> Json:
                 {"deceasedBoolean": True},
                 {"deceasedBoolean": False},
                 {"deceasedDateTime": "1971"},
+                {"_deceasedDateTime": BESIDE},
             ]
         )
     )
@@ -128,6 +183,26 @@ MEASURED = {
         for url in ("q", "r")
         for function in ("first", "last")
     ]
+}
+#: Items of the open choice, and what may be asked of one of them.
+CHOSEN = [
+    "extension.where(url = 'o').value.first()",
+    "extension.value.last()",
+    "extension[0].value",
+    "extension[1].value",
+    "extension.where(url = 'o').first().value",
+]
+TYPES = [
+    "string", "code", "uri", "canonical", "integer", "FHIR.positiveInt", "Quantity", "Age",
+    "boolean", "System.String", "Element",
+]  # fmt: skip
+#: Primitives that may stand without a value.
+PRIMITIVES = {
+    "Patient": ["active", "gender", "birthDate", "deceased", "name.given", "name.family", "id"],
+    "Contact": ["gender", "name.given", "telecom.value"],
+    "HumanName": ["use", "family", "given"],
+    "ContactPoint": ["value", "rank", "system"],
+    "Period": ["start"],
 }
 BOOLEANS = {"Patient": ["active", "deceased.ofType(boolean)"]}
 #: Some of the items; a union is the others' way to more than one.
@@ -212,7 +287,9 @@ def moments(draw: st.DrawFn, focus: str) -> str:
 @st.composite
 def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
     """A boolean expression of at most one item, empty now and then."""
-    kinds = ["equal", "exists", "asked"]
+    kinds = ["equal", "exists", "asked", "present"]
+    if focus == "Patient":
+        kinds += ["typed", "typed"]
     if TIMES[focus]:
         kinds += ["time", "moments"]
     if MEASURED.get(focus):
@@ -230,6 +307,22 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
         case "exists":
             function = draw(st.sampled_from(["exists()", "empty()", "count() > 1"]))
             return f"({draw(strings(focus, 0))}).{function}"
+        case "present":
+            element = draw(st.sampled_from(PRIMITIVES[focus]))
+            asked = ["exists()", "empty()", "hasValue()", "count() = 1", "extension('e').exists()"]
+            asked += ["first().exists()", "last().hasValue()", "skip(1).exists()", "isDistinct()"]
+            asked += [
+                f"{part}.extension('f').exists()" for part in ("first()", "tail()", "take(1)")
+            ]
+            asked.append("where(extension('e').exists()).exists()")
+            asked.append("distinct().extension('e').exists()")
+            return f"{element}.{draw(st.sampled_from(asked))}"
+        case "typed":
+            one, wanted = draw(st.sampled_from(CHOSEN)), draw(st.sampled_from(TYPES))
+            form = draw(
+                st.sampled_from(["({} is {})", "{}.ofType({}).exists()", "({} as {}).exists()"])
+            )
+            return form.format(one, wanted)
         case "time":
             operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
             moment = draw(st.sampled_from(MOMENTS))

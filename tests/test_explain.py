@@ -107,14 +107,17 @@ def test_typed_nodes_tell_class_types_many_and_form() -> None:
         "        source: Child types=HumanName many=true form=json keys=name:HumanName"
         " element_many=true",
         "          source: Resource types=Patient many=false form=json alias=d",
-        "    index: Constant types=integer many=false form=integer type_name=integer"
+        "    index: Constant types=System.Integer many=false form=integer type_name=System.Integer"
         " text_value='0'",
     ]
 
 
 def test_a_node_under_two_roles_is_shown_once() -> None:
     (shown,) = typed_nodes_of(column("active.exists()"))
-    assert shown.lines()[1] == "  Exists types=boolean many=false form=boolean probe='as source'"
+    assert (
+        shown.lines()[1]
+        == "  Exists types=System.Boolean many=false form=boolean probe='as source'"
+    )
     assert list(shown.tree.children) == ["source"]
 
 

@@ -46,11 +46,19 @@ FROM (
       (d.id)::text COLLATE "C" AS c0,
       (((
       SELECT g.v
-      FROM jsonb_path_query((d.v -> 'extension'), '$[*] ? (@.url == $c0)."extension"[*] ? (@.url == $c1)."valueString"', $1::jsonb) AS g(v)
+      FROM (
+        SELECT coalesce((s.v -> 'valueString'), 'null')
+        FROM jsonb_path_query((d.v -> 'extension'), '$[*] ? (@.url == $c0)."extension"[*] ? (@.url == $c1)', $1::jsonb) AS s(v)
+        WHERE s.v ?| ARRAY['valueString', '_valueString']
+      ) AS g(v)
     ) #>> '{}'))::text COLLATE "C" AS c1,
       (((
       SELECT g.v
-      FROM jsonb_path_query(((d.v -> '_birthDate') -> 'extension'), '$[*] ? (@.url == $c0)."valueDateTime"', $2::jsonb) AS g(v)
+      FROM (
+        SELECT coalesce((s.v -> 'valueDateTime'), 'null')
+        FROM jsonb_path_query(((d.v -> '_birthDate') -> 'extension'), '$[*] ? (@.url == $c0)', $2::jsonb) AS s(v)
+        WHERE s.v ?| ARRAY['valueDateTime', '_valueDateTime']
+      ) AS g(v)
     ) #>> '{}'))::text COLLATE "C" AS c2,
       ((jsonb_path_query_first(d.v, '$."extension"[*] ? (@.url == $c0)', $3::jsonb) IS NOT NULL))::boolean AS c3
     FROM (

@@ -12,7 +12,14 @@ FROM (
     (d.id)::text COLLATE "C" AS c0,
     (coalesce(f0.n - 1, 0)::integer)::integer AS c1,
     ((f0.v ->> 'linkId'))::text COLLATE "C" AS c2,
-    ((jsonb_path_query_first(f0.v, '$."answer"[*]."valueInteger"'))::numeric)::text::integer AS c3
+    (nullif((
+    SELECT coalesce((p.v -> 'valueInteger'), 'null')
+    FROM (
+      SELECT jsonb_path_query_first(f0.v, '$."answer"[*] ? (exists(@."valueInteger") || exists(@."_valueInteger"))') AS v
+      OFFSET 0
+    ) AS p
+    WHERE p.v IS NOT NULL
+  ), 'null')::numeric)::text::integer AS c3
   FROM (
     SELECT s.res_id,
       s.id,

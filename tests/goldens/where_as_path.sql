@@ -9,8 +9,19 @@ FROM (
     d.id AS _id,
     1 AS _ord,
     (d.id)::text COLLATE "C" AS c0,
-    ((jsonb_path_query_first(d.v, '$."name"[*] ? (((@."use" == $c0) && !(exists(@."period"))))."family"', $1::jsonb) #>> '{}'))::text COLLATE "C" AS c1,
-    (coalesce(jsonb_path_query_array(d.v, '$."telecom"[*] ? ((@."system" == $c0))."value"', $2::jsonb), '[]'))::jsonb AS c2
+    (((jsonb_path_query_first(d.v, '$."name"[*] ? (((@."use" == $c0) && !(exists(@."period")))) ? (exists(@."family") || exists(@."_family"))', $1::jsonb) -> 'family') #>> '{}'))::text COLLATE "C" AS c1,
+    ((
+    SELECT coalesce(jsonb_agg(a.v ORDER BY a.n), '[]')
+    FROM (
+      SELECT r.v,
+        row_number() OVER () AS n
+      FROM (
+        SELECT coalesce((s.v -> 'value'), 'null')
+        FROM jsonb_path_query((d.v -> 'telecom'), '$[*] ? ((@."system" == $c0))', $2::jsonb) AS s(v)
+        WHERE s.v ?| ARRAY['value', '_value']
+      ) AS r(v)
+    ) AS a(v, n)
+  ))::jsonb AS c2
   FROM (
     SELECT s.res_id,
       s.id,

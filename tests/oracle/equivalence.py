@@ -26,6 +26,8 @@ def equivalent(left: list[Item], right: list[Item]) -> bool:
 
 
 def equivalent_items(left: Item, right: Item) -> bool:
+    if left.value is None or right.value is None:
+        return left.value is right.value
     kinds = {system_type(left), system_type(right)}
     if kinds <= {"integer", "decimal"}:
         return numbers(Decimal(left.value), Decimal(right.value))

@@ -12,6 +12,7 @@ from oracle.item import Item, as_boolean, child, single
 from oracle.operators import operate
 from oracle.parse import OracleError, Tree
 from oracle.terminology import member_of
+from researchflow_runners.fhir import model
 
 CODE_SYSTEMS = {
     "ucum": "http://unitsofmeasure.org",
@@ -126,19 +127,45 @@ def iif(target: list[Item], arguments: list[Tree], scope: Scope, focus: list[Ite
 
 
 def type_argument(arguments: list[Tree]) -> str:
-    if len(arguments) != 1 or arguments[0][0] != "member":
+    if len(arguments) != 1:
         raise OracleError("expected one type name")
-    return str(arguments[0][2])
+    return dotted(arguments[0])
+
+
+def dotted(tree: Tree) -> str:
+    if tree[0] != "member":
+        raise OracleError("expected the name of a type")
+    return str(tree[2]) if tree[1] is None else f"{dotted(tree[1])}.{tree[2]}"
+
+
+def has_type(item: Item, written: str, *, exactly: bool) -> bool:
+    """Whether an item is of a type, or with `exactly` of that very primitive type."""
+    space, _, name = written.rpartition(".")
+    if not space:
+        space = "FHIR" if model().is_type(name) else "System"
+    if space == "System":
+        return not item.is_element and item.type == name[0].lower() + name[1:]
+    if not item.is_element:
+        return False
+    if exactly and model().is_primitive(item.type):
+        return item.type == name
+    return model().is_subtype(item.type, name)
 
 
 def of_type(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
     name = type_argument(arguments)
-    return [item for item in target if item.type.lower() == name.lower()]
+    return [item for item in target if has_type(item, name, exactly=True)]
+
+
+def as_type(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
+    single(target)
+    return of_type(target, arguments, _s, _f)
 
 
 def is_type(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
-    item = single(target)
-    return [] if item is None else [Item(bool(of_type([item], arguments, _s, _f)), "boolean")]
+    single(target)
+    name = type_argument(arguments)
+    return [Item(has_type(item, name, exactly=False), "boolean") for item in target]
 
 
 def reference_key(target: list[Item], arguments: list[Tree], _s: Any, _f: Any) -> list[Item]:
@@ -172,7 +199,7 @@ LAZY = {
     "all": every,
     "iif": iif,
     "ofType": of_type,
-    "as": of_type,
+    "as": as_type,
     "is": is_type,
     "getReferenceKey": reference_key,
     "getResourceKey": resource_key,

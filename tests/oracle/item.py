@@ -11,18 +11,25 @@ from researchflow_runners.fhir import model
 
 @dataclass(frozen=True)
 class Item:
-    """`value` is JSON; `extra` is the `_name` sibling of a primitive, with its extensions."""
+    """`value` is JSON; `extra` is the `_name` sibling of a primitive, with its extensions.
+
+    An element has a FHIR type; what is written in an expression or computed has FHIRPath's own type
+    of that name.
+    """
 
     value: Any
     type: str
     extra: dict[str, Any] | None = None
+    is_element: bool = False
 
 
 def child(item: Item, name: str) -> list[Item]:
     """The items under the element of that name, whatever their number in the data."""
     if not isinstance(item.value, dict):
-        nested = (item.extra or {}).get(name, [])
-        return [typed(one, model().element(item.type, name)) for one in as_list(nested)]
+        if not item.is_element:
+            return []
+        element = model().element(item.type, name)
+        return [typed(one, element) for one in as_list((item.extra or {}).get(name))]
     element = model().element(item.type, name)
     if element is None:
         return []
@@ -31,14 +38,14 @@ def child(item: Item, name: str) -> list[Item]:
 
 def under(item: Item, key: str, type_name: str) -> list[Item]:
     values, extras = as_list(item.value.get(key)), as_list(item.value.get("_" + key))
-    length = max(len(values), len(extras))
+    places, length = len(values), max(len(values), len(extras))
     values += [None] * (length - len(values))
     extras += [None] * (length - len(extras))
     pairs = zip(values, extras, strict=True)
     return [
-        Item(value, concrete(value, type_name), extra)
-        for value, extra in pairs
-        if value is not None or extra is not None
+        Item(value, concrete(value, type_name), extra, is_element=True)
+        for place, (value, extra) in enumerate(pairs)
+        if place < places or extra is not None
     ]
 
 
@@ -56,7 +63,7 @@ def concrete(value: Any, type_name: str) -> str:
 
 
 def typed(value: Any, element: Any) -> Item:
-    return Item(value, element.types[0] if element else "Element")
+    return Item(value, element.types[0] if element else "Element", is_element=True)
 
 
 def single(items: list[Item]) -> Item | None:

@@ -25,9 +25,9 @@ def operate(operator: str, left: list[Item], right: list[Item]) -> list[Item]:
     if operator == "|":
         return distinct([*left, *right])
     if operator == "in":
-        return boolean(bool(member_of(left, right)) if left else None)
+        return boolean(member_of(left, right))
     if operator == "contains":
-        return boolean(bool(member_of(right, left)) if right else None)
+        return boolean(member_of(right, left))
     one, other = single(left), single(right)
     if operator == "&":
         return [Item(str(one.value if one else "") + str(other.value if other else ""), "string")]
@@ -141,6 +141,6 @@ def distinct(items: list[Item]) -> list[Item]:
     return kept
 
 
-def member_of(needle: list[Item], items: list[Item]) -> bool:
+def member_of(needle: list[Item], items: list[Item]) -> bool | None:
     item = single(needle)
-    return item is not None and any(equal_items(item, other) for other in items)
+    return None if item is None else any(equal_items(item, other) for other in items)

@@ -107,7 +107,7 @@ class Parser:
         while self.peek()[1] == ".":
             self.take()
             parts.append(self.take())
-        return parts[-1]
+        return ".".join(part.strip("`") for part in parts)
 
     def signed(self) -> Tree:
         if self.peek() in (("symbol", "-"), ("symbol", "+")):

@@ -43,7 +43,7 @@ def rows(view: Json, resources: Iterable[Json], *, eager: bool = False) -> list[
     for resource in resources:
         if resource.get("resourceType") != view["resource"]:
             continue
-        item = Item(resource, view["resource"])
+        item = Item(resource, view["resource"], is_element=True)
         scope = Scope(constants, 0, item, tuple(view.get("contained", ())))
         if all(as_boolean(evaluate(tree, [item], scope)) is True for tree in conditions):
             pending = product([part(one, Focus(item, scope, eager)) for one in view["select"]])
@@ -90,7 +90,8 @@ def constant(definition: Json) -> tuple[str, Item]:
     if len(values) != 1:
         raise OracleError(f"constant {definition.get('name')!r} needs exactly one value")
     type_name = values[0].removeprefix("value")
-    return definition["name"], Item(definition[values[0]], type_name[0].lower() + type_name[1:])
+    name = type_name[0].lower() + type_name[1:]
+    return definition["name"], Item(definition[values[0]], name, is_element=True)
 
 
 def part(select: Json, focus: Focus) -> list[Pending]:
@@ -172,7 +173,7 @@ def cell(column: Json, focus: Focus) -> Any:
 
 
 def value_in(column: Json, items: list[Item]) -> Any:
-    values = [item.value for item in items if item.value is not None]
+    values = [item.value for item in items]
     if column.get("collection"):
         return values
     if len(values) > 1:

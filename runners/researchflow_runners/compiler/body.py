@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from researchflow_runners.compiler.cells import cell
 from researchflow_runners.compiler.column import Column
-from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.expr import Expr, numbered, unnumbered
 from researchflow_runners.compiler.nodes import Constant, Focus, ResourceId, RowIndex
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.sharing import Stage, share
 from researchflow_runners.compiler.united import Offer
+from researchflow_runners.compiler.whole import whole
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
 
+WHOLE = "(SELECT coalesce(w.v -> 'v', 'null'), w.v FROM {} AS w(v))"
+WHOLE_NUMBERED = "(SELECT coalesce(w.v -> 'v', 'null'), w.n, w.v FROM {} AS w(v, n))"
 #: Nodes that cost nothing to evaluate again.
 FREE = (ResourceId, RowIndex, Constant)
 #: So many cells that cost next to nothing are worth a FROM item.
@@ -51,16 +54,34 @@ class Cell:
 
 @dataclass(frozen=True)
 class Iteration:
-    """The items of a path as a FROM item, `numbered` with a column `n` or not."""
+    """The items of a path as a FROM item, `numbered` with a column `n` or not.
+
+    `items` is the path's node; None for a walk.
+    """
 
     alias: str
     unnumbered: Sql
     numbered: Sql
     or_null: bool
+    items: Expr | None = None
+    is_whole: bool = False
+
+    def whole(self, scope: Scope) -> Iteration:
+        """The iteration with the whole items, as a column `w`, when something asks for these."""
+        if self.items is None or self.alias not in scope.wholes:
+            return self
+        items = whole(self.items, scope)
+        return replace(
+            self,
+            unnumbered=compose(WHOLE, unnumbered(items)),
+            numbered=compose(WHOLE_NUMBERED, numbered(items)),
+            is_whole=True,
+        )
 
     def item(self, *, is_numbered: bool) -> Sql:
         """The FROM item; a row that stands for no item has no `v`."""
         found, columns = (self.numbered, "v, n") if is_numbered else (self.unnumbered, "v")
+        columns += ", w" if self.is_whole else ""
         template = "CROSS JOIN LATERAL {} AS {}" + f"({columns})"
         if self.or_null:
             template = "LEFT JOIN LATERAL {} AS {}" + f"({columns}) ON true"
@@ -197,7 +218,11 @@ class Body:
             else:
                 values |= {n: Value(one) for n, one in found.items()}
         items: list[Sql] = []
-        for place, item in enumerate([*self.items, EMPTY]):
+        # From the inside out: what is asked of an inner item may be asked of an outer one.
+        found_items = [
+            one.whole(scope) if isinstance(one, Iteration) else one for one in reversed(self.items)
+        ]
+        for place, item in enumerate([*reversed(found_items), EMPTY]):
             if isinstance(item, Iteration):
                 item = item.item(is_numbered=item.alias in scope.numbered)
             items += [*map(_lateral, added[place]), item]

@@ -16,11 +16,14 @@ from researchflow_runners.compiler.sql_types import (
 from researchflow_runners.compiler.types import (
     DATES,
     NUMBERS,
+    SYSTEM,
     Kind,
     Types,
+    fhir_type,
     is_primitive,
     kind_of_type,
     known_type,
+    shown,
 )
 from researchflow_runners.errors import FhirPathError, ViewDefinitionError
 from researchflow_runners.sql import Sql, compose, fixed
@@ -79,6 +82,8 @@ def cell(column: Column, expr: Expr) -> Sql:
         return _whole(column, expr)
     if base == "jsonb":
         value, read = expr.json(), "jsonb"
+        if expr.lacks_value:
+            value = compose("nullif({}, 'null')", value)
     elif base == "boolean":
         value, read = expr.boolean(), "boolean"
     elif base in ("numeric", "double precision"):
@@ -105,9 +110,10 @@ def _declared(definition: ColumnDefinition, field: str) -> str | None:
         return None
     # A type may be given as the canonical URL of its StructureDefinition.
     found = known_type(definition.type.rsplit("/", 1)[-1])
-    if found is None:
+    held = None if found is None else fhir_type(found)
+    if held is None or held.startswith(SYSTEM):
         raise _refused(definition, field, f"unknown type '{definition.type}'", "Name a FHIR type")
-    return found
+    return held
 
 
 def _tagged(definition: ColumnDefinition, types: Types, path: str) -> SqlType | None:
@@ -132,13 +138,12 @@ def _tagged(definition: ColumnDefinition, types: Types, path: str) -> SqlType | 
 
 def _check_held(definition: ColumnDefinition, base: str, types: Types, field: str) -> None:
     held = HELD.get(base)
-    fits = set(types) <= held if held is not None else all(map(is_primitive, types))
+    fits = set(map(fhir_type, types)) <= held if held is not None else all(map(is_primitive, types))
     if not fits:
-        shown = " or ".join(types[:3])
         raise _refused(
             definition,
             field,
-            f"values of type {shown} do not fit the SQL type {base}",
+            f"values of type {shown(types)} do not fit the SQL type {base}",
             f"It holds {', '.join(sorted(held))}" if held else "Select one element of it",
         )
 
@@ -147,12 +152,13 @@ def _inferred(expr: Expr) -> str:
     """The type that all values have; ANY_TYPE, held as JSON, when no type but that is common."""
     if not expr.types:
         return "string"
-    if len(expr.types) == 1:
-        return expr.types[0]
+    types = tuple(dict.fromkeys(map(fhir_type, expr.types)))
+    if len(types) == 1:
+        return types[0]
     if expr.kind == "mixed":
         return ANY_TYPE
     return {"string": "string", "decimal": "decimal", "dateTime": "dateTime"}.get(
-        expr.kind, expr.types[0]
+        expr.kind, types[0]
     )
 
 
@@ -162,11 +168,10 @@ def _check_fits(definition: ColumnDefinition, fhir_type: str, expr: Expr, field:
     allowed = HELD_BY.get(wanted)
     fits = kinds <= allowed if allowed is not None else not kinds & HELD_BY["complex"]
     if not fits:
-        shown = " or ".join(expr.types[:3])
         raise _refused(
             definition,
             field,
-            f"values of type {shown} do not fit a column of type '{fhir_type}'",
+            f"values of type {shown(expr.types)} do not fit a column of type '{fhir_type}'",
             "Declare the type that the expression has, or select one element of it",
         )
 

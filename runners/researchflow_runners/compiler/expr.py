@@ -4,7 +4,9 @@ Every node says what types it may have and whether it may hold several items (`m
 operator can choose the cheapest correct SQL:
 
 * `value` one item in the node's native `form`, NULL when empty. On a node with `many`, a scalar
-  subquery, which PostgreSQL refuses (SQLSTATE 21000) when there really are several items.
+  subquery, which PostgreSQL refuses (SQLSTATE 21000) when there really are several items. The value
+  of an element that has none is NULL, or JSON's null where the node says that it `lacks_value`.
+* `as_item` the same as jsonb, always JSON's null for an element without a value: NULL is no item.
 * `path` the node as a SQL/JSON path from some base, when one path can say it.
 * `rows` all items in order, as an item for FROM with the one column `v jsonb`.
 * `condition` the node as a predicate inside a path filter, when one can say it.
@@ -61,6 +63,11 @@ class Expr(ABC):
         return "json"
 
     @property
+    def lacks_value(self) -> bool:
+        """Whether `value` may be JSON's null: an element that has no value."""
+        return self.many and any(map(is_primitive, self.types))
+
+    @property
     def kind(self) -> Kind:
         """The kind of its types."""
         return kind_of(self.types)
@@ -80,6 +87,14 @@ class Expr(ABC):
         None when no predicate says it.
         """
         return None
+
+    def needs_value(self, item: Expr) -> bool:
+        """Whether the node is empty for an item without a value, as conditions on it are."""
+        return False
+
+    def asks_value_of(self, item: Expr) -> bool:
+        """Whether the node says nothing but that the item has a value."""
+        return False
 
     def required(self) -> Requirement:
         """What a resource's text must contain for the node to be true, or to have an item."""
@@ -112,7 +127,7 @@ class Expr(ABC):
             # The function copies what it is given, so it is given no more than it needs.
             base, parts = path.split()
             return call("jsonb_path_query", base, parts)
-        return compose("(SELECT i.v FROM (SELECT {} AS v) AS i WHERE i.v IS NOT NULL)", self.json())
+        return one_row(self)
 
     def array(self) -> Sql:
         """All items as a jsonb array, empty when there are none."""
@@ -133,6 +148,8 @@ class Expr(ABC):
             return compose("coalesce({}, false)", found)
         if self.many:
             return compose("EXISTS (SELECT FROM {} AS e(v))", self.rows())
+        if self.lacks_value:
+            return compose("({} IS NOT NULL)", self.as_item())
         value = self.value() if self.form != "json" else self.present_json()
         return compose("({} IS NOT NULL)", value)
 
@@ -141,6 +158,10 @@ class Expr(ABC):
         if all(is_primitive(name) for name in self.types):
             return self.text()
         return compose("nullif({}, 'null')", self.value())
+
+    def as_item(self) -> Sql:
+        """One item as jsonb, JSON's null for an element without a value; NULL without an item."""
+        return self.json()
 
     def json(self) -> Sql:
         """One item as jsonb."""
@@ -159,13 +180,18 @@ class Expr(ABC):
 
     def boolean(self) -> Sql:
         """One item as boolean; a JSON value of another type raises SQLSTATE 22023."""
-        return self.value() if self.form == "boolean" else compose("({})::boolean", self.value())
+        return self.value() if self.form == "boolean" else self._cast("boolean")
 
     def numeric(self) -> Sql:
         """One item as numeric; a JSON value of another type raises SQLSTATE 22023."""
         if self.form in ("numeric", "integer"):
             return self.value()
-        return compose("({})::numeric", self.value())
+        return self._cast("numeric")
+
+    def _cast(self, sql_type: str) -> Sql:
+        # PostgreSQL casts JSON's null from version 18 on only.
+        template = "nullif({}, 'null')" if self.lacks_value else "({})"
+        return compose(template + "::" + sql_type, self.value())
 
 
 class StringExpr(Expr):
@@ -173,7 +199,7 @@ class StringExpr(Expr):
 
     @property
     def types(self) -> Types:
-        return ("string",)
+        return ("System.String",)
 
     @property
     def form(self) -> Form:
@@ -197,7 +223,7 @@ class IntegerExpr(Expr):
 
     @property
     def types(self) -> Types:
-        return ("integer",)
+        return ("System.Integer",)
 
     @property
     def form(self) -> Form:
@@ -247,6 +273,11 @@ class Path:
         return value
 
 
+def one_row(expr: Expr) -> Sql:
+    """The item of a node that holds one at most, as a FROM item with the column v."""
+    return compose("(SELECT i.v FROM (SELECT {} AS v) AS i WHERE i.v IS NOT NULL)", expr.as_item())
+
+
 def any_of(requirements: Sequence[Requirement]) -> Requirement:
     """What follows when one of them holds, nobody knows which."""
     known = [one for one in requirements if one is not None]
@@ -268,14 +299,14 @@ def substituted(expr: Expr, old: Expr, new: Expr) -> Expr:
 def unnumbered(expr: Expr) -> Sql:
     """All items as a FROM item with the column v; half as dear as one that numbers them."""
     if not expr.many:
-        return compose(ONE_ROW, expr.json())
+        return compose(ONE_ROW, expr.as_item())
     return expr.rows() if expr.path() is None else compose("(SELECT {} AS v)", expr.rows())
 
 
 def numbered(expr: Expr) -> Sql:
     """All items as a FROM item with the columns (v, n), n counting from 1."""
     if not expr.many:
-        return compose(ONE_ROW, expr.json())
+        return compose(ONE_ROW, expr.as_item())
     if expr.path() is not None:
         return compose("{} WITH ORDINALITY", expr.rows())
     return compose("(SELECT r.v, row_number() OVER () AS n FROM {} AS r(v))", expr.rows())

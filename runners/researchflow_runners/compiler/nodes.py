@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from researchflow_runners.compiler.expr import (
     Expr,
@@ -10,20 +10,11 @@ from researchflow_runners.compiler.expr import (
     IntegerExpr,
     KeyExpr,
     Path,
-    Requirement,
     StringExpr,
-    single,
 )
-from researchflow_runners.compiler.jsonpath import (
-    PathParts,
-    Variable,
-    call,
-    concatenated,
-    json_scalar,
-    key_step,
-)
-from researchflow_runners.compiler.types import Types, kind_of
-from researchflow_runners.sql import Sql, compose, fixed, join, param
+from researchflow_runners.compiler.jsonpath import PathParts, Variable, json_scalar
+from researchflow_runners.compiler.types import Types, is_primitive
+from researchflow_runners.sql import Sql, compose, fixed, param
 
 #: Greatest value of PostgreSQL's integer; an integer64 may be greater.
 INTEGER_MAX = 2**31 - 1
@@ -31,10 +22,18 @@ INTEGER_MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class Focus(Expr):
-    """The node an expression is evaluated on: a column `v` of a FROM item."""
+    """The node an expression is evaluated on: a column `v` of a FROM item.
+
+    `is_walked` says that it is one of a walk, of which only values are known.
+    """
 
     alias: str
     focus_types: Types
+    is_walked: bool = field(default=False, repr=False)
+
+    @property
+    def lacks_value(self) -> bool:
+        return any(map(is_primitive, self.types))
 
     @property
     def types(self) -> Types:
@@ -52,6 +51,9 @@ class Focus(Expr):
 
     def text(self) -> Sql:
         return compose("({} #>> '{{}}')", self.value())
+
+    def exists(self) -> Sql:
+        return compose("({} IS NOT NULL)", self.value())
 
 
 @dataclass(frozen=True)
@@ -148,101 +150,6 @@ class Constant(Expr):
 
 
 @dataclass(frozen=True)
-class Child(Expr):
-    """`source.element`: the members under `keys`, JSON key and FHIR type of each.
-
-    Several keys mean a choice element that is not narrowed to one type; an item has only one.
-    """
-
-    source: Expr
-    keys: tuple[tuple[str, str], ...]
-    element_many: bool
-
-    @property
-    def types(self) -> Types:
-        return tuple(dict.fromkeys(type_name for _key, type_name in self.keys))
-
-    @property
-    def many(self) -> bool:
-        return self.source.many or self.element_many
-
-    def json_keys(self) -> tuple[str, ...]:
-        """The JSON keys, each once."""
-        return tuple(dict.fromkeys(key for key, _type in self.keys))
-
-    def path(self) -> Path | None:
-        keys = self.json_keys()
-        source = self._source_path()
-        if len(keys) != 1 or source is None:
-            return None
-        if not self.element_many:
-            return source.member(keys[0])
-        return source.then(self._items_step(keys[0]))
-
-    def _items_step(self, key: str) -> str:
-        if not self.element_many:
-            return key_step(key)
-        # An item of a primitive list may be null: a placeholder for an extension beside it.
-        placeholder = " ? (@ != null)" if kind_of(self.types) != "complex" else ""
-        return f"{key_step(key)}[*]{placeholder}"
-
-    def _source_path(self) -> Path | None:
-        path = self.source.path()
-        if path is None and not self.source.many and self.source.form == "json":
-            return Path(self.source, ())
-        return path
-
-    def value(self) -> Sql:
-        if self.many:
-            return single(self)
-        path = self.path()
-        if path is not None:
-            return path.plain() if path.keys is not None else _first(path)
-        source = self.source.value()
-        found = [compose(f"({{}} -> '{key}')", source) for key in self.json_keys()]
-        return compose("coalesce({})", join(", ", found))
-
-    def rows(self) -> Sql:
-        if not self.many or self.path() is not None:
-            return super().rows()
-        steps = [
-            compose(
-                "SELECT c.v FROM jsonb_path_query(s.v, {}) AS c(v)",
-                fixed(f"'${self._items_step(key)}'"),
-            )
-            for key in self.json_keys()
-        ]
-        return compose(
-            "(SELECT t.v FROM {} AS s(v) CROSS JOIN LATERAL ({}) AS t)",
-            self.source.rows(),
-            join(" UNION ALL ", steps),
-        )
-
-    def required(self) -> Requirement:
-        return self.source.required()
-
-    def root_keys(self) -> Requirement:
-        if isinstance(self.source, Resource):
-            return frozenset(self.json_keys())
-        return self.source.root_keys()
-
-    @property
-    def verbatim(self) -> bool:
-        return self.source.verbatim
-
-    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
-        operand = self.operand(item) if self.kind == "boolean" else None
-        if operand is None:
-            return None
-        return concatenated("(", operand, " == false)" if negated else " == true)")
-
-
-def _first(path: Path) -> Sql:
-    """The first item of a path."""
-    return call("jsonb_path_query_first", path.base.value(), path.parts)
-
-
-@dataclass(frozen=True)
 class AsText(StringExpr):
     """One item as the text that stands in the resource."""
 
@@ -259,6 +166,11 @@ class Bound(Expr):
     read: Sql
     bound_types: Types
     bound_form: Form
+    may_lack_value: bool = field(default=False, repr=False)
+
+    @property
+    def lacks_value(self) -> bool:
+        return self.may_lack_value
 
     @property
     def types(self) -> Types:

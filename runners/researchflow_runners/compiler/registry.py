@@ -51,7 +51,7 @@ class Invocation:
         return found
 
     def type_argument(self, position: int) -> str:
-        """The argument as the name of a FHIR type."""
+        """The argument as the name of a type."""
         return type_specifier(written_type(self.arguments[position]), self.span)
 
     def refused(self, why: str, *, hint: str, code: str = "unsupported") -> FhirPathError:
@@ -156,7 +156,7 @@ def written_type(node: Node) -> str | None:
 
 
 def type_specifier(written: str | None, span: Span) -> str:
-    """The FHIR type of that name; FhirPathError `unknown_type` when there is none."""
+    """The type of that name; FhirPathError `unknown_type` when there is none."""
     found = known_type(written) if written else None
     if found is None:
         raise FhirPathError(

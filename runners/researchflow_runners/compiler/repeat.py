@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, Requirement, any_of, numbered, unnumbered
-from researchflow_runners.compiler.nodes import Child, Focus, Resource, ResourceMeta
+from researchflow_runners.compiler.nodes import Focus, Resource, ResourceMeta
 from researchflow_runners.compiler.operators.combining import Combined
 from researchflow_runners.compiler.operators.filtering import Filtered, Select
 from researchflow_runners.compiler.operators.first import OneOf
@@ -54,19 +55,21 @@ class _Walk:
         """A SELECT of all nodes below the focus of the scope, in order."""
         exprs = _resolved(self.paths, scope, self.field)
         if levels == 0:
-            following = _resolved(self.paths, scope.on(Focus("w", self.types)), self.field)
+            following = _resolved(
+                self.paths, scope.on(Focus("w", self.types, is_walked=True)), self.field
+            )
             walk = compose(WALK, first=_children(exprs), next=_children(following))
             return compose("SELECT y.v FROM {} AS y(v, n){}", walk, _condition(exprs, scope.this))
         branches = [self._branch(one, scope, levels) for one in exprs if one.types]
         return join(" UNION ALL ", branches) if branches else fixed(NOTHING)
 
     def _branch(self, expr: Expr, scope: Scope, levels: int) -> Sql:
-        node = scope.alias("w")
+        alias = scope.alias("w")
         return compose(
             BRANCH,
             rows=unnumbered(expr),
-            node=fixed(node),
-            below=self.below(scope.on(Focus(node, self.types)), levels - 1),
+            node=fixed(alias),
+            below=self.below(scope.on(Focus(alias, self.types, is_walked=True)), levels - 1),
             condition=_condition([expr], scope.this),
         )
 
@@ -126,7 +129,7 @@ def _reachable(paths: Sequence[str], scope: Scope, field: str) -> Types:
 
 
 def _resolve_on(path: str, types: Types, scope: Scope, field: str) -> Expr:
-    focus = scope.this if scope.this.types == types else Focus("w", types)
+    focus = scope.this if scope.this.types == types else Focus("w", types, is_walked=True)
     expr = resolve_text(path, replace(scope, this=focus, lenient=True), field=field)
     if not _descends(expr, focus):
         raise FhirPathError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.child import Child
+from researchflow_runners.compiler.expr import Expr, KeyExpr
 from researchflow_runners.compiler.nodes import (
-    Child,
     Constant,
     Empty,
     Resource,
@@ -15,12 +15,20 @@ from researchflow_runners.compiler.nodes import (
     ResourceMeta,
 )
 from researchflow_runners.compiler.operators.arithmetic import negative
-from researchflow_runners.compiler.operators.conversion import type_test
 from researchflow_runners.compiler.operators.quantities import quantity_literal
 from researchflow_runners.compiler.operators.subsetting import indexed
+from researchflow_runners.compiler.operators.type_tests import type_test
 from researchflow_runners.compiler.registry import Invocation, binary_operator, invoke
 from researchflow_runners.compiler.scope import Scope
-from researchflow_runners.compiler.types import Types, is_primitive
+from researchflow_runners.compiler.types import (
+    SYSTEM,
+    Types,
+    fhir_type,
+    is_primitive,
+    shown,
+    system_type,
+)
+from researchflow_runners.compiler.whole import whole
 from researchflow_runners.errors import FhirPathError, ResearchFlowError, Span
 from researchflow_runners.fhir import Element, model
 from researchflow_runners.fhirpath import Node, parse
@@ -89,7 +97,7 @@ def resolve(node: Node, scope: Scope) -> Expr:
         case Binary(operator, left, right):
             return binary_operator(operator, resolve(left, scope), resolve(right, scope), node.span)
         case TypeTest(operator, operand, type_name):
-            return type_test(operator, resolve(operand, scope), type_name, node.span)
+            return type_test(operator, resolve(operand, scope), type_name, scope, node.span)
         case Special(name):
             raise FhirPathError(
                 f"'${name}' is not supported",
@@ -104,7 +112,7 @@ def _literal(node: Literal) -> Expr:
         return quantity_literal(node)
     # `@2024T` is a dateTime of which only the year is known.
     text = node.text.removesuffix("T") if node.kind == "dateTime" else node.text
-    return Constant(node.kind, text, span=node.span)
+    return Constant(system_type(node.kind), text, span=node.span)
 
 
 def _external(name: str, scope: Scope, span: Span) -> Expr:
@@ -133,10 +141,10 @@ def _member(target: Node | None, name: str, scope: Scope, span: Span) -> Expr:
     if target is None and isinstance(scope.this, Resource) and name in scope.this.types:
         return scope.this
     source = scope.this if target is None else resolve(target, scope)
-    return element_of(source, name, span, lenient=scope.lenient)
+    return element_of(source, name, scope, span)
 
 
-def element_of(source: Expr, name: str, span: Span, *, lenient: bool = False) -> Expr:
+def element_of(source: Expr, name: str, scope: Scope, span: Span) -> Expr:
     """`source.name`, typed by the model; FhirPathError `unknown_element` when there is none."""
     if not source.types:
         return Empty(span=span)
@@ -145,12 +153,14 @@ def element_of(source: Expr, name: str, span: Span, *, lenient: bool = False) ->
     if isinstance(source, Resource) and name == "meta":
         return ResourceMeta(source.alias, span=span)
     if name in PRIMITIVE_ELEMENTS and any(is_primitive(one) for one in source.types):
-        source = _sibling(source, name, span)
+        source = _sibling(source, scope)
     elif name == "resourceType" and all(model().is_resource(one) for one in source.types):
         return Child(source, (("resourceType", "code"),), False, span=span)
     found = [element for one in source.types for element in _elements(one, name)]
+    if not source.types:
+        return Empty(span=span)
     if not found:
-        if lenient and name in _all_element_names():
+        if scope.lenient and name in _all_element_names():
             return Empty(span=span)
         raise _unknown_element(source.types, name, span)
     keys = tuple(dict.fromkeys(key for element in found for key in element.json_keys))
@@ -166,7 +176,7 @@ def _all_element_names() -> frozenset[str]:
 
 def _elements(type_name: str, name: str) -> list[Element]:
     """The elements of that name; several when only the data tell the concrete type."""
-    own = model().element(type_name, name)
+    own = model().element(fhir_type(type_name), name)
     if own is not None:
         return [own]
     if model().is_resource(type_name) and model().is_abstract(type_name):
@@ -174,29 +184,32 @@ def _elements(type_name: str, name: str) -> list[Element]:
     return []
 
 
-def _sibling(source: Expr, name: str, span: Span) -> Child:
-    """`_birthDate` for `birthDate`: where JSON keeps the id and extensions of a primitive.
+def _sibling(source: Expr, scope: Scope) -> Expr:
+    """What has the id and extensions of an item: `_birthDate` for `birthDate`.
 
-    Only the element itself leads there; a value that was picked, computed or iterated over does
-    not know where it stood.
+    What is computed has neither.
     """
+    if all(one.startswith(SYSTEM) for one in source.types):
+        return Empty(span=source.span)
+    if isinstance(source, ResourceId):
+        return Child(scope.resource, (("_id", "Element"),), False, span=source.span)
+    if isinstance(source, KeyExpr):
+        return Empty(span=source.span)
     if not isinstance(source, Child):
-        raise FhirPathError(
-            f"'{name}' of a primitive value is reached from its element only",
-            code="unsupported",
-            hint="Write it behind the element, such as name.given.extension('url').first().",
-            span=span,
-        )
+        return Child(whole(source, scope), (("x", "Element"),), False, span=source.span)
     keys = tuple(
-        (f"_{key}", "Element") if is_primitive(type_name) else (key, type_name)
+        (f"_{key}" if is_primitive(type_name) else key, _holder(type_name))
         for key, type_name in source.keys
     )
     return Child(source.source, tuple(dict.fromkeys(keys)), source.element_many, span=source.span)
 
 
+def _holder(type_name: str) -> str:
+    return "Element" if is_primitive(type_name) else type_name
+
+
 def _unknown_element(types: Types, name: str, span: Span) -> FhirPathError:
-    names = {element.name for one in types for element in model().elements(one)}
-    shown = " or ".join(types[:3])
+    names = {element.name for one in types for element in model().elements(fhir_type(one))}
     prefix = CHOICE_KEY.match(name)
     if prefix and prefix.group() in names and name not in names:
         rest = name[prefix.end() :]
@@ -204,7 +217,7 @@ def _unknown_element(types: Types, name: str, span: Span) -> FhirPathError:
     else:
         hint = "Use an element that FHIR R4 defines for this type."
     return FhirPathError(
-        f"unknown element '{name}' of {shown}",
+        f"unknown element '{name}' of {shown(types)}",
         code="unknown_element",
         allowed=sorted(names)[:60],
         did_you_mean=nearest(name, names),

@@ -14,7 +14,8 @@ from researchflow_runners.compiler.body import Body, Cell, Iteration
 from researchflow_runners.compiler.cells import plan_column
 from researchflow_runners.compiler.definition import ColumnDefinition, SelectDefinition
 from researchflow_runners.compiler.expr import any_of, numbered, unnumbered
-from researchflow_runners.compiler.nodes import Focus, RowIndex
+from researchflow_runners.compiler.nodes import Focus, Resource, RowIndex
+from researchflow_runners.compiler.operators.filtering import ResourceWhere
 from researchflow_runners.compiler.repeat import repeated
 from researchflow_runners.compiler.resolver import resolve_text
 from researchflow_runners.compiler.scope import Scope
@@ -93,23 +94,26 @@ def _iterate(select: SelectDefinition, place: Place, body: Body, path: str) -> P
     if directive is None and not select.repeat:
         return place
     alias = scope.alias("f")
+    this: Focus
     if directive is None:
         walk, types, keys = repeated(select.repeat, scope, path)
-        several, found = (
-            True,
-            Iteration(alias, compose("({})", walk), compose(NUMBERED, walk), False),
-        )
+        several, this = True, Focus(alias, types, is_walked=True)
+        found = Iteration(alias, compose("({})", walk), compose(NUMBERED, walk), False)
     else:
         key = "forEach" if select.forEach else "forEachOrNull"
         expr = resolve_text(directive, scope, field=f"{path}.{key}")
         types, keys, several = expr.types, expr.root_keys(), expr.many
         or_null = select.forEachOrNull is not None
-        found = Iteration(alias, unnumbered(expr), numbered(expr), or_null)
+        found = Iteration(alias, unnumbered(expr), numbered(expr), or_null, expr)
+        this = Focus(alias, types)
+        if isinstance(expr, (Resource, ResourceWhere)):
+            # The resource itself stays what it is.
+            this = scope.resource
     if keys is not None and not found.or_null:
         body.root_keys.append(keys)
     body.add(found, several=several)
     return Place(
-        replace(scope, this=Focus(alias, types), row_index=RowIndex(alias)),
+        replace(scope, this=this, row_index=RowIndex(alias)),
         len(body.items),
         alias if select.forEachOrNull is not None else place.nullable,
     )

@@ -19,7 +19,7 @@ class Scope:
     `lenient` lets an element be absent from the focus, as long as some FHIR type has it: `repeat`
     applies one path to nodes of several types. `resolved` collects the node of each expression by
     its place in the view, for all scopes of the view; `numbered` the aliases of iterations whose
-    row index is read.
+    row index is read, `wholes` those of items whose type or extensions are asked for.
     """
 
     this: Expr
@@ -31,6 +31,7 @@ class Scope:
     value_sets: Mapping[str, ValueSet] = field(default_factory=dict)
     resolved: dict[str, Expr] = field(default_factory=dict, compare=False)
     numbered: set[str] = field(default_factory=set, compare=False)
+    wholes: set[str] = field(default_factory=set, compare=False)
 
     def alias(self, prefix: str) -> str:
         """A FROM alias that is used nowhere else in the statement."""

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr
-from researchflow_runners.compiler.nodes import AsText, Bound, Child, Constant
+from researchflow_runners.compiler.nodes import AsText, Bound, Constant
 from researchflow_runners.compiler.operators.conversion import Default
 from researchflow_runners.compiler.operators.existence import Exists
 from researchflow_runners.compiler.operators.first import OneOf
@@ -122,7 +123,7 @@ class _Staging:
         if depth == len(self.stages):
             self.stages.append(Stage(self.alias or self.scope.alias("k")))
         read = self.stages[depth].add(node.value(), self.scope)
-        return Bound(read, node.types, node.form)
+        return Bound(read, node.types, node.form, node.lacks_value)
 
 
 def _operands(node: Expr) -> Iterator[Expr]:

@@ -1,10 +1,17 @@
-"""What the compiler knows of a value before it sees one: FHIR types and their kinds.
+"""What the compiler knows of a value before it sees one: its types and their kinds.
 
-A kind groups the types that compare and convert alike.
+Elements have FHIR types, such as `string`; literals and what is computed have FHIRPath's own, such
+as `System.String`. A kind groups the types that compare and convert alike.
+
+What `is`, `as` and `ofType()` mean is decided here and nowhere else. `is` asks for the type or one
+that specialises it. `as` and `ofType()` do too for complex types; of the primitives, which FHIR R4
+calls independent of one another, they take the very type. A name without `FHIR.` or `System.` is
+FHIR's when FHIR has such a type, else FHIRPath's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from researchflow_runners.fhir import model
@@ -37,17 +44,35 @@ RANGES = {
 NUMBERS: frozenset[Kind] = frozenset({"integer", "decimal"})
 DATES: frozenset[Kind] = frozenset({"date", "dateTime"})
 
+SYSTEM = "System."
+#: FHIRPath's own types, and the FHIR type that holds the same values.
+SYSTEM_TYPES = {
+    "System.Boolean": "boolean",
+    "System.String": "string",
+    "System.Integer": "integer",
+    "System.Long": "integer64",
+    "System.Decimal": "decimal",
+    "System.Date": "date",
+    "System.DateTime": "dateTime",
+    "System.Time": "time",
+    "System.Quantity": "Quantity",
+}
+_SYSTEM_OF_FHIR = {fhir: system for system, fhir in SYSTEM_TYPES.items()}
+ANY = "System.Any"
+
 #: Types that FHIR R5 and ViewDefinition constants know and R4 does not.
 LATER_PRIMITIVES = frozenset({"integer64"})
 
 
 def is_primitive(name: str) -> bool:
     """Whether values of the type are JSON scalars."""
+    name = fhir_type(name)
     return name in LATER_PRIMITIVES or model().is_primitive(name)
 
 
 def kind_of_type(name: str) -> Kind:
-    """The kind of one FHIR type."""
+    """The kind of one type."""
+    name = fhir_type(name)
     if name in _KIND_OF_PRIMITIVE:
         return _KIND_OF_PRIMITIVE[name]
     if is_primitive(name):
@@ -71,16 +96,43 @@ def kind_of(types: Types) -> Kind:
     return "mixed"
 
 
+def fhir_type(name: str) -> str:
+    """The FHIR type that holds the values of a type; a FHIR type is its own."""
+    return SYSTEM_TYPES.get(name, name)
+
+
+def system_type(name: str) -> str:
+    """FHIRPath's own type of that FHIR name, such as `System.String` of `string`."""
+    return _SYSTEM_OF_FHIR[name]
+
+
+def shown(types: Iterable[str]) -> str:
+    """A few types as a message names them."""
+    return " or ".join(list(dict.fromkeys(map(fhir_type, types)))[:3])
+
+
 def known_type(name: str) -> str | None:
-    """The FHIR type meant by a type specifier such as `Patient`, `FHIR.Patient`, `System.String`.
+    """The type meant by a specifier such as `Patient`, `FHIR.Patient`, `String`, `System.String`.
 
     None when there is no such type.
     """
+    if name.startswith(SYSTEM):
+        known = name in SYSTEM_TYPES or name == ANY or model().is_type(name.removeprefix(SYSTEM))
+        return name if known else None
     short = name.removeprefix("FHIR.")
-    if short != name or "." not in name:
-        return short if model().is_type(short) or short in LATER_PRIMITIVES else None
-    if name.startswith("System."):
-        system = name.removeprefix("System.")
-        lowered = system[0].lower() + system[1:]
-        return lowered if is_primitive(lowered) or lowered == "quantity" else None
-    return name if model().is_type(name) else None
+    if model().is_type(short) or short in LATER_PRIMITIVES:
+        return short
+    system = SYSTEM + name
+    return system if system in SYSTEM_TYPES or system == ANY else None
+
+
+def is_type(actual: str, wanted: str) -> bool:
+    """Whether a value of the type `actual` is of the type `wanted`."""
+    if wanted == ANY:
+        return actual in SYSTEM_TYPES
+    return actual == wanted or model().is_subtype(actual, wanted)
+
+
+def is_selected(actual: str, wanted: str) -> bool:
+    """Whether `ofType()` and `as` with that type take a value of the type `actual`."""
+    return actual == wanted or (not is_primitive(actual) and is_type(actual, wanted))

@@ -17,7 +17,15 @@ from researchflow_runners.compiler.operators.quantities import (
     negative_quantity,
 )
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, RANGES, Types
+from researchflow_runners.compiler.types import (
+    DATES,
+    NUMBERS,
+    RANGES,
+    Types,
+    fhir_type,
+    shown,
+    system_type,
+)
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -30,6 +38,8 @@ TEMPLATES = {
     "mod": "mod({}, nullif({}, 0))",
 }
 ARITHMETIC = frozenset({*TEMPLATES, "&"})
+#: What the negative of a number is that has no negatives.
+_NEGATED = {"positiveInt": "System.Integer", "unsignedInt": "System.Integer"}
 WITHIN = """(SELECT CASE WHEN w.v BETWEEN {least} AND {most} THEN w.v END
  FROM (SELECT {whole} AS v OFFSET 0) AS w)"""
 
@@ -54,8 +64,9 @@ class Number(Expr):
     def types(self) -> Types:
         whole = {self.left.kind, self.right.kind} == {"integer"} and self.operator != "/"
         if not whole and self.operator != "div":
-            return ("decimal",)
-        return ("integer64",) if "integer64" in self.left.types + self.right.types else ("integer",)
+            return ("System.Decimal",)
+        is_long = "integer64" in map(fhir_type, self.left.types + self.right.types)
+        return ("System.Long" if is_long else "System.Integer",)
 
     @property
     def form(self) -> Form:
@@ -65,7 +76,7 @@ class Number(Expr):
         # Cast before computing: integers would overflow, and divide without a remainder.
         sides = [compose("({})::numeric", one.numeric()) for one in (self.left, self.right)]
         found = compose(TEMPLATES[self.operator], *sides)
-        return found if self.operator == "mod" else within(self.types[0], found)
+        return found if self.operator == "mod" else within(fhir_type(self.types[0]), found)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,8 @@ class Negative(Expr):
 
     @property
     def types(self) -> Types:
-        return self.operand_expr.types
+        types = map(fhir_type, self.operand_expr.types)
+        return tuple(dict.fromkeys(_NEGATED.get(one) or system_type(one) for one in types))
 
     @property
     def form(self) -> Form:
@@ -114,7 +126,7 @@ def arithmetic(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     if operator in ("+", "-") and left.kind in {*DATES, "time"} and right.kind == "quantity":
         return shifted(operator, left, right, span)
     raise FhirPathError(
-        f"cannot compute {'/'.join(left.types[:3])} {operator} {'/'.join(right.types[:3])}",
+        f"cannot compute {shown(left.types)} {operator} {shown(right.types)}",
         code="not_a_number",
         hint="Use integers and decimals; strings take + and &, dates an amount such as 6 months.",
         span=span,
@@ -129,7 +141,7 @@ def negative(operand: Expr, span: Span) -> Expr:
         return negative_quantity(operand, span)
     if operand.kind not in NUMBERS:
         raise FhirPathError(
-            f"cannot negate {'/'.join(operand.types[:3])}",
+            f"cannot negate {shown(operand.types)}",
             code="not_a_number",
             hint="Use an integer or a decimal.",
             span=span,

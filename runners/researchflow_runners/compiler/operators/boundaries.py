@@ -14,7 +14,7 @@ from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.arithmetic import Negative
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import NUMBERS, Types
+from researchflow_runners.compiler.types import NUMBERS, Types, system_type
 from researchflow_runners.sql import Sql, compose, fixed
 
 DATE = {
@@ -70,7 +70,8 @@ class Boundary(Expr):
 
     @property
     def types(self) -> Types:
-        return ("decimal",) if self.source.kind in NUMBERS else self.source.types
+        kind = self.source.kind
+        return (system_type("decimal" if kind in NUMBERS else kind),)
 
     @property
     def form(self) -> Form:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.types import Types, system_type
 from researchflow_runners.sql import Sql, compose, fixed
 
 INSTANT = "transaction_timestamp()"
@@ -32,7 +32,7 @@ class Clock(Expr):
 
     @property
     def types(self) -> Types:
-        return (self.written_as,)
+        return (system_type(self.written_as),)
 
     @property
     def form(self) -> Form:

@@ -13,13 +13,19 @@ from researchflow_runners.compiler.expr import Expr, Requirement, numbered, sing
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.sameness import equality_key, family
 from researchflow_runners.compiler.registry import Invocation, binary, function
+from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.whole import MAKERS, WholeExpr, passes_on, whole
 from researchflow_runners.errors import Span
-from researchflow_runners.sql import Sql, compose
+from researchflow_runners.sql import Sql, compose, fixed
 
-DISTINCT = """(SELECT w.v FROM (SELECT DISTINCT ON (k.k) k.v, k.n FROM
- (SELECT i.v, i.n, {key} AS k FROM {items} AS i(v, n)) AS k ORDER BY k.k, k.n) AS w ORDER BY w.n)"""
-IS_DISTINCT = """(SELECT count(*) = count(DISTINCT {key}) FROM {items} AS i(v))"""
+#: An item without a value equals no other.
+DISTINCT = """(SELECT w.v FROM (SELECT DISTINCT ON (k.k, k.u) k.v, k.n FROM
+ (SELECT k.v, k.n, k.k, CASE WHEN {value} = 'null' THEN k.n END AS u FROM
+ (SELECT i.v, i.n, {key} AS k FROM {items} AS i(v, n)) AS k) AS k ORDER BY k.k, k.u, k.n) AS w
+ ORDER BY w.n)"""
+IS_DISTINCT = """(SELECT count(*) FILTER (WHERE i.v <> 'null')
+ = count(DISTINCT {key}) FILTER (WHERE i.v <> 'null') FROM {items} AS i(v))"""
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,40 @@ class Distinct(Expr):
 
     def rows(self) -> Sql:
         key = equality_key(self.source.kind, compose("i.v"))
-        return compose(DISTINCT, key=key, items=numbered(self.source))
+        return compose(DISTINCT, value=fixed("k.v"), key=key, items=numbered(self.source))
 
     def exists(self) -> Sql:
         return self.source.exists()
 
     def required(self) -> Requirement:
         return self.source.required()
+
+
+@dataclass(frozen=True)
+class WholeDistinct(WholeExpr):
+    """The whole items of a node, of those with equal values the first."""
+
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    @property
+    def many(self) -> bool:
+        return True
+
+    def rows(self) -> Sql:
+        key = equality_key(self.source.kind, fixed("(i.v -> 'v')"))
+        return compose(DISTINCT, value=fixed("(k.v -> 'v')"), key=key, items=numbered(self.source))
+
+
+def _whole_distinct(expr: Distinct, scope: Scope) -> Expr:
+    return WholeDistinct(whole(expr.source, scope), span=expr.span)
+
+
+MAKERS[Distinct] = _whole_distinct
+passes_on(Combined, "left", "right")
 
 
 @dataclass(frozen=True)

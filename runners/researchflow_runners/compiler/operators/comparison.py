@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
-from researchflow_runners.compiler.nodes import Child, Constant, Empty
+from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.existence import Count
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.quantities import compared, never_comparable
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types, kind_of_type
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types, kind_of_type, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -51,7 +52,11 @@ TIMES = """(SELECT CASE WHEN m.n = 8 THEN m.l::time {op} m.r::time
  FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t) AS m)"""
 LISTS = """(SELECT CASE WHEN q.l = '[]' OR q.r = '[]' THEN NULL
  WHEN jsonb_array_length(q.l) <> jsonb_array_length(q.r) THEN {other}
- WHEN jsonb_array_length(q.l) = 1 THEN {one_to_one} WHEN q.l = q.r THEN {same} ELSE {other} END
+ WHEN jsonb_array_length(q.l) = 1 THEN {one_to_one} WHEN q.l @> '[null]' OR q.r @> '[null]'
+ THEN (SELECT CASE WHEN bool_or(l.v <> r.v AND l.v <> 'null' AND r.v <> 'null') THEN {other} END
+ FROM jsonb_array_elements(q.l) WITH ORDINALITY AS l(v, n)
+ JOIN jsonb_array_elements(q.r) WITH ORDINALITY AS r(v, n) USING (n))
+ WHEN q.l = q.r THEN {same} ELSE {other} END
  FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS q)"""
 
 #: Item by item, where two items may be neither equal nor not.
@@ -90,6 +95,9 @@ class Compare(BooleanExpr):
         if not isinstance(self.right, Constant) or self.right.form != "text":
             return None
         return self.left, (self.right.text_value,)
+
+    def needs_value(self, item: Expr) -> bool:
+        return item in (self.left, self.right)
 
     def required(self) -> Requirement:
         if self.operator != "=" or self.compared_kind != "string":
@@ -177,6 +185,10 @@ class _ListItem(Expr):
     item_types: Types
 
     @property
+    def lacks_value(self) -> bool:
+        return True
+
+    @property
     def types(self) -> Types:
         return self.item_types
 
@@ -261,7 +273,6 @@ def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
         return "dateTime"
     if operator in ("=", "!=") and kinds == {"complex"}:
         return left.kind
-    shown = " and ".join("/".join(one.types[:3]) for one in (left, right))
     if "mixed" in kinds:
         hint = "Narrow the choice element first, such as value.ofType(Quantity).value."
     elif "quantity" in kinds:
@@ -269,5 +280,8 @@ def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
     else:
         hint = "Compare values of one kind; dates are written @2024-01-31."
     raise FhirPathError(
-        f"cannot compare {shown} with '{operator}'", code="not_comparable", hint=hint, span=span
+        f"cannot compare {shown(left.types)} and {shown(right.types)} with '{operator}'",
+        code="not_comparable",
+        hint=hint,
+        span=span,
     )

@@ -1,21 +1,21 @@
-"""`iif()`, `is`, `as`, and conversions between primitive types."""
+"""`iif()` and `toString()`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, Form, Path, single
-from researchflow_runners.compiler.nodes import AsText, Child, Constant, Empty
+from researchflow_runners.compiler.nodes import AsText, Empty
 from researchflow_runners.compiler.operators.existence import Exists
-from researchflow_runners.compiler.operators.filtering import narrowed
 from researchflow_runners.compiler.operators.first import OneOf
-from researchflow_runners.compiler.operators.logic import BooleanExpr, require_boolean
+from researchflow_runners.compiler.operators.logic import require_boolean
 from researchflow_runners.compiler.operators.quantities import quantity_text
 from researchflow_runners.compiler.operators.strings import TextCall
-from researchflow_runners.compiler.registry import Invocation, function, type_specifier
+from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.whole import passes_on
 from researchflow_runners.errors import Span
-from researchflow_runners.fhir import model
 from researchflow_runners.sql import Sql, compose
 
 CHOSEN_ITEMS = """(SELECT b.v FROM (SELECT ({}) IS TRUE AS met OFFSET 0) AS w CROSS JOIN LATERAL
@@ -39,6 +39,10 @@ class Iif(Expr):
     def form(self) -> Form:
         forms = {one.form for one in (self.then, self.otherwise) if one.types}
         return forms.pop() if len(forms) == 1 else "json"
+
+    @property
+    def lacks_value(self) -> bool:
+        return self.then.lacks_value or self.otherwise.lacks_value
 
     def value(self) -> Sql:
         return self._chosen(self._branch(self.then), self._branch(self.otherwise))
@@ -101,6 +105,11 @@ class Default(Expr):
         return compose("({} #>> '{{}}')", self.value())
 
 
+for _kind in (Iif, ChosenItems):
+    passes_on(_kind, "then", "otherwise")
+passes_on(Default, "item", "otherwise")
+
+
 def chosen(when: Expr, then: Expr, otherwise: Expr, span: Span) -> Expr:
     """The node of `iif()`; an element that both branches end in is taken after the choice."""
     is_single = not (then.many or otherwise.many)
@@ -110,7 +119,8 @@ def chosen(when: Expr, then: Expr, otherwise: Expr, span: Span) -> Expr:
             source = chosen(when, then.source, otherwise.source, span)
             return Child(source, then.keys, element_many=False, span=span)
     asked = when.probe if isinstance(when, Exists) else None
-    if asked == then and isinstance(then, OneOf) and otherwise.types and otherwise.form == "json":
+    takes_json = bool(otherwise.types) and otherwise.form == "json" and not then.lacks_value
+    if asked == then and isinstance(then, OneOf) and takes_json:
         return Default(then, otherwise, span=span)
     return Iif(when, then, otherwise, span=span)
 
@@ -141,45 +151,3 @@ def to_string(call: Invocation) -> Expr:
 
 def _as_text(source: Expr) -> Expr:
     return source if source.kind == "string" else AsText(source)
-
-
-@function("as", arguments=1)
-def as_function(call: Invocation) -> Expr:
-    return narrowed(call.source, call.type_argument(0), call.span)
-
-
-@function("is", arguments=1)
-def is_function(call: Invocation) -> Expr:
-    return _is(call.source, call.type_argument(0), call.span)
-
-
-def type_test(operator: str, operand: Expr, written: str, span: Span) -> Expr:
-    """The node of `operand is type` or `operand as type`."""
-    wanted = type_specifier(written, span)
-    if operator == "as":
-        return narrowed(operand, wanted, span)
-    return _is(operand, wanted, span)
-
-
-def _is(operand: Expr, wanted: str, span: Span) -> Expr:
-    """Whether the one item is of a type; empty when there is no item."""
-    if not operand.types:
-        return Empty(span=span)
-    stated = operand.types[0]
-    same = stated == wanted or model().is_subtype(stated, wanted)
-    if len(operand.types) == 1 and (same or not model().is_abstract(stated)):
-        known: Expr = Constant("boolean", "true" if same else "false", span=span)
-        return Iif(_Present(operand), known, Empty(), span=span)
-    return Iif(_Present(operand), _Present(narrowed(operand, wanted, span)), Empty(), span=span)
-
-
-@dataclass(frozen=True)
-class _Present(BooleanExpr):
-    """Whether there is an item; several raise SQLSTATE 21000."""
-
-    source: Expr
-
-    def value(self) -> Sql:
-        if self.source.many:
-            return compose("({} IS NOT NULL)", self.source.value())
-        return self.source.exists()

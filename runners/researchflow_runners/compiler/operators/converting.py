@@ -16,7 +16,7 @@ from researchflow_runners.compiler.nodes import Empty
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.subsetting import single_of
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import NUMBERS, Kind, Types
+from researchflow_runners.compiler.types import NUMBERS, Kind, Types, system_type
 from researchflow_runners.sql import Sql, compose, fixed
 
 FORMS: dict[str, Form] = {"integer": "integer", "decimal": "numeric", "boolean": "boolean"}
@@ -70,7 +70,7 @@ class Converted(Expr):
 
     @property
     def types(self) -> Types:
-        return (self.target,)
+        return (system_type(self.target),)
 
     @property
     def form(self) -> Form:

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.operators.quantities import QuantityConstant
-from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.types import Types, system_type
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
@@ -77,7 +77,7 @@ class Shifted(Expr):
 
     @property
     def types(self) -> Types:
-        return self.source.types
+        return (system_type(self.source.kind),)
 
     @property
     def form(self) -> Form:

@@ -17,7 +17,7 @@ from researchflow_runners.compiler.operators.existence import existence_of
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not
 from researchflow_runners.compiler.operators.sameness import moment_key
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -31,8 +31,8 @@ DECIMALS = """(SELECT CASE WHEN q.l IS NULL OR q.r IS NULL THEN q.l IS NULL AND 
  FROM (SELECT ({l})::numeric AS l, ({r})::numeric AS r OFFSET 0) AS q)"""
 #: A collection and one item at most: only a collection of one item can be equivalent to it.
 DECIMALS_TO_ONE = """(SELECT CASE q.n WHEN 0 THEN q.r IS NULL
- WHEN 1 THEN q.r IS NOT NULL AND {same} ELSE false END
- FROM (SELECT count(*) AS n, (array_agg(i.v))[1]::numeric AS l, ({r})::numeric AS r
+ WHEN 1 THEN coalesce(q.r IS NOT NULL AND {same}, false) ELSE false END
+ FROM (SELECT count(*) AS n, nullif((array_agg(i.v))[1], 'null')::numeric AS l, ({r})::numeric AS r
  FROM {l} AS i(v)) AS q)"""
 KEYS = "(SELECT array_agg(k.k ORDER BY k.k) FROM (SELECT {key} AS k FROM {items} AS i(v)) AS k)"
 
@@ -66,7 +66,11 @@ class Equivalent(BooleanExpr):
     def _keys(self, side: Expr) -> Sql:
         kind = self.compared_kind
         if self.left.many or self.right.many:
-            item = fixed("i.v") if kind in ("boolean", "integer") else fixed("i.v #>> '{}'")
+            item = (
+                fixed("nullif(i.v, 'null')")
+                if kind in ("boolean", "integer")
+                else fixed("i.v #>> '{}'")
+            )
             return compose(KEYS, key=_key(kind, item), items=side.rows())
         if kind == "boolean":
             return side.boolean()
@@ -95,9 +99,9 @@ def _equivalent(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
         other = left if left.types else right
         return Not(existence_of(other, span), span=span)
     if {left.kind, right.kind} & {"complex", "quantity"}:
-        shown = "/".join((left if left.kind in ("complex", "quantity") else right).types[:3])
+        refused = left if left.kind in ("complex", "quantity") else right
         hint = "Compare elements of it, such as its code and its system."
-        raise _refused(f"'{operator}' does not compare {shown}", hint, span)
+        raise _refused(f"'{operator}' does not compare {shown(refused.types)}", hint, span)
     kind = comparable_kind(operator, left, right, span)
     if kind not in NUMBERS - {"integer"}:
         return Equivalent(left, right, kind, span=span)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, IntegerExpr, Path, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
-from researchflow_runners.compiler.nodes import Child, Focus
+from researchflow_runners.compiler.nodes import Focus
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.first import first_of
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, is_primitive
+from researchflow_runners.compiler.whole import items_as, wholes_of
 from researchflow_runners.errors import Span
-from researchflow_runners.sql import Sql, compose, fixed
+from researchflow_runners.sql import Sql, compose
+
+ONLY_VALUE = """(SELECT CASE WHEN count(*) = 1 THEN nullif((array_agg(o.v))[1], 'null') END
+ FROM {} AS o(v))"""
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,12 @@ class Exists(BooleanExpr):
 
 
 def _paths_from(source: Expr, item: Expr) -> list[PathParts] | None:
-    """The source as paths from `item`; several for a choice that is not narrowed."""
+    """The source as paths from `item`, of which one leads somewhere when there is an item."""
     path = source.path()
-    if path is not None:
-        return [path.parts] if path.base == item else None
-    if not isinstance(source, Child):
+    found = source.paths() if isinstance(source, Child) else [path] if path is not None else None
+    if found is None or any(one.base != item for one in found):
         return None
-    narrowed = [Child(source.source, (key,), source.element_many) for key in source.keys]
-    paths = [one.path() for one in narrowed]
-    found = [path.parts for path in paths if path is not None and path.base == item]
-    return found if len(found) == len(narrowed) else None
+    return [one.parts for one in found]
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class All(BooleanExpr):
     source: Expr
     item: Focus
     criterion: Expr
+    wholes: Expr | None = None
 
     def value(self) -> Sql:
         return compose(
-            "(NOT EXISTS (SELECT FROM {} AS {}(v) WHERE ({}) IS NOT TRUE))",
-            self.source.rows(),
-            fixed(self.item.alias),
+            "(NOT EXISTS (SELECT FROM {} WHERE ({}) IS NOT TRUE))",
+            items_as(self.item, self.source, self.wholes),
             self.criterion.boolean(),
         )
 
@@ -110,7 +111,8 @@ def count(call: Invocation) -> Expr:
 def all_(call: Invocation) -> Expr:
     item = call.scope.item(call.source.types)
     criterion = require_boolean(call.argument(0, on=item), "the criterion of 'all()'")
-    return All(call.source, item, criterion, span=call.span)
+    wholes = wholes_of(call.scope, item, call.source)
+    return All(call.source, item, criterion, wholes, span=call.span)
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,29 @@ class OnlyValue(Expr):
         return Path(self, ())
 
     def value(self) -> Sql:
-        return compose(
-            "(SELECT CASE WHEN count(*) = 1 THEN (array_agg(o.v))[1] END FROM {} AS o(v))",
-            self.source.rows(),
-        )
+        return compose(ONLY_VALUE, self.source.rows())
+
+
+@dataclass(frozen=True)
+class HasValue(BooleanExpr):
+    """Whether a node of one item at most has a value."""
+
+    source: Expr
+
+    def value(self) -> Sql:
+        return compose("({} IS NOT NULL)", self.source.text())
+
+    def needs_value(self, item: Expr) -> bool:
+        return self.source == item
+
+    def asks_value_of(self, item: Expr) -> bool:
+        return self.source == item
+
+    def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
+        operand = self.source.operand(item)
+        if operand is None:
+            return None
+        return concatenated("!(" if negated else "(", "exists(", operand, "))")
 
 
 @function("getValue")
@@ -142,4 +163,5 @@ def get_value(call: Invocation) -> Expr:
 
 @function("hasValue")
 def has_value(call: Invocation) -> Expr:
-    return existence_of(get_value(call), call.span)
+    found = get_value(call)
+    return HasValue(found, span=call.span) if found.types else existence_of(found, call.span)

@@ -1,23 +1,26 @@
-"""`where()`, `ofType()`, `select()`."""
+"""`where()` and `select()`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from researchflow_runners.compiler.child import Child, Values, values_of
 from researchflow_runners.compiler.expr import Expr, Path, Requirement, single
-from researchflow_runners.compiler.jsonpath import (
-    PathParts,
-    Variable,
-    call,
-    concatenated,
-    json_scalar,
-)
-from researchflow_runners.compiler.nodes import Child, Empty, Focus, Resource
+from researchflow_runners.compiler.jsonpath import PathParts, call
+from researchflow_runners.compiler.nodes import Focus, Resource
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types
-from researchflow_runners.errors import FhirPathError, Span
-from researchflow_runners.fhir import model
+from researchflow_runners.compiler.scope import Scope
+from researchflow_runners.compiler.types import Types, is_primitive
+from researchflow_runners.compiler.whole import (
+    MAKERS,
+    WholeExpr,
+    WholeItems,
+    items_as,
+    passes_on,
+    whole,
+    wholes_of,
+)
 from researchflow_runners.sql import Sql, compose, fixed
 
 
@@ -71,6 +74,7 @@ class Where(Expr):
     source: Expr
     item: Focus
     criterion: Expr
+    wholes: Expr | None = None
 
     @property
     def types(self) -> Types:
@@ -81,11 +85,10 @@ class Where(Expr):
         return self.source.many
 
     def rows(self) -> Sql:
-        alias = fixed(self.item.alias)
         return compose(
-            "(SELECT {alias}.v FROM {rows} AS {alias}(v) WHERE {criterion})",
-            alias=alias,
-            rows=self.source.rows(),
+            "(SELECT {alias}.v FROM {items} WHERE {criterion})",
+            alias=fixed(self.item.alias),
+            items=items_as(self.item, self.source, self.wholes),
             criterion=self.criterion.boolean(),
         )
 
@@ -121,6 +124,7 @@ class Select(Expr):
     source: Expr
     item: Focus
     projection: Expr
+    wholes: Expr | None = None
 
     @property
     def types(self) -> Types:
@@ -132,9 +136,8 @@ class Select(Expr):
 
     def rows(self) -> Sql:
         return compose(
-            "(SELECT p.v FROM {} AS {}(v) CROSS JOIN LATERAL {} AS p(v))",
-            self.source.rows(),
-            fixed(self.item.alias),
+            "(SELECT p.v FROM {} CROSS JOIN LATERAL {} AS p(v))",
+            items_as(self.item, self.source, self.wholes),
             self.projection.rows(),
         )
 
@@ -151,10 +154,13 @@ def where_node(invocation: Invocation) -> Expr:
         return ResourceWhere(source, criterion, span=invocation.span)
     item = invocation.scope.item(source.types)
     criterion = require_boolean(invocation.argument(0, on=item), role)
+    if criterion.asks_value_of(item) and values_of(source) is not source:
+        return values_of(source)
     predicate = criterion.condition(item, negated=False)
-    if predicate is not None and _can_filter(source):
+    filtered = _filterable(source, item, criterion)
+    if predicate is not None and filtered is not None:
         return Filtered(
-            source,
+            filtered,
             source.types,
             predicate,
             criterion.required(),
@@ -162,11 +168,65 @@ def where_node(invocation: Invocation) -> Expr:
             item,
             span=invocation.span,
         )
-    return Where(source, item, criterion, span=invocation.span)
+    wholes = wholes_of(invocation.scope, item, source)
+    return Where(source, item, criterion, wholes, span=invocation.span)
 
 
-def _can_filter(source: Expr) -> bool:
+def _filterable(source: Expr, item: Focus, criterion: Expr) -> Expr | None:
+    """The node that a path filter of the criterion can be put behind.
+
+    A path knows nothing of elements without a value, and takes null for a value like others.
+    """
+    if any(map(is_primitive, source.types)):
+        source = values_of(source)
+        if not isinstance(source, Child | Values) or not criterion.needs_value(item):
+            return None
+    return source if can_filter(source) else None
+
+
+def can_filter(source: Expr) -> bool:
+    """Whether a path filter can be put behind the source."""
     return source.path() is not None or (not source.many and source.form == "json")
+
+
+def _whole_where(expr: Where, scope: Scope) -> Expr:
+    return WholeWhere(whole(expr.source, scope), expr.item, expr.criterion, span=expr.span)
+
+
+def _whole_filtered(expr: Filtered, scope: Scope) -> Expr:
+    if expr.criterion is None or expr.item is None:
+        return WholeItems(expr, span=expr.span)
+    return WholeWhere(whole(expr.source, scope), expr.item, expr.criterion, span=expr.span)
+
+
+MAKERS[Where] = _whole_where
+MAKERS[Filtered] = _whole_filtered
+passes_on(Select, "projection")
+
+
+@dataclass(frozen=True)
+class WholeWhere(WholeExpr):
+    """The whole items of which a criterion is true."""
+
+    source: Expr
+    item: Focus
+    criterion: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    @property
+    def many(self) -> bool:
+        return self.source.many
+
+    def rows(self) -> Sql:
+        return compose(
+            "(SELECT {}.w FROM {} WHERE {})",
+            fixed(self.item.alias),
+            items_as(self.item, self.source, self.source),
+            self.criterion.boolean(),
+        )
 
 
 @function("where", arguments=1)
@@ -177,45 +237,6 @@ def where(call: Invocation) -> Expr:
 @function("select", arguments=1)
 def select(call: Invocation) -> Expr:
     item = call.scope.item(call.source.types)
-    return Select(call.source, item, call.argument(0, on=item), span=call.span)
-
-
-@function("ofType", arguments=1)
-def of_type(call: Invocation) -> Expr:
-    return narrowed(call.source, call.type_argument(0), call.span)
-
-
-def _of_resource_type(wanted: str) -> PathParts:
-    """A predicate on a resource: it is of that type, or of one that specialises it."""
-    if not model().is_abstract(wanted):
-        return ("@.resourceType == ", Variable(json_scalar(wanted)))
-    others = (name for name in model().resource_names() if not model().is_subtype(name, wanted))
-    parts: PathParts = ("@.resourceType != null",)
-    for name in others:
-        parts = concatenated(parts, " && @.resourceType != ", (Variable(json_scalar(name)),))
-    return parts
-
-
-def narrowed(source: Expr, wanted: str, span: Span) -> Expr:
-    """The items of that type."""
-    kept = tuple(one for one in source.types if one == wanted) or tuple(
-        one for one in source.types if model().is_subtype(one, wanted)
-    )
-    if len(kept) == len(source.types):
-        return source
-    if isinstance(source, Child) and kept and len(source.keys) > 1:
-        keys = tuple((key, one) for key, one in source.keys if one in kept)
-        return Child(source.source, keys, source.element_many, span=span)
-    abstract = [
-        one for one in source.types if model().is_resource(one) and model().is_abstract(one)
-    ]
-    if abstract and model().is_resource(wanted) and _can_filter(source):
-        return Filtered(source, (wanted,), _of_resource_type(wanted), span=span)
-    if not kept:
-        return Empty(span=span)
-    raise FhirPathError(
-        f"cannot tell which items are of type '{wanted}'",
-        code="unsupported",
-        hint="Apply ofType() directly to the choice element, such as value.ofType(Quantity).",
-        span=span,
-    )
+    projection = call.argument(0, on=item)
+    wholes = wholes_of(call.scope, item, call.source)
+    return Select(call.source, item, projection, wholes, span=call.span)

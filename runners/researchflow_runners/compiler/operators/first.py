@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, Path, Requirement, substituted
-from researchflow_runners.compiler.jsonpath import call
-from researchflow_runners.compiler.nodes import Child
+from researchflow_runners.compiler.jsonpath import call, key_step
 from researchflow_runners.compiler.operators.combining import Combined, Distinct
 from researchflow_runners.compiler.operators.filtering import Filtered
 from researchflow_runners.compiler.operators.logic import And
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types, kind_of
+from researchflow_runners.compiler.types import Types, is_primitive, kind_of
+from researchflow_runners.compiler.whole import passes_on
 from researchflow_runners.errors import Span
 from researchflow_runners.fhirpath.ast import NOWHERE
-from researchflow_runners.sql import Sql, compose, join
+from researchflow_runners.sql import Sql, compose, fixed, join
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class OneOf(Expr):
 
     def path(self) -> Path:
         return Path(self, ())
+
+    @property
+    def lacks_value(self) -> bool:
+        return any(map(is_primitive, self.types))
 
     def text(self) -> Sql:
         return compose("({} #>> '{{}}')", self.value())
@@ -47,19 +52,66 @@ class OneOf(Expr):
         return self.source.verbatim
 
 
+#: Mostly nothing stands beside a list.
+FIRST_LISTED = """CASE WHEN {s} -> '_{key}' IS NULL THEN {s} -> '{key}' -> 0
+ ELSE (SELECT f.v FROM {items} AS f(v) LIMIT 1) END"""
+FIRST_BELOW = (
+    "(SELECT coalesce({}, 'null') FROM (SELECT {} AS v OFFSET 0) AS p WHERE p.v IS NOT NULL)"
+)
+
+
 @dataclass(frozen=True)
 class First(OneOf):
     def value(self) -> Sql:
         if isinstance(self.source, Combined):
             sides = (self.source.left, self.source.right)
-            return compose("coalesce({}, {})", *(first_of(one).json() for one in sides))
+            return compose("coalesce({}, {})", *(first_of(one).as_item() for one in sides))
         plain = plain_list(self.source)
         if plain is not None:
             return compose("({} -> 0)", plain)
         path = self.source.path()
         if path is not None:
             return call("jsonb_path_query_first", path.base.value(), path.parts)
+        element = self._primitive
+        if element is not None and element.element_many and not element.source.many:
+            return self._listed(element)
+        below = self._below()
+        if below is not None:
+            return compose(FIRST_BELOW, below[0].of(fixed("p.v")), below[1])
         return compose("(SELECT f.v FROM {} AS f(v) LIMIT 1)", self.source.rows())
+
+    def text(self) -> Sql:
+        below = self._below()
+        if below is None:
+            return super().text()
+        return compose("({} #>> '{{}}')", below[0].of(below[1]))
+
+    def exists(self) -> Sql:
+        return self.source.exists() if self._primitive is not None else super().exists()
+
+    @property
+    def _primitive(self) -> Child | None:
+        """The element whose first item it is, where items may lack a value."""
+        source = self.source
+        return source if isinstance(source, Child) and source.lacks_value else None
+
+    def _listed(self, element: Child) -> Sql:
+        key, source = element.json_keys()[0], element.source.value()
+        template = FIRST_LISTED.replace("{key}", key)
+        return compose(template, s=source, items=element.rows())
+
+    def _below(self) -> tuple[Child, Sql] | None:
+        """The element, and the first node that has it, where a path finds that."""
+        element = self._primitive
+        path = element.source.path() if element is not None else None
+        if element is None or path is None or element.element_many:
+            return None
+        tests = " || ".join(f"exists(@{key_step(key)})" for key in element.all_keys())
+        parts = path.then(f" ? ({tests})").parts
+        return element, call("jsonb_path_query_first", path.base.value(), parts)
+
+
+passes_on(First, "source")
 
 
 @dataclass(frozen=True)

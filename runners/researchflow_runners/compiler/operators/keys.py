@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr, KeyExpr
-from researchflow_runners.compiler.nodes import AsText, Child, Focus, Resource, ResourceId
+from researchflow_runners.compiler.nodes import AsText, Focus, Resource, ResourceId
 from researchflow_runners.compiler.operators.filtering import Select
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.fhir import model

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from researchflow_runners.compiler.expr import Expr, Form, Requirement
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.registry import Invocation, binary, function
-from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.types import Types, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, param
 
@@ -17,7 +17,7 @@ class BooleanExpr(Expr):
 
     @property
     def types(self) -> Types:
-        return ("boolean",)
+        return ("System.Boolean",)
 
     @property
     def form(self) -> Form:
@@ -36,7 +36,7 @@ def require_boolean(expr: Expr, role: str) -> Expr:
     if expr.kind in ("boolean", "empty"):
         return expr
     raise FhirPathError(
-        f"{role} is not boolean but {' or '.join(expr.types[:3])}",
+        f"{role} is not boolean but {shown(expr.types)}",
         code="not_boolean",
         hint="Compare it, or ask exists().",
         span=expr.span,
@@ -50,6 +50,9 @@ class And(BooleanExpr):
 
     def value(self) -> Sql:
         return compose("({} AND {})", self.left.boolean(), self.right.boolean())
+
+    def needs_value(self, item: Expr) -> bool:
+        return self.left.needs_value(item) and self.right.needs_value(item)
 
     def required(self) -> Requirement:
         return rarer(self.left.required(), self.right.required())
@@ -76,6 +79,9 @@ class Or(BooleanExpr):
             return None
         return left[0], (*left[1], *right[1])
 
+    def needs_value(self, item: Expr) -> bool:
+        return self.left.needs_value(item) and self.right.needs_value(item)
+
     def required(self) -> Requirement:
         left, right = self.left.required(), self.right.required()
         return None if left is None or right is None else left | right
@@ -99,6 +105,9 @@ class Not(BooleanExpr):
 
     def value(self) -> Sql:
         return compose("(NOT {})", self.operand_expr.boolean())
+
+    def needs_value(self, item: Expr) -> bool:
+        return self.operand_expr.needs_value(item)
 
     def condition(self, item: Expr, *, negated: bool) -> PathParts | None:
         return self.operand_expr.condition(item, negated=not negated)

@@ -14,7 +14,7 @@ from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.arithmetic import within
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import NUMBERS, Types
+from researchflow_runners.compiler.types import NUMBERS, Types, system_type
 from researchflow_runners.sql import Sql, compose, join
 
 #: PostgreSQL rounds to no more places than these.
@@ -48,7 +48,7 @@ class Computed(Expr):
 
     @property
     def types(self) -> Types:
-        return (self.result_type,)
+        return (system_type(self.result_type),)
 
     @property
     def form(self) -> Form:

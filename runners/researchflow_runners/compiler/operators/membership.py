@@ -13,6 +13,7 @@ from researchflow_runners.compiler.operators.comparison import (
     Compare,
     comparable_kind,
 )
+from researchflow_runners.compiler.operators.existence import HasValue
 from researchflow_runners.compiler.operators.logic import BooleanExpr, Or
 from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import Kind
@@ -22,7 +23,7 @@ from researchflow_runners.sql import Sql, compose
 
 @dataclass(frozen=True)
 class Among(BooleanExpr):
-    """Whether `one` equals an item of `several`; empty when `one` is."""
+    """Whether `one` equals an item of `several`; empty when `one` has no value."""
 
     one: Expr
     several: Expr
@@ -33,7 +34,7 @@ class Among(BooleanExpr):
         equal = Compare("=", self.one, item, self.compared_kind)
         return compose(
             "CASE WHEN {} THEN EXISTS (SELECT FROM {} AS m(v) WHERE {}) END",
-            self.one.exists(),
+            HasValue(self.one).value(),
             self.several.rows(),
             equal.value(),
         )

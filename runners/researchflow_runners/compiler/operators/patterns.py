@@ -162,7 +162,7 @@ def matches(call: Invocation) -> Expr:
     texts = _constants(call)
     if texts is None:
         return Empty(span=call.span)
-    pattern = Constant("string", Translation(call).of(texts[0]))
+    pattern = Constant("System.String", Translation(call).of(texts[0]))
     return TextCall("({} ~ {})", (call.source, pattern), "boolean", span=call.span)
 
 

@@ -11,10 +11,10 @@ from researchflow_runners.sql import Sql, compose, fixed
 
 #: FHIRPath name → aggregate over the items `b.v`, and the result without items.
 QUANTIFIERS = {
-    "allTrue": ("bool_and(b.v::boolean)", "true"),
-    "anyTrue": ("bool_or(b.v::boolean)", "false"),
-    "allFalse": ("bool_and(NOT b.v::boolean)", "true"),
-    "anyFalse": ("bool_or(NOT b.v::boolean)", "false"),
+    "allTrue": ("bool_and(nullif(b.v, 'null')::boolean IS TRUE)", "true"),
+    "anyTrue": ("bool_or(nullif(b.v, 'null')::boolean IS TRUE)", "false"),
+    "allFalse": ("bool_and(nullif(b.v, 'null')::boolean IS FALSE)", "true"),
+    "anyFalse": ("bool_or(nullif(b.v, 'null')::boolean IS FALSE)", "false"),
 }
 
 

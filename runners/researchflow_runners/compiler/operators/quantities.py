@@ -51,7 +51,7 @@ class QuantityConstant(Expr):
 
     @property
     def types(self) -> Types:
-        return ("Quantity",)
+        return ("System.Quantity",)
 
     def path(self) -> Path:
         return Path(self, ())
@@ -143,5 +143,5 @@ class QuantityText(StringExpr):
 def quantity_text(source: Expr, span: Span) -> Expr:
     """The node of `quantity.toString()`."""
     if isinstance(source, QuantityConstant) and source.calendar:
-        return Constant("string", f"{source.number} {source.calendar}", span=span)
+        return Constant("System.String", f"{source.number} {source.calendar}", span=span)
     return QuantityText(source, span=span)

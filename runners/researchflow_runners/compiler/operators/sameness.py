@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.expr import Expr
 from researchflow_runners.compiler.periods import high, low
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -35,7 +35,7 @@ def family(expr: Expr, span: Span) -> str:
     if expr.kind not in ("complex", "quantity", "mixed"):
         return expr.kind
     raise FhirPathError(
-        f"cannot tell equal items of {' or '.join(expr.types[:3])} apart",
+        f"cannot tell equal items of {shown(expr.types)} apart",
         code="unsupported",
         hint="Use items of one type other than Quantity, see ofType(); combine() takes any.",
         span=span,

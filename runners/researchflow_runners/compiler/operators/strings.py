@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child, values_of
 from researchflow_runners.compiler.expr import Expr, Form, StringExpr, numbered, single
-from researchflow_runners.compiler.nodes import Child, Constant, Empty
+from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.registry import Invocation, function
-from researchflow_runners.compiler.types import Types, kind_of
+from researchflow_runners.compiler.types import Types, kind_of, system_type
 from researchflow_runners.sql import Sql, compose
 
 
@@ -25,7 +26,7 @@ class TextCall(Expr):
 
     @property
     def types(self) -> Types:
-        return (self.result_type,)
+        return (system_type(self.result_type),)
 
     @property
     def form(self) -> Form:
@@ -60,7 +61,7 @@ class Join(StringExpr):
 
     def value(self) -> Sql:
         separator = self.separator.text()
-        found = compose(JOINED, separator, numbered(self.source))
+        found = compose(JOINED, separator, numbered(values_of(self.source)))
         source = self.source
         if isinstance(source, Child) and source.element_many and not source.source.many:
             items = Child(source.source, source.keys, element_many=False)
@@ -150,7 +151,7 @@ class Parts(Expr):
 
     @property
     def types(self) -> Types:
-        return ("string",)
+        return ("System.String",)
 
     @property
     def many(self) -> bool:
@@ -181,5 +182,5 @@ def to_chars(call: Invocation) -> Expr:
 def join(call: Invocation) -> Expr:
     if call.source.types and call.source.kind != "string":
         raise call.refused("joins strings only", hint="Use it on a list of strings.")
-    separator: Expr = call.text_constant(0) if call.arguments else Constant("string", "")
+    separator: Expr = call.text_constant(0) if call.arguments else Constant("System.String", "")
     return Join(call.source, separator, span=call.span)

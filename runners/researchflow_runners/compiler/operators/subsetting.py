@@ -16,6 +16,7 @@ from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.first import OneOf, plain_array, plain_list
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.whole import passes_on
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -45,6 +46,10 @@ class Single(Expr):
     @property
     def form(self) -> Form:
         return self.source.form
+
+    @property
+    def lacks_value(self) -> bool:
+        return self.source.lacks_value
 
     def path(self) -> Path | None:
         return Path(self, ()) if self.form == "json" else None
@@ -115,6 +120,10 @@ class Part(Expr):
         )
 
 
+for _kind in (Last, Single, At, Part):
+    passes_on(_kind, "source")
+
+
 def single_of(source: Expr, span: Span) -> Expr:
     """The node of `source.single()`."""
     return Single(source, span=span) if source.many else source
@@ -132,7 +141,7 @@ def last(call: Invocation) -> Expr:
 
 @function("tail")
 def tail(call: Invocation) -> Expr:
-    return Part(call.source, Constant("integer", "1"), after=True, span=call.span)
+    return Part(call.source, Constant("System.Integer", "1"), after=True, span=call.span)
 
 
 @function("skip", arguments=1)
