@@ -121,6 +121,14 @@ def test_choice_key_is_refused_with_the_way_to_write_it() -> None:
             "invalid_name",
             "select[0].column[0].name",
         ),
+        *(
+            (
+                {"select": [{"forEach": "name", "column": [{"path": "family", "name": name}]}]},
+                "invalid_name",
+                "select[0].column[0].name",
+            )
+            for name in ("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid")
+        ),
         (
             {"select": [{"column": [{"path": "id", "name": "c"}, {"path": "id", "name": "c"}]}]},
             "duplicate_column",

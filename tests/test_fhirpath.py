@@ -20,12 +20,13 @@ from researchflow_runners.fhirpath.ast import (
     This,
     TypeTest,
 )
-from researchflow_runners.fhirpath.parser import BINDING
+from researchflow_runners.fhirpath.parser import BINDING, INTEGER_MAX
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True) | st.text(min_size=1)
 literals = st.one_of(
     st.builds(Literal, st.just("string"), st.text()),
-    st.builds(Literal, st.just("integer"), st.integers(min_value=0).map(str)),
+    st.builds(Literal, st.just("integer"), st.integers(0, INTEGER_MAX).map(str)),
+    st.builds(Literal, st.just("decimal"), st.integers(INTEGER_MAX + 2).map(str)),
     st.sampled_from(
         [
             Literal("decimal", "1.50"),
@@ -117,6 +118,23 @@ def test_syntax_error_has_the_place(text: str, start: int, end: int) -> None:
     assert caught.value.code == "syntax"
     assert caught.value.span is not None
     assert (caught.value.span.start, caught.value.span.end) == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("2147483647", "integer"),
+        ("2147483648", "decimal"),
+        ("9" * 5_000, "decimal"),
+        ("00002147483647", "integer"),
+    ],
+)
+def test_a_whole_number_beyond_32_bits_is_a_decimal(text: str, kind: str) -> None:
+    assert parse(text) == Literal(kind, text)
+
+
+def test_the_least_integer_is_one() -> None:
+    assert parse("-2147483648") == Sign("-", Literal("integer", "2147483648"))
 
 
 @pytest.mark.parametrize(

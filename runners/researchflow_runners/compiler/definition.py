@@ -27,6 +27,8 @@ from researchflow_runners.naming import nearest
 
 SQL_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 SQL_NAME_LENGTH_MAX = 55
+#: Every table of PostgreSQL has these; none can have another column of the name.
+SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"})
 SELECT_DEPTH_MAX = 20
 
 
@@ -36,7 +38,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _not_of_the_system(name: str) -> str:
+    if name in SYSTEM_COLUMNS:
+        raise PydanticCustomError("system_column", "the name is that of a system column")
+    return name
+
+
 SqlName = Annotated[StrictStr, Field(pattern=SQL_NAME_PATTERN, max_length=SQL_NAME_LENGTH_MAX)]
+ColumnName = Annotated[SqlName, AfterValidator(_not_of_the_system)]
 Path = Annotated[StrictStr, AfterValidator(_not_blank)]
 
 
@@ -61,7 +70,7 @@ class ColumnDefinition(_Element):
     """One column: what is selected and what it is called."""
 
     path: Path
-    name: SqlName
+    name: ColumnName
     description: StrictStr | None = None
     type: StrictStr | None = None
     collection: StrictBool = False
@@ -174,6 +183,13 @@ def _translate(error: ValidationError) -> ViewDefinitionError:
             code="invalid_name",
             field=field,
             hint="Start with a letter, then letters, digits and underscores.",
+        )
+    if kind == "system_column":
+        return ViewDefinitionError(
+            f"'{field}' is the name of a column that every table of PostgreSQL has",
+            code="invalid_name",
+            field=field,
+            hint=f"Give the column another name than {', '.join(sorted(SYSTEM_COLUMNS))}.",
         )
     return ViewDefinitionError(
         f"'{field}': {first['msg'].lower()}",

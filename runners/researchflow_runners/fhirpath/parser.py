@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.fhirpath.ast import (
     Binary,
@@ -23,6 +25,9 @@ from researchflow_runners.fhirpath.lexer import Token, tokenize
 
 #: Parentheses and arguments inside each other.
 NESTING_MAX = 60
+#: FHIRPath's Integer has 32 bits, the least is one further from zero; a whole number beyond them is
+#: a Decimal.
+INTEGER_MAX = 2**31 - 1
 #: Nodes from the root of a tree to its deepest leaf; what reads trees recurses over it.
 DEPTH_MAX = 150
 
@@ -235,6 +240,11 @@ class _Parser:
         self._expect(")")
         return inner
 
+    def _is_beyond(self, token: Token) -> bool:
+        """Whether a number that was just taken is none of FHIRPath's integers."""
+        is_negative = self._position > 1 and self._tokens[self._position - 2].text == "-"
+        return Decimal(token.text) > INTEGER_MAX + is_negative
+
     def _literal(self) -> Node:
         token = self._next
         kinds: dict[str, LiteralKind] = {
@@ -252,5 +262,5 @@ class _Parser:
             span = Span(token.span.start, unit.span.end)
             measured: LiteralKind = "duration" if unit.kind == "name" else "quantity"
             return Literal(measured, token.text, unit.text, span=span)
-        kind: LiteralKind = "decimal" if "." in token.text else "integer"
+        kind: LiteralKind = "decimal" if "." in token.text or self._is_beyond(token) else "integer"
         return Literal(kind, token.text, span=token.span)
