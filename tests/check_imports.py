@@ -44,7 +44,15 @@ PURE = tuple(
         *(
             f"composed/{name}.py"
             for name in (
-                *("attachment", "checked", "definition", "dependencies", "grammar", "names"),
+                *(
+                    "attachment",
+                    "casts",
+                    "checked",
+                    "definition",
+                    "dependencies",
+                    "grammar",
+                    "names",
+                ),
                 *(
                     "origins",
                     "outputs",

@@ -102,8 +102,9 @@ ALLOWED = [
 
 @pytest_asyncio.fixture(scope="module")
 async def database(services: Services) -> AsyncIterator[Database]:
-    """A database that these tests write nothing to."""
+    """A database that these tests write nothing to but the bookkeeping schema."""
     opened = await Database.connect(services.postgres_dsn)
+    await opened.install_schema()
     yield opened
     await opened.close()
 
@@ -255,7 +256,13 @@ REFUSED = [
     ("SELECT id FROM p WHERE birth_date::date < 'tomorrow'", "sql_clock", "'tomorrow'", "tomorrow"),
     ("SELECT id FROM p WHERE birth_date::timestamp < 'today 12:00'",
      "sql_clock", "'today 12:00'", "today 12:00"),
-    ("SELECT '{Now, 2024-01-01}'::text[]::date[]", "sql_clock", "'{Now, 2024-01-01}'", "Now"),
+    ("SELECT '{Now, 2024-01-01}'::date[]", "sql_clock", "'{Now, 2024-01-01}'", "Now"),
+    ("SELECT '{Now, 2024-01-01}'::text[]::date[]", "sql_clock", "::", "computed text"),
+    ("SELECT ARRAY[id]::date[] FROM p", "sql_clock", "::", "computed text"),
+    ("SELECT 'today10:00'::timestamp", "sql_clock", "'today10:00'", "today10:00"),
+    ("SELECT time 'now+02'", "sql_clock", "'now+02'", "now+02"),
+    ("SELECT date(id) FROM p", "sql_function", "date", "date"),
+    ("SELECT pg_catalog.date('to' || 'day') FROM p", "sql_function", "pg_catalog.date", "date"),
     ("SELECT id FROM p LIMIT 1", "sql_unordered", "LIMIT", "LIMIT"),
     ("SELECT id FROM p OFFSET 1", "sql_unordered", "OFFSET", "OFFSET"),
     ("SELECT DISTINCT ON (gender) id FROM p", "sql_unordered", "DISTINCT", "DISTINCT ON"),

@@ -23,7 +23,8 @@ from operations_server import (
     subject,
     view,
 )
-from researchflow_runners.composed import words
+from researchflow_runners.composed import sql_views, words
+from researchflow_runners.errors import ViewDefinitionError
 from researchflow_server.embedded import Services
 from tool_server import module_stores, tool_server
 
@@ -277,6 +278,9 @@ async def test_a_function_that_the_check_would_miss_reads_no_file(
     assert response.status_code == 500
     assert "42501" in response.text
     kept = {**reads, "name": "reads", "type": {"coding": [{"code": "sql-view"}]}}
+    with pytest.raises(ViewDefinitionError):
+        await keep(server.tools.runtime.stores.warehouse, kept)
+    monkeypatch.setattr(sql_views, "CHANGEABLE", "SELECT $1 = 'the SQL view, unread'")
     await keep(server.tools.runtime.stores.warehouse, kept)
     error = await server.tools.error("query_view", view="reads")
     assert (error["code"], "42501" in error["message"]) == ("statement_rejected", True)

@@ -9,6 +9,7 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.origins import origins
 from researchflow_runners.composed.outputs import output_columns
+from researchflow_runners.composed.vocabulary import CLOCK_HINT
 from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
 from researchflow_runners.sql import Sql, compose, fixed, ident, join
 from researchflow_runners.store.database import Session
@@ -49,11 +50,11 @@ async def describe(
     """The columns of the text over relations with these columns, by label; within a transaction.
 
     `values` are those of its parameters. Raises ViewDefinitionError as `output_columns`, or
-    `sql_rejected` with the place, which a text with parameters does not tell.
+    `sql_rejected` or `sql_clock` with the place, which a text with parameters does not tell.
     """
     before = _over_nothing(checked, relations)
     try:
-        stream = await session.stream(compose("{}{}) AS answer", before, checked.sql(values)))
+        stream = await session.stream(compose("{}{}) AS answer", before, checked.probe(values)))
     except ResearchFlowError as error:
         raise _translated(error, checked, len(before.render()[0]), field, values) from error
     return output_columns(stream.columns, origins(checked, relations), field=field)
@@ -93,6 +94,14 @@ def _translated(
     if span is None:
         message, hint = f"postgresql refuses the SQL (SQLSTATE '{state}')", _PLACELESS_HINT
     shown = checked.syntax.text[span.start : span.end] if span else ""
+    if span is not None and span.start in {probe.start for probe in checked.probes}:
+        return ViewDefinitionError(
+            f"the text {shown[:SHOWN_CHARS_MAX]} means the time of the statement",
+            code="sql_clock",
+            field=field,
+            span=span,
+            hint=CLOCK_HINT,
+        )
     return ViewDefinitionError(
         message.format(shown[:SHOWN_CHARS_MAX]),
         code="sql_rejected",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from researchflow_runners.composed.casts import clock_probe, guarded
 from researchflow_runners.composed.checked import CheckedSql, Edit
 from researchflow_runners.composed.grammar import NODE, NODES, VALUE
 from researchflow_runners.composed.names import Names
@@ -53,7 +54,8 @@ def check_sql(
         labels=walk.names.labels,
         columns_read=walk.names.columns_read(),
         parameter_types=declared,
-        edits=tuple(sorted(walk.edits)),
+        edits=tuple(dict.fromkeys(walk.edits)),
+        probes=tuple(dict.fromkeys(walk.probes)),
     )
 
 
@@ -75,6 +77,7 @@ class _Walk:
     names: Names
     words: WordCheck
     edits: list[Edit]
+    probes: list[Edit]
     nodes: int
 
     def __init__(self, syntax: Syntax, refusals: Refusals, names: Names) -> None:
@@ -83,6 +86,7 @@ class _Walk:
         self.names = names
         self.words = WordCheck(refusals)
         self.edits = []
+        self.probes = []
         self.nodes = 0
 
     def visit(self, kind: str, fields: Fields, visible: Visible, depth: int) -> None:
@@ -96,6 +100,10 @@ class _Walk:
             self.names.relation(fields, visible)
         elif kind == "FuncCall":
             self._function(fields)
+        elif kind == "TypeCast":
+            self.edits.extend(guarded(fields, self.syntax, self.refusals))
+        elif kind == "A_Const":
+            self.probes.extend(clock_probe(fields, self.syntax))
         self.names.note(kind, fields)
         self.words.check(kind, fields)
         for name, value in fields.items():

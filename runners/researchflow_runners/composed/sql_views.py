@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from researchflow_runners.composed.casts import ISO_TEXT
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.outputs import columns_sql
 from researchflow_runners.composed.view import ComposedView, with_sql
+from researchflow_runners.composed.vocabulary import CLOCK_HINT
 from researchflow_runners.errors import StatementError, ViewDefinitionError
 from researchflow_runners.sql import Sql, compose, fixed, ident, join
 from researchflow_runners.store.database import Session
@@ -31,9 +33,21 @@ SELECT EXISTS (
         ON d.classid = 'pg_rewrite'::regclass AND d.objid = rule.oid
     WHERE NOT (d.refclassid = 'pg_class'::regclass
                AND d.refobjid = ANY ($2::regclass[] || rule.ev_class::regclass))
+      AND NOT (d.refclassid = 'pg_type'::regclass AND d.refobjid = $3::regtype)
 ) OR EXISTS (
     SELECT FROM rule, regexp_matches(rule.action, ':relid ([0-9]+)', 'g') AS found
     WHERE found[1]::oid <> 0 AND found[1]::oid <> ALL ($2::regclass[] || rule.ev_class::regclass)
+)
+"""
+#: Whether a function of the view is volatile or has to do with a time that has a zone: whatever
+#: makes one of a plain time takes the offset of the zone today.
+CHANGEABLE = r"""
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_rewrite AS r, pg_catalog.pg_proc AS p,
+        regexp_matches(r.ev_action::text, ':((op)?funcid|(agg|win)fnoid) ([0-9]+)', 'g') AS called
+    WHERE p.oid = called[4]::oid AND r.ev_class = $1::regclass
+      AND (p.provolatile = 'v' OR p.prorettype = 'timetz'::regtype
+           OR 'timetz'::regtype = ANY (p.proargtypes))
 )
 """
 
@@ -41,7 +55,8 @@ SELECT EXISTS (
 async def publish_sql_views(session: Session, view: ComposedView, checked: CheckedSql) -> None:
     """Makes both SQL views, in place where the columns allow, which keeps grants.
 
-    ViewDefinitionError `sql_reaches_out` when one would read more than it declares.
+    ViewDefinitionError `sql_reaches_out` when one would read more than it declares, `sql_clock`
+    when its rows would depend on when they are computed.
     """
     for schema in SCHEMAS:
         name = ident(schema, view.name)
@@ -54,6 +69,7 @@ async def publish_sql_views(session: Session, view: ComposedView, checked: Check
         await _replace(session, name, body)
         reads = [ident(schema, source.view) for source in view.sources.values()]
         await check_reach(session, name, reads)
+        await _check_timeless(session, name)
 
 
 async def drop_sql_views(session: Session, names: Sequence[str]) -> None:
@@ -66,13 +82,24 @@ async def drop_sql_views(session: Session, names: Sequence[str]) -> None:
 async def check_reach(session: Session, name: Sql, reads: Sequence[Sql]) -> None:
     """ViewDefinitionError unless the SQL view stands on these relations alone."""
     allowed = [relation.render()[0] for relation in reads]
-    if not await session.fetchval(_REACHED, name.render()[0], allowed):
+    if not await session.fetchval(_REACHED, name.render()[0], allowed, ISO_TEXT):
         return
     raise ViewDefinitionError(
         f"the SQL of {name.render()[0]} reaches beyond the views it declares",
         code="sql_reaches_out",
         field="content",
         hint="Use the declared views and PostgreSQL's own functions and operators only.",
+    )
+
+
+async def _check_timeless(session: Session, name: Sql) -> None:
+    if not await session.fetchval(CHANGEABLE, name.render()[0]):
+        return
+    raise ViewDefinitionError(
+        "the SQL calls what gives another result each day, as a time without a date AT TIME ZONE",
+        code="sql_clock",
+        field="content",
+        hint=f"Add the date to the time first. {CLOCK_HINT}",
     )
 
 

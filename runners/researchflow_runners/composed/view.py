@@ -17,6 +17,8 @@ from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
 
 #: Part of every digest: raise it when the same definition gives other rows.
 COMPOSER_VERSION = "1"
+#: SQLSTATEs of a text that is no date or time.
+NO_DATE = ("22007", "22008")
 #: Types of which one value may have several texts.
 _MANY_TEXTS = frozenset({"numeric", "double precision", "jsonb"})
 #: The rows of a view with at least the named columns, to stand in FROM before an alias.
@@ -112,6 +114,8 @@ def does_not_fit(name: str, error: StatementError, *, field: str | None = None) 
     """Says whose SQL it is that a row of its views does not fit."""
     what = "does not fit a row of its views"
     hint = "guard its casts and divisions with CASE or NULLIF, or narrow the question"
+    if error.sqlstate in NO_DATE:
+        hint = "guard its casts with CASE: text is read as a date where it is written in ISO 8601"
     if error.sqlstate == TOO_LARGE:
         what = "makes a row that is too large"
         hint = f"select at most {ROW_BYTES_MAX} bytes in a row"

@@ -46,7 +46,7 @@ NUMBER_FUNCTIONS = _words(
 )
 DATE_FUNCTIONS = _words(
     """
-    age date date_bin date_part date_trunc extract isfinite justify_days justify_hours
+    age date_bin date_part date_trunc extract isfinite justify_days justify_hours
     justify_interval make_date make_interval make_time make_timestamp make_timestamptz overlaps
     timezone to_char to_date to_timestamp
     """
@@ -84,8 +84,8 @@ ORDERED_AGGREGATES = _words(
     "array_agg json_agg json_object_agg jsonb_agg jsonb_object_agg string_agg"
 )
 ORDERED_WINDOW_FUNCTIONS = WINDOW_FUNCTIONS - {"cume_dist", "percent_rank"}
-#: Functions that count from today unless they are given this many arguments.
-ARGUMENTS_MIN = {"age": 2}
+#: Functions that ask the clock or the session unless they are given this many arguments.
+ARGUMENTS_MIN = {"age": 2, "timezone": 2}
 #: Functions whose result is as wide as this argument says; they take a width that can be read.
 WIDTH_ARGUMENTS = {"lpad": 1, "rpad": 1, "format": 0}
 WIDTH_MAX = 1_000
@@ -95,6 +95,14 @@ TYPES = _words(
     """
     bool bpchar date float4 float8 int2 int4 int8 interval json jsonb numeric text time timestamp
     timestamptz uuid varchar
+    """
+)
+DATE_TYPES = _words("date time timestamp timestamptz")
+#: Functions of the above that give no text.
+DATED_FUNCTIONS = _words(
+    """
+    age date_bin date_trunc justify_days justify_hours justify_interval make_date make_interval
+    make_time make_timestamp make_timestamptz timezone to_date to_timestamp
     """
 )
 OPERATORS = _words(
@@ -110,13 +118,17 @@ COLLATIONS = frozenset({"C"})
 #: that may stand beside them in such a text.
 CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 TIME_WORDS = _words("allballs am at gmt pm t utc z")
-CLOCK_WORD_IN_DATE = re.compile(r"\b(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+CLOCK_WORD = re.compile("(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 
 CLOCK_HINT = (
     "A view answers the same at the same anchor: filter by time, or group by age, in the query"
     " that asks it."
 )
-FUNCTION_HINTS = dict.fromkeys(
-    _words("age clock_timestamp now statement_timestamp timeofday transaction_timestamp"),
-    CLOCK_HINT,
-)
+FUNCTION_HINTS = {
+    **dict.fromkeys(
+        _words("age clock_timestamp now statement_timestamp timeofday transaction_timestamp"),
+        CLOCK_HINT,
+    ),
+    "date": "Write value::date.",
+    "timezone": "Write value AT TIME ZONE 'zone'.",
+}

@@ -10,9 +10,10 @@ from researchflow_runners.composed.refusal import Refusals
 from researchflow_runners.composed.vocabulary import (
     ARGUMENTS_MIN,
     CLOCK_HINT,
-    CLOCK_WORD_IN_DATE,
+    CLOCK_WORD,
     CLOCK_WORDS,
     COLLATIONS,
+    DATE_TYPES,
     FORMAT_WIDTH,
     FUNCTION_HINTS,
     FUNCTIONS,
@@ -27,7 +28,6 @@ from researchflow_runners.composed.vocabulary import (
 from researchflow_runners.errors import ViewDefinitionError
 
 CATALOG = "pg_catalog"
-_DATE_TYPES = frozenset({"date", "time", "timestamp", "timestamptz"})
 _LIKE_KINDS = ("AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL", "AEXPR_LIKE", "AEXPR_ILIKE")
 #: The bit of a window's frame that is counted in rows (FRAMEOPTION_ROWS).
 FRAME_OF_ROWS = 4
@@ -125,7 +125,7 @@ class WordCheck:
         self._one_of("the type", kind["names"], TYPES, "sql_type", kind)
         constant = fields.get("arg", {}).get("A_Const", {})
         text = constant.get("sval", {}).get("sval", "")
-        if _strings(kind["names"])[-1] in _DATE_TYPES and CLOCK_WORD_IN_DATE.search(text):
+        if _strings(kind["names"])[-1] in DATE_TYPES and CLOCK_WORD.search(text):
             raise self._clock(text, constant)
 
     def _constant(self, fields: Fields) -> None:

@@ -206,6 +206,17 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
     error_code  text
 );
 
+-- What a computed text passes on its way to a date in users' SQL (composed/casts.py): the signs of
+-- ISO 8601, none of the words that would mean the clock. Anything else is the error of the cast.
+DO $$
+BEGIN
+    CREATE DOMAIN researchflow.iso_text AS text COLLATE "C" CONSTRAINT iso_8601 CHECK (
+        CASE WHEN VALUE ~ '^[-+0-9:.TtZz ]*( BC)?$' THEN true
+             ELSE ('no ISO 8601' || left(VALUE, 0))::date IS NULL END);
+EXCEPTION WHEN duplicate_object THEN NULL;
+END
+$$;
+
 -- A reader whose snapshot is older than a redefinition would find the new tables empty; the SQL
 -- views ask this first, so that such a reader gets an error and never a wrong zero. SECURITY
 -- DEFINER: who may read the SQL views need not be let into this schema.

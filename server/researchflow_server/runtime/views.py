@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -45,19 +46,33 @@ async def checked_definition(
 ) -> tuple[View, str | None]:
     """The view as it would be registered, and the digest of the one it would replace.
 
-    Raises what registering it would raise before it is built.
+    Raises what registering it would raise before it is built. SQL is registered and undone, for
+    some of its faults show only in what PostgreSQL makes of it.
     """
     if is_library(definition):
-        async with runtime.stores.warehouse.transaction(readonly=True) as session:
-            composed = await compose_view(session, definition)
-            held = (await composed_views(session)).get(composed.name)
-        return composed, held.digest if held else None
+        return await _rehearsed(runtime, definition)
     compiled = compile_view(definition)
     async with runtime.stores.warehouse.session() as session:
         await require_registrable(session, compiled, runtime.shipped)
         published = (await published_views(session)).get(compiled.name)
         stored = await as_stored(session, compiled)
     return stored, published.digest if published else None
+
+
+async def _rehearsed(
+    runtime: Runtime, definition: dict[str, Any]
+) -> tuple[ComposedView, str | None]:
+    with suppress(_UndoneError):
+        async with runtime.stores.warehouse.transaction() as session:
+            held = await composed_views(session)
+            view = await compose_view(session, definition)
+            await save_composed(session, view)
+            raise _UndoneError
+    return view, held[view.name].digest if view.name in held else None
+
+
+class _UndoneError(Exception):
+    """Ends a transaction that is only a rehearsal."""
 
 
 async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> ComposedView:
