@@ -27,6 +27,7 @@ WHERE EXISTS (SELECT FROM rf_seen AS s
    OR e.res_type = ANY ($1::text[]) AND (
     EXISTS (SELECT FROM researchflow.ledger AS l
             WHERE l.res_type = e.res_type AND l.id = e.id AND e.version <= l.res_ver
+              AND NOT e.is_state
               AND (e.origin <> 'source' OR coalesce(e.incarnation, l.res_id) = l.res_id))
     OR e.base_res_id = coalesce(e.incarnation, e.base_res_id) AND NOT EXISTS (
             SELECT FROM researchflow.ledger AS l

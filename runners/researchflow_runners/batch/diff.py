@@ -8,6 +8,7 @@ changed, only those are looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from researchflow_runners.batch.plan import Plan
@@ -24,17 +25,21 @@ SELECT coalesce(s.res_id, l.res_id) AS res_id,
        CASE WHEN s.res_id IS NULL THEN 'gone' WHEN s.deleted THEN 'deleted'
             WHEN s.res_ver = l.res_ver AND s.deleted = l.deleted AND s.id = l.id
                  AND s.res_type = l.res_type AND l.tags IS NULL
-                 AND s.res_type <> ALL ({compared}) AND NOT {all} THEN 'noted'
+                 AND s.res_type <> ALL ({compared}) AND NOT {all}
+                 AND NOT EXISTS (SELECT FROM researchflow.overlay_entry AS e
+                                 WHERE e.is_state AND e.incarnation = s.res_id) THEN 'noted'
             ELSE 'present' END AS state,
        l.res_id IS NOT NULL AS known
 FROM (SELECT res_id, res_type, id, res_ver, deleted, tags FROM {keys} AS k) AS s
 FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types}){told}) AS l
      ON l.res_id = s.res_id
 """
+#: What the tail read may be of the version that the ledger has, and other than the batch shows.
 _DIFFERS = fixed("""
 WHERE s.res_id IS NULL OR l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
    OR s.id <> l.id OR s.res_type <> l.res_type
    OR s.tags IS DISTINCT FROM l.tags AND s.tags IS NOT NULL
+   OR s.res_id IN (SELECT e.incarnation FROM researchflow.overlay_entry AS e WHERE e.is_state)
 """)
 _SET_ASIDE = """
 CREATE TEMP TABLE rf_noted AS SELECT res_id, tags FROM rf_changed WHERE state = 'noted';
@@ -62,13 +67,32 @@ async def find_changes(session: Session, keys: Sql, plan: Plan, *, told: Sql | N
     and all of them count: content and tags may change without a new version. All count too when
     the source is read in another way than before.
     """
+    return await compare_keys(
+        session,
+        keys,
+        types=plan.types,
+        tagged_types=plan.tagged_types,
+        told=told,
+        all_count=told is not None or plan.is_read_anew,
+    )
+
+
+async def compare_keys(
+    session: Session,
+    keys: Sql,
+    *,
+    types: Sequence[str],
+    tagged_types: Sequence[str],
+    told: Sql | None = None,
+    all_count: bool = False,
+) -> Diff:
+    """The same; `tagged_types` are those whose tags a published view shows."""
     narrowed = compose(" AND res_id IN (SELECT t.res_id FROM {} AS t)", told) if told else EMPTY
-    all_count = told is not None or plan.is_read_anew
     compared = compose(
         _COMPARE,
         keys=keys,
-        types=param(plan.types, "text[]"),
-        compared=param(plan.tagged_types, "text[]"),
+        types=param(list(types), "text[]"),
+        compared=param(list(tagged_types), "text[]"),
         all=param(all_count, "boolean"),
         told=narrowed,
     )

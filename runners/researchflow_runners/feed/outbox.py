@@ -12,7 +12,7 @@ from datetime import datetime
 
 from researchflow_runners.feed.position import FeedPosition
 from researchflow_runners.feed.state import FeedState, Reason
-from researchflow_runners.sql import Sql, compose, param
+from researchflow_runners.sql import EMPTY, Sql, compose, param
 from researchflow_runners.store.database import Session
 
 CHANNEL = "researchflow_outbox"
@@ -23,7 +23,8 @@ PRUNE_ROWS_MAX = 50_000
 #: long the oldest transaction has been open.
 _AFTER = """(SELECT c.res_id, c.at FROM researchflow_outbox.change AS c
  WHERE (c.xid >= pg_snapshot_xmax({snapshot}::pg_snapshot)
-        OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip({snapshot}::pg_snapshot)))))"""
+        OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip({snapshot}::pg_snapshot)))){unseen})"""
+_UNSEEN = " AND NOT pg_visible_in_snapshot(c.xid, {}::pg_snapshot)"
 _CHECK = """
 SELECT pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax($2::text::pg_snapshot) AS older,
        NOT EXISTS (SELECT FROM researchflow_outbox.change
@@ -71,9 +72,11 @@ async def continue_from(
     return Continued(changes, None)
 
 
-def changes_after(snapshot: str) -> Sql:
-    """The rows that are not visible in the snapshot, as a relation of (res_id, at)."""
-    return compose(_AFTER, snapshot=param(snapshot, "text"))
+def changes_after(snapshot: str, *, unseen_in: str | None = None) -> Sql:
+    """The rows that are not visible in the snapshot, nor in `unseen_in`, as a relation of
+    (res_id, at)."""
+    unseen = compose(_UNSEEN, param(unseen_in, "text")) if unseen_in else EMPTY
+    return compose(_AFTER, snapshot=param(snapshot, "text"), unseen=unseen)
 
 
 async def prune_outbox(session: Session, refresh: FeedPosition, tail: FeedPosition) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.view import CompiledView
-from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Changes, Position
 from researchflow_runners.speed.entry import Entry
 from researchflow_runners.speed.overlay import insert_views
@@ -17,11 +16,10 @@ from researchflow_runners.speed.overlay_entry import (
     retire,
     stored_page,
 )
+from researchflow_runners.speed.overlay_views import overlay_views
 from researchflow_runners.speed.redis_client import ENTRIES_MAX
 from researchflow_runners.store.database import Database, Session
-from researchflow_runners.store.definitions import published_definition
 from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
-from researchflow_runners.store.published import PublishedView, published_views
 
 _POSITIONS = "SELECT res_type, epoch, stream_id FROM researchflow.projection"
 _LOCK = """
@@ -161,24 +159,5 @@ class Projection:
         covered.update(merged.covered)
         if not merged.entry_ids:
             return 0
-        targets = [
-            (await self._view(session, published), published.overlay_table)
-            for published in (await published_views(session)).values()
-            if published.resource_type == self._type
-        ]
+        targets = await overlay_views(session, self._type, self._views)
         return await insert_views(session, targets, merged.entry_ids)
-
-    async def _view(self, session: Session, published: PublishedView) -> CompiledView:
-        """The published view: one of this process', or made from the catalogue's definition."""
-        view = self._views.get(published.name)
-        if view is not None and view.digest == published.digest:
-            return view
-        found = await published_definition(session, published.name, published.digest)
-        if found is not None:
-            return found
-        raise StoreError(
-            f'view "{published.name}" was published by another release than this process runs',
-            code="view_definition_differs",
-            hint="refresh, which publishes the SQL of the process that does it, or restart "
-            "this one with the release of the last refresh",
-        )

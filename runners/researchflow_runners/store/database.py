@@ -113,6 +113,12 @@ class Session:
         done = await self._run(self._sent, self._connection.copy_records_to_table, table, **named)
         return int(str(done).rpartition(" ")[2])
 
+    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """Calls `heard` at each notification and when the connection breaks; dedicated sessions
+        only."""
+        await self._run(self._connection.add_listener, channel, lambda *_: heard())
+        self._connection.add_termination_listener(lambda *_: heard())
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undoes only what runs inside when that fails; the transaction stays usable."""

@@ -1,0 +1,148 @@
+"""What the source says now, as overlay entries.
+
+They are written by the transaction that moves the tail's position. What they say was read from
+the source after the current anchor's snapshot, so it counts whatever the versions are: tags change
+without a new one, and a restored source has an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.feed.resource_state import ResourceState
+from researchflow_runners.speed.change_log import START
+from researchflow_runners.speed.overlay import insert_views
+from researchflow_runners.speed.overlay_entry import alternate
+from researchflow_runners.speed.overlay_views import overlay_views
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
+
+#: As a projection does, in the order of their names: neither waits for the other in a circle.
+_BEGIN = """
+INSERT INTO researchflow.projection (res_type, epoch, stream_id)
+SELECT t, '', $2 FROM unnest($1::text[]) AS t ON CONFLICT DO NOTHING
+"""
+_LOCK_TYPES = """
+SELECT FROM researchflow.projection WHERE res_type = ANY ($1::text[]) ORDER BY res_type FOR UPDATE
+"""
+_LOCK_OVERLAY = "SELECT pg_advisory_xact_lock_shared($1)"
+#: The resources that the source no longer has; those made anew since have an entry of their own.
+_GONE = """
+SELECT k.res_id, k.res_type, k.id, max(k.version) AS version FROM (
+    SELECT res_id, res_type, id, res_ver AS version FROM researchflow.ledger
+    WHERE res_id = ANY ($1::bigint[])
+    UNION ALL
+    SELECT incarnation, res_type, id, version FROM researchflow.overlay_entry
+    WHERE incarnation = ANY ($1::bigint[])) AS k
+WHERE k.res_type = ANY ($2::text[]) AND NOT EXISTS (
+    SELECT FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = k.res_type AND e.id = k.id AND e.origin = 'source'
+      AND e.incarnation <> k.res_id)
+GROUP BY k.res_id, k.res_type, k.id
+"""
+#: A change of its own that somebody made upon a higher version goes on counting; what was reported
+#: of the source before it was read is answered now.
+_DROP = """
+DELETE FROM researchflow.overlay_entry AS e
+USING unnest($1::text[], $2::text[], $3::bigint[]) AS k (res_type, id, version)
+WHERE e.res_type = k.res_type AND e.id = k.id
+  AND (e.origin = 'source' OR e.version <= k.version
+       OR e.origin = 'reported' AND e.received_at < $4)
+"""
+_INSERT = """
+INSERT INTO researchflow.overlay_entry
+    (res_type, id, origin, version, deleted, resource, provenance, received_at, base_res_id,
+     stream_id, incarnation, is_state)
+SELECT k.res_type, k.id, 'source', k.version, k.resource IS NULL, k.resource, $6, $7, l.res_id,
+       $8, k.res_id, true
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
+     AS k (res_type, id, version, resource, res_id)
+LEFT JOIN LATERAL (
+    SELECT res_id FROM researchflow.ledger AS l
+    WHERE l.res_type = k.res_type AND l.id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l
+    ON true
+RETURNING entry_id, res_type
+"""
+_FORGIVE = """
+DELETE FROM researchflow.dead_letter AS d
+USING unnest($1::text[], $2::text[]) AS k (res_type, id)
+WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id AND NOT EXISTS (
+    SELECT FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many entries were written, and how many of them have no rows in some view."""
+
+    entries: int
+    dead_letters: int
+
+
+async def lock_types(session: Session, types: Sequence[str]) -> None:
+    """Until the transaction ends nobody else projects these types, and nobody publishes."""
+    await session.execute(_BEGIN, list(types), START)
+    await session.execute(_LOCK_TYPES, list(types))
+    await session.execute(_LOCK_OVERLAY, OVERLAY_LOCK_KEY)
+
+
+async def gone_states(
+    session: Session, types: Sequence[str], res_ids: Sequence[int], made: Sequence[ResourceState]
+) -> list[ResourceState]:
+    """A tombstone for each of these keys that the source no longer has and we know.
+
+    `made` are the states read beside them: what was made anew needs no tombstone.
+    """
+    if not res_ids:
+        return []
+    anew = {(state.resource_type, state.id) for state in made}
+    rows = await session.fetch(_GONE, list(res_ids), list(types))
+    return [
+        ResourceState(row["res_id"], row["res_type"], row["id"], row["version"], None)
+        for row in rows
+        if (row["res_type"], row["id"]) not in anew
+    ]
+
+
+async def write_entries(
+    session: Session,
+    states: Sequence[ResourceState],
+    views: Mapping[str, CompiledView],
+    *,
+    provenance: str,
+    read_at: datetime,
+    answered_before: datetime,
+) -> Written:
+    """Brings the overlay to the states, one for each (type, id); the caller holds `lock_types`.
+
+    Reports that came before `answered_before` leave: the source has been asked since.
+    """
+    if not states:
+        return Written(0, 0)
+    types, ids = [one.resource_type for one in states], [one.id for one in states]
+    versions = [one.version for one in states]
+    await session.execute(_DROP, types, ids, versions, answered_before)
+    await session.execute(_FORGIVE, types, ids)
+    rows = await session.fetch(
+        _INSERT,
+        types,
+        ids,
+        versions,
+        [one.text for one in states],
+        [one.res_id for one in states],
+        provenance,
+        read_at,
+        START,
+    )
+    dead = 0
+    for resource_type in dict.fromkeys(types):
+        mine = [one.id for one in states if one.resource_type == resource_type]
+        await alternate(session, resource_type, mine)
+        numbers = [row["entry_id"] for row in rows if row["res_type"] == resource_type]
+        targets = await overlay_views(session, resource_type, views)
+        dead += await insert_views(session, targets, numbers)
+    return Written(len(rows), dead)

@@ -1,0 +1,260 @@
+"""One round of the tail: read the source's changes, write their entries, move the position."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from researchflow_runners.batch.diff import compare_keys
+from researchflow_runners.batch.staging import Origin, open_staging
+from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.feed.entries import Written, gone_states, lock_types, write_entries
+from researchflow_runners.feed.outbox import changes_after, continue_from
+from researchflow_runners.feed.position import (
+    FeedPosition,
+    claim_position,
+    read_position,
+    store_position,
+)
+from researchflow_runners.feed.resource_state import ResourceState, read_states
+from researchflow_runners.feed.state import FeedKind, FeedState, Reason, look_at_feed
+from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.source.replay import known_before
+from researchflow_runners.sql import compose, param
+from researchflow_runners.store.database import Database, Session
+
+#: More changes than this are left to a refresh: computing them twice would be slower.
+CHANGES_MAX = 20_000
+PAGE = 500
+#: A tail that is stopped in the middle of a round loses its claim after so long.
+IDLE_TIMEOUT_S = 60
+COMPARE_TIMEOUT_S = 300.0
+
+_BATCH = """
+SELECT (SELECT max(anchor) FROM researchflow.anchor) AS anchor, now() AS now,
+       ARRAY(SELECT DISTINCT resource_type FROM researchflow.view_catalogue ORDER BY 1) AS types,
+       ARRAY(SELECT c.res_type FROM researchflow.source_check AS c
+             WHERE c.reads_meta ORDER BY 1) AS tagged_types
+"""
+_ANCHOR = "SELECT max(anchor) FROM researchflow.anchor"
+_TOLD = "SELECT DISTINCT c.res_id FROM {} AS c LIMIT {}"
+#: What the ledger lacks and the overlay does not say (of tags it cannot tell), and what the overlay
+#: says against a ledger that has it right.
+_UNSAID = """
+SELECT c.res_id FROM rf_changed AS c
+WHERE NOT EXISTS (
+    SELECT FROM researchflow.overlay_entry AS e
+    WHERE e.res_type = c.res_type AND e.id = c.id AND e.origin = 'source'
+      AND e.incarnation = c.res_id AND e.version = c.res_ver
+      AND e.deleted = (c.state <> 'present')
+      AND NOT EXISTS (SELECT FROM researchflow.ledger AS l
+                      WHERE l.res_id = c.res_id AND l.res_ver = c.res_ver AND NOT e.deleted))
+UNION
+SELECT e.incarnation FROM researchflow.overlay_entry AS e
+WHERE e.origin = 'source' AND e.res_type = ANY ($1::text[]) AND e.incarnation IS NOT NULL
+  AND NOT EXISTS (SELECT FROM rf_changed AS c WHERE c.res_id = e.incarnation)
+  AND NOT EXISTS (
+    SELECT FROM researchflow.ledger AS l
+    WHERE l.res_id = e.incarnation AND l.res_ver = e.version AND l.deleted = e.deleted)
+  AND (NOT e.deleted OR EXISTS (
+    SELECT FROM researchflow.ledger AS l WHERE l.res_id = e.incarnation))
+LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round did.
+
+    done: the position moved. taken: another process is at it. idle: nothing is published yet.
+    outdated: a refresh published meanwhile, begin again. too_many: a refresh has to absorb them.
+    """
+
+    kind: Literal["done", "taken", "idle", "outdated", "too_many"]
+    feed: FeedKind | None = None
+    reason: Reason | None = None
+    entries: int = 0
+    dead_letters: int = 0
+    compared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What the batch layer shows as the round begins; whatever is read after is newer."""
+
+    anchor: int
+    types: list[str]
+    tagged_types: list[str]
+    now: datetime
+    refresh: FeedPosition
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What the source has beyond what live answers show, in one snapshot of it.
+
+    `reason` is why everything was compared, None when the outbox told.
+    """
+
+    state: FeedState
+    reason: Reason | None
+    ids: list[int]
+    replayed_at: datetime | None = None
+
+    @property
+    def provenance(self) -> FeedKind:
+        """Whom the entries come from."""
+        return "scan" if self.reason else "outbox"
+
+
+class TailRound:
+    """`session` is the source's, outside of any transaction."""
+
+    def __init__(
+        self,
+        warehouse: Database,
+        source: HapiSource,
+        views: Mapping[str, CompiledView],
+        session: Session,
+    ) -> None:
+        self._warehouse = warehouse
+        self._source = source
+        self._views = views
+        self._session = session
+
+    async def perform(self) -> Round:
+        """One transaction of the warehouse; StoreError and others undo all of it."""
+        async with self._warehouse.transaction() as held:
+            await held.execute(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
+            )
+            position = await claim_position(held, "tail")
+            if position is None:
+                return Round("taken")
+            batch = await _batch(held)
+            if batch is None:
+                return Round("idle")
+            told = await self._told(held, position, batch)
+            return told or await self._compared(held, batch)
+
+    async def _told(self, held: Session, position: FeedPosition, batch: _Batch) -> Round | None:
+        """A round by the outbox; None when it does not tell everything."""
+        async with self._snapshot() as source:
+            state = await look_at_feed(source.session)
+            news = await _news(source.session, state, position, batch)
+            if news is None:
+                return None
+            return await self._write(held, source, batch, news)
+
+    async def _compared(self, held: Session, batch: _Batch) -> Round:
+        """A round by comparison, on a session of its own for its temporary tables."""
+        async with (
+            self._warehouse.dedicated(statement_timeout_s=COMPARE_TIMEOUT_S) as own,
+            open_staging(
+                own,
+                self._warehouse,
+                Origin(self._source, frozenset(batch.tagged_types)),
+                timeout_s=COMPARE_TIMEOUT_S,
+            ) as staging,
+        ):
+            state = await look_at_feed(staging.source.session)
+            continued = await continue_from(staging.source.session, state, batch.refresh)
+            keys = await staging.keys(batch.types)
+            await compare_keys(own, keys, types=batch.types, tagged_types=batch.tagged_types)
+            rows = await own.fetch(_UNSAID, batch.types, CHANGES_MAX + 1)
+            reason = continued.reason or "first_read"
+            news = _News(state, reason, [row[0] for row in rows], staging.replayed_at)
+            return await self._write(held, staging.source, batch, news)
+
+    async def _write(
+        self, held: Session, source: SourceSnapshot, batch: _Batch, news: _News
+    ) -> Round:
+        """Entries and position; nothing when a refresh has published since the round began."""
+        feed, reason = news.state.kind, news.reason
+        if len(news.ids) > CHANGES_MAX:
+            return Round("too_many", feed, reason)
+        await lock_types(held, batch.types)
+        if await held.fetchval(_ANCHOR) != batch.anchor:
+            return Round("outdated")
+        pages = [news.ids[first : first + PAGE] for first in range(0, len(news.ids), PAGE)]
+        written = [await self._write_page(held, source, batch, news, page) for page in pages]
+        await store_position(
+            held, "tail", news.state, reason=reason, types=batch.types, seen_at=batch.now
+        )
+        return Round(
+            "done",
+            feed,
+            reason,
+            entries=sum(one.entries for one in written),
+            dead_letters=sum(one.dead_letters for one in written),
+            compared=reason is not None,
+        )
+
+    async def _write_page(
+        self,
+        held: Session,
+        source: SourceSnapshot,
+        batch: _Batch,
+        news: _News,
+        page: Sequence[int],
+    ) -> Written:
+        states = await read_states(source, batch.types, page)
+        gone = set(page) - {state.res_id for state in states}
+        states += await gone_states(held, batch.types, sorted(gone), states)
+        return await write_entries(
+            held,
+            _newest(states),
+            self._views,
+            provenance=news.provenance,
+            read_at=batch.now,
+            answered_before=known_before(news.replayed_at) or batch.now,
+        )
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[SourceSnapshot]:
+        async with self._session.transaction(isolation="repeatable read"):
+            attached = await self._source.attach(self._session)
+            await self._session.execute("SET TRANSACTION READ ONLY")
+            yield attached
+
+
+async def _batch(held: Session) -> _Batch | None:
+    refresh = await read_position(held, "refresh")
+    row = await held.fetchrow(_BATCH)
+    assert row is not None
+    if refresh is None or row["anchor"] is None:
+        return None
+    return _Batch(row["anchor"], row["types"], row["tagged_types"], row["now"], refresh)
+
+
+async def _news(
+    session: Session, state: FeedState, position: FeedPosition, batch: _Batch
+) -> _News | None:
+    """What the outbox tells since the tail's position, else since the anchor's; None: neither.
+
+    A type that was published since is not in what the tail has read.
+    """
+    own = position if set(batch.types) <= set(position.types) else None
+    since_anchor = await continue_from(session, state, batch.refresh)
+    since_position = await continue_from(session, state, own)
+    if since_position.changes is not None:
+        assert own is not None
+        start = own.snapshot
+    elif since_anchor.changes is not None:
+        start = batch.refresh.snapshot
+    else:
+        return None
+    assert start is not None
+    absorbed = batch.refresh.snapshot if since_anchor.changes is not None else None
+    changes = changes_after(start, unseen_in=absorbed)
+    rows = await session.fetch(compose(_TOLD, changes, param(CHANGES_MAX + 1, "bigint")))
+    return _News(state, None, [row[0] for row in rows])
+
+
+def _newest(states: Sequence[ResourceState]) -> list[ResourceState]:
+    """One for each (type, id): the present one, else the one made last."""
+    ordered = sorted(states, key=lambda one: (one.text is not None, one.res_id))
+    return list({(one.resource_type, one.id): one for one in ordered}.values())
