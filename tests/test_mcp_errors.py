@@ -11,6 +11,9 @@ import pytest_asyncio
 from clinic import patient
 from researchflow_server.contract import TOOL_NAMES, ErrorInfo
 from researchflow_server.embedded import Services
+from researchflow_server.tools import TOOLS
+from researchflow_server.tools.arguments import parse_arguments
+from researchflow_server.tools.spec import ToolSpec
 from tool_server import ToolServer, module_stores, tool_server
 
 KEYS = set(ErrorInfo.model_fields)
@@ -53,7 +56,7 @@ def simple(where: Any) -> dict[str, Any]:
             simple({"column": "gender", "op": "equals", "value": 1}),
             INVALID,
             "where.op",
-            None,
+            "eq",
         ),
         (
             "query_view",
@@ -102,6 +105,70 @@ def simple(where: Any) -> dict[str, Any]:
         ("refresh_views", {"run_id": 99}, "unknown_run", "run_id", None),
         ("refresh_views", {"wait_s": 1_000}, INVALID, "wait_s", None),
         ("get_statistics", {"verbose": True}, UNKNOWN, "verbose", None),
+        *(
+            (tool, {**given, name: truth}, INVALID, name, None)
+            for truth in (True, False, [True])
+            for tool, given, name in (
+                ("query_view", VIEW, "limit"),
+                ("query_view", VIEW, "as_of"),
+                ("query_view", VIEW, "max_staleness_s"),
+                ("refresh_views", {}, "wait_s"),
+                ("refresh_views", {}, "run_id"),
+            )
+        ),
+        (
+            "query_view",
+            {
+                **VIEW,
+                "limit": None,
+                "where": {"column": "id", "query": {"view": "condition_simple", "min_rows": True}},
+            },
+            INVALID,
+            "where.query.min_rows",
+            None,
+        ),
+        (
+            "query_view",
+            {**VIEW, "group_by": [{"column": "birth_date", "age_brackets": [1, True]}]},
+            INVALID,
+            "group_by.0.age_brackets",
+            None,
+        ),
+        *(
+            (
+                "query_view",
+                {**VIEW, "aggregates": [{"fn": given, "column": "id"}]},
+                INVALID,
+                "aggregates.0.fn",
+                guess,
+            )
+            for given, guess in (
+                ("median", None),
+                ("mean", "avg"),
+                ("average", "avg"),
+                ("mode", None),
+                ("maxi", None),
+                ("percentile", None),
+                ("stddev", None),
+                ("Minimum", "min"),
+                ("counts", None),
+            )
+        ),
+        *(
+            (
+                "query_view",
+                simple({"column": "gender", "op": given, "value": "x"}),
+                INVALID,
+                "where.op",
+                guess,
+            )
+            for given, guess in (
+                ("equals", "eq"),
+                (">=", "ge"),
+                ("like", "contains"),
+                ("between", None),
+            )
+        ),
         ("query_vew", {}, "unknown_tool", None, "query_view"),
     ],
 )
@@ -119,6 +186,41 @@ async def test_a_wrong_call_names_what_is_wrong(
     assert error["message"]
     assert error["hint"]
     assert error["retryable"] is False
+
+
+#: What a call needs beside its optional arguments.
+NEEDED: dict[str, dict[str, Any]] = {
+    "query_view": VIEW,
+    "describe_view": VIEW,
+    "drop_view": VIEW,
+    "validate_view": {"definition": {}},
+    "register_view": {"definition": {}},
+}
+
+
+@pytest.mark.parametrize("spec", TOOLS, ids=lambda spec: spec.name)
+def test_null_for_an_optional_argument_is_as_if_absent(spec: ToolSpec[Any]) -> None:
+    needed = NEEDED.get(spec.name, {})
+    fields = spec.arguments.model_fields.items()
+    nulls = {name: None for name, field in fields if not field.is_required()}
+    nulled = parse_arguments(spec.arguments, {**nulls, **needed}, tool=spec.name)
+    assert nulled == parse_arguments(spec.arguments, needed, tool=spec.name)
+
+
+async def test_null_inside_a_filter_is_as_if_absent(tools: ToolServer) -> None:
+    where = {"any_of": None, "column": "id", "op": None, "value": None, "query": {
+        "view": "condition_simple", "column": None, "where": None, "min_rows": None}}  # fmt: skip
+    error = await tools.error("query_view", **simple(where))
+    assert (error["code"], error["field"]) == (UNKNOWN, "where.any_of")
+    del where["any_of"], where["value"]
+    assert (await tools.call("query_view", **simple(where)))["row_count"] == 0
+
+
+async def test_null_for_a_needed_argument_is_named(tools: ToolServer) -> None:
+    error = await tools.error("query_view", view=None)
+    assert (error["code"], error["field"]) == (INVALID, "view")
+    error = await tools.error("query_view", view="patient_simple", zzz=None)
+    assert (error["code"], error["field"]) == (UNKNOWN, "zzz")
 
 
 async def test_an_unknown_argument_runs_nothing(tools: ToolServer) -> None:

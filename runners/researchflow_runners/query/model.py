@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from researchflow_runners.naming import PIN_NAME
+from researchflow_runners.query.strict import Strict
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 10_000
@@ -28,11 +29,7 @@ PinName = Annotated[str, Field(pattern=f"^{PIN_NAME}$")]
 AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Compare(_Strict):
+class Compare(Strict):
     """One column against a constant."""
 
     column: str = Field(description="Column of the view")
@@ -44,7 +41,7 @@ class Compare(_Strict):
     )
 
 
-class SubQuery(_Strict):
+class SubQuery(Strict):
     """One column of another view, as the right side of a semi-join."""
 
     view: str = Field(description="The other view")
@@ -55,7 +52,7 @@ class SubQuery(_Strict):
     )
 
 
-class InQuery(_Strict):
+class InQuery(Strict):
     """Keeps rows whose column occurs in another view: a cohort over several views in one call."""
 
     column: str = Field(description="Column of this view")
@@ -63,19 +60,19 @@ class InQuery(_Strict):
     query: SubQuery
 
 
-class AnyOf(_Strict):
+class AnyOf(Strict):
     """True when at least one of the filters is true."""
 
     any_of: list[Filter] = Field(min_length=1)
 
 
-class AllOf(_Strict):
+class AllOf(Strict):
     """True when every filter is true."""
 
     all_of: list[Filter] = Field(min_length=1)
 
 
-class Not(_Strict):
+class Not(Strict):
     """True when the filter is false; unknown stays unknown."""
 
     not_: Filter = Field(alias="not")
@@ -94,7 +91,7 @@ def _filter_kind(value: Any) -> str:
         ("not_", "Not"),
         ("query", "InQuery"),
     ):
-        if key in value:
+        if value.get(key) is not None:
             return kind
     return "Compare"
 
@@ -109,7 +106,7 @@ Filter: TypeAlias = Annotated[
 ]
 
 
-class Aggregate(_Strict):
+class Aggregate(Strict):
     """One computed column of a grouped answer."""
 
     fn: AggregateFunction
@@ -124,7 +121,7 @@ class Aggregate(_Strict):
         return self.name or (f"{self.fn}_{self.column}" if self.column else self.fn)
 
 
-class AgeGroup(_Strict):
+class AgeGroup(Strict):
     """Birth dates by age in whole years at the time of the answer."""
 
     column: str = Field(description="A date column, such as birth_date")
@@ -133,14 +130,14 @@ class AgeGroup(_Strict):
     )
 
 
-class Order(_Strict):
+class Order(Strict):
     """One sort key; missing values come last in either direction."""
 
     column: str = Field(description="A column of the answer")
     descending: bool = False
 
 
-class Query(_Strict):
+class Query(Strict):
     """A question over one view: rows, or groups when `group_by` or `aggregates` is given."""
 
     view: str

@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from researchflow_runners.query.strict import Strict
 
-class Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Input(Strict):
+    """Arguments of a tool."""
 
 
 class Output(BaseModel):

@@ -19,6 +19,34 @@ from researchflow_runners.query.model import AllOf, AnyOf, Compare, InQuery, Not
 
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
+NO_AGGREGATE = (
+    "use one of the allowed values; any other aggregate of PostgreSQL, such as"
+    " percentile_cont(0.5) WITHIN GROUP (ORDER BY x) for a median, works in SQL: register_view"
+    " takes a Library with SQL over views"
+)
+_BOUNDS = 'write two filters in "all_of", one with ge and one with lt; a partial date is a period'
+#: Words of other languages for what a filter or an aggregate is called here, and what to write.
+OTHER_WORDS: dict[str, tuple[str | None, str | None]] = {
+    "average": ("avg", None),
+    "mean": ("avg", None),
+    "total": ("sum", None),
+    "minimum": ("min", None),
+    "maximum": ("max", None),
+    "nunique": ("count_distinct", None),
+    "distinct": ("count_distinct", None),
+    "equals": ("eq", None),
+    "=": ("eq", None),
+    "==": ("eq", None),
+    "!=": ("ne", None),
+    "<>": ("ne", None),
+    "<": ("lt", None),
+    "<=": ("le", None),
+    ">": ("gt", None),
+    ">=": ("ge", None),
+    "like": ("contains", 'use "contains" or "starts_with" with plain text, without % and _'),
+    "ilike": ("contains", 'use "contains" or "starts_with" with plain text, without % and _'),
+    "between": (None, _BOUNDS),
+}
 FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, AnyOf, AllOf, Not)
 
 
@@ -183,15 +211,28 @@ def _not_a_choice(detail: ErrorDetails, *, path: str) -> QueryError:
     expected = str(detail.get("ctx", {}).get("expected", ""))
     allowed = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
     given = str(detail["input"])[:ECHO_MAX]
-    guess = nearest(given, allowed)
+    guess, hint = _meant(given, allowed, path.rpartition(".")[2])
     return QueryError(
         f'"{given}" is not a value of "{path}"',
         code="invalid_argument",
         field=path,
         allowed=allowed,
         did_you_mean=guess,
-        hint=f'use "{guess}"' if guess else "use one of the allowed values",
+        hint=hint or (f'use "{guess}"' if guess else "use one of the allowed values"),
     )
+
+
+def _meant(given: str, allowed: Sequence[str], argument: str) -> tuple[str | None, str | None]:
+    """The allowed word of that meaning, and what else there is to say.
+
+    An aggregate is never guessed by its spelling: median is as near to min as to nothing.
+    """
+    guess, hint = OTHER_WORDS.get(given.casefold(), (None, None))
+    if guess not in allowed:
+        guess = None
+    if argument == "fn" or hint is not None:
+        return guess, hint or (NO_AGGREGATE if guess is None else None)
+    return guess or nearest(given, allowed), None
 
 
 def _plain(detail: ErrorDetails) -> str:
