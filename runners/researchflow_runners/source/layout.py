@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from researchflow_runners.source.meta import meta_of_tables
 from researchflow_runners.source.options import DEFAULT_PARTITION, SourceOptions
 from researchflow_runners.source.references import relative_sql
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
 #: Longer numbers cannot be a bigint key.
 KEY_DIGITS_MAX = 18
@@ -22,19 +22,18 @@ LEGACY_TABLE = "pg_temp.researchflow_legacy_text"
 
 _KEYS = """(SELECT r.res_id, r.res_type::text COLLATE "C" AS res_type, {id} AS id, r.res_ver,
        r.res_deleted_at IS NOT NULL AS deleted, {updated_at} AS updated_at, {tags} AS tags
-  FROM hfj_resource r{forced}{tagged}
+  FROM hfj_resource r{forced}
  WHERE r.res_type = ANY ({types}){own}{only})"""
 #: Where clocks are put back an hour of local time comes twice, and a time in it may be either; the
 #: earlier one never makes a change look newer than it is.
 _EARLIEST = """least(r.res_updated AT TIME ZONE {zone},
              (r.res_updated - interval '1 h') AT TIME ZONE {zone} + interval '1 h')"""
-#: Differs for different sets of tags; a tag's definition never changes.
-_TAGGED = """
-  LEFT JOIN (SELECT rt.res_id AS tagged_id, bit_xor(hashint8extended(rt.tag_id, 0)) AS digest
-               FROM hfj_res_tag rt WHERE rt.res_type = ANY ({types}){only} GROUP BY rt.res_id) g
-         ON g.tagged_id = r.res_id"""
+#: Differs for different sets of tags; a tag's definition never changes. By index for each resource:
+#: an aggregate over the table took three times as long over a million.
 _TAGS = """CASE WHEN r.res_deleted_at IS NULL AND r.res_type = ANY ({types})
-            THEN CASE WHEN r.has_tags THEN coalesce(g.digest, 0) ELSE 0 END END"""
+            THEN CASE WHEN r.has_tags THEN coalesce((
+                 SELECT bit_xor(hashint8extended(rt.tag_id, 0)) FROM hfj_res_tag rt
+                  WHERE rt.res_id = r.res_id), 0) ELSE 0 END END"""
 
 #: The equality join misses heads whose history row was never written (HAPI 8.4 to 8.8); HAPI
 #: then serves the next lower version, and so does `b`, which is looked for only then.
@@ -103,14 +102,12 @@ class HapiLayout:
         relation with a column res_id that narrows it.
         """
         tagged = param(sorted(set(tag_types)), "text[]")
-        digests = compose(_TAGGED, types=tagged, only=narrowed(only, "rt"))
         return compose(
             _KEYS,
             id=self._id(),
             updated_at=self._earliest(),
             forced=self._forced_join(),
             tags=compose(_TAGS, types=tagged) if tag_types else fixed("NULL::bigint"),
-            tagged=digests if tag_types else EMPTY,
             types=param(sorted(set(resource_types)), "text[]"),
             own=self.own(),
             only=narrowed(only),
@@ -267,8 +264,8 @@ class HapiLayout:
         )
 
 
-def narrowed(only: Sql | None, alias: str = "r") -> Sql:
+def narrowed(only: Sql | None) -> Sql:
     """The condition that keeps only the resources of the relation; none when it is None."""
     if only is None:
         return EMPTY
-    return compose(" AND {}.res_id IN (SELECT o.res_id FROM {} AS o)", ident(alias), only)
+    return compose(" AND r.res_id IN (SELECT o.res_id FROM {} AS o)", only)
