@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
+from researchflow_runners.batch.counts import counts_are_due
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
 from researchflow_runners.batch.diff import Diff, find_changes
 from researchflow_runners.batch.feed import RefreshFeed, read_feed
@@ -30,7 +31,8 @@ from researchflow_runners.store.relations import SCHEMA
 
 @dataclass
 class Computed:
-    """`feed` tells how the changes were found, `newest_at` is the source's newest date.
+    """`feed` tells how the changes were found, `newest_at` is the source's newest date,
+    `counts` its resources by type where they were counted.
 
     `rows` has a temporary table for each kept view whose type changed, `filled` what each view
     gained, `added` the content of just that.
@@ -39,6 +41,7 @@ class Computed:
     feed: RefreshFeed
     diff: Diff
     newest_at: datetime | None
+    counts: dict[str, int] | None = None
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
     added: dict[str, Content] = field(default_factory=dict)
@@ -52,6 +55,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         told = None if feed.changes is None else await staging.told(feed.changes)
         diff = await find_changes(session, keys, plan, told=told)
         computed = Computed(feed, diff, await staging.newest_at())
+        if feed.changes is None or await counts_are_due(session):
+            computed.counts = await staging.source.counts()
         await create_dead_table(session)
         changed = [kept for kept in plan.kept if kept[0].resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1

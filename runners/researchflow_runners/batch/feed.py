@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.batch.counts import counts_differ
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.feed.outbox import continue_from
@@ -34,6 +35,8 @@ async def read_feed(session: Session, staging: Staging, plan: Plan) -> RefreshFe
     continued = await continue_from(source, state, position)
     if plan.is_read_anew and continued.reason is None:
         return RefreshFeed(state, None, "read_anew")
+    if continued.reason is None and await counts_differ(session):
+        return RefreshFeed(state, None, "reconciliation")
     if plan.built and continued.reason is None:
         return RefreshFeed(state, None, "view_built")
     return RefreshFeed(state, continued.changes, continued.reason)

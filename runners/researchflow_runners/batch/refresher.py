@@ -19,6 +19,7 @@ from researchflow_runners.batch.catalogue import (
 )
 from researchflow_runners.batch.compute import compute
 from researchflow_runners.batch.contents import hash_unhashed
+from researchflow_runners.batch.counts import TypeCount, store_counts
 from researchflow_runners.batch.plan import make_plan
 from researchflow_runners.batch.publish import publish
 from researchflow_runners.batch.repeatable import require_repeatable
@@ -106,6 +107,11 @@ class Refresher:
             views, dropped = await publish(session, plan, computed, staging, run_id)
             if plan.new_types:
                 await session.execute("ANALYZE researchflow.ledger")
+            counts: tuple[TypeCount, ...] = ()
+            if computed.counts is not None:
+                counts = await store_counts(
+                    session, plan.types, computed.counts, staging.data_as_of
+                )
         await steps.done("publish")
         return RefreshResult(
             run_id=run_id,
@@ -115,6 +121,7 @@ class Refresher:
             views=views,
             retired=plan.retired,
             overlay_dropped=dropped,
+            counts=counts,
             duration_s=time.monotonic() - started,
             phases_s=steps.seconds,
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from researchflow_runners.batch.counts import TypeCount
+
 Phase = Literal["compare", "build", "compute", "publish"]
 
 
@@ -36,7 +38,11 @@ class ViewRefresh:
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """One published anchor."""
+    """One published anchor.
+
+    `counts` compares the source with the ledger; none where a feed told the changes and the last
+    count is recent.
+    """
 
     run_id: int
     anchor: int
@@ -45,5 +51,6 @@ class RefreshResult:
     views: tuple[ViewRefresh, ...]
     retired: tuple[str, ...]
     overlay_dropped: int
+    counts: tuple[TypeCount, ...]
     duration_s: float
     phases_s: Mapping[Phase, float]

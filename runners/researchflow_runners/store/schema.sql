@@ -170,6 +170,14 @@ ALTER TABLE researchflow.source_check ADD COLUMN IF NOT EXISTS complete_at times
 ALTER TABLE researchflow.source_check
     ADD COLUMN IF NOT EXISTS reads_meta boolean NOT NULL DEFAULT false;
 
+-- The last count of what is not deleted, at one instant of the source.
+CREATE TABLE IF NOT EXISTS researchflow.source_count (
+    res_type   text COLLATE "C" PRIMARY KEY,
+    in_source  bigint NOT NULL,
+    in_ledger  bigint NOT NULL,
+    counted_at timestamptz NOT NULL
+);
+
 -- Whether the source's dates can be believed: see runners' source/clock.py.
 CREATE TABLE IF NOT EXISTS researchflow.source_clock (
     is_only        boolean PRIMARY KEY DEFAULT true CHECK (is_only),

@@ -9,6 +9,7 @@ from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
+from researchflow_server.cli.source_words import count_words
 from researchflow_server.console import progress_bar, show_json, show_text
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
@@ -62,4 +63,5 @@ def summary(result: RefreshResult) -> str:
             "resources that could not be computed, their reasons in researchflow.dead_letter: "
             + ", ".join(lacking)
         )
+    lines += count_words(result.counts)
     return "\n".join(lines)

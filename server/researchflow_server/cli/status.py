@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
+from researchflow_runners.batch.counts import TypeCount, read_counts
 from researchflow_runners.batch.dead_letters import DeadLetter, list_dead_letters
+from researchflow_runners.batch.source_clock import read_source_clock
 from researchflow_runners.errors import StoreError
+from researchflow_runners.source.clock import SourceClock
+from researchflow_runners.source.findings import look_at_source
 from researchflow_server.cli.outcome import OK, UNREACHABLE
 from researchflow_server.cli.parser import with_example
+from researchflow_server.cli.source_words import source_lines
 from researchflow_server.console import console, show_json, table
 from researchflow_server.metrics.snapshot import Snapshot
 from researchflow_server.runtime import Runtime, open_runtime
@@ -30,17 +35,39 @@ async def run(arguments: Namespace) -> int:
     async with open_runtime(read_settings(), background=False) as runtime:
         source_up = await _look_at_source(runtime)
         snapshot = await runtime.fresh_snapshot()
-        letters: list[DeadLetter] = []
-        if any(view.dead_letters for view in snapshot.views):
-            async with runtime.stores.warehouse.session() as session:
-                letters = await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)
+        found = await look_at_source(runtime.source) if source_up else None
+        kept = await _kept(runtime) if snapshot.warehouse_up else Kept()
     if arguments.json:
-        told = {"source_up": source_up, "dead_letters": [asdict(one) for one in letters]}
+        told = {
+            "source_up": source_up,
+            "source": asdict(found) if found else None,
+            **asdict(kept),
+        }
         show_json({**asdict(snapshot), **told})
     else:
         _show(snapshot, source_up=source_up)
-        _show_letters(letters)
+        if found is not None:
+            console().print("\n".join(source_lines(found, kept.source_clock, kept.counts)))
+        _show_letters(kept.dead_letters)
     return OK if snapshot.warehouse_up and snapshot.redis_up and source_up else UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the warehouse keeps of the source, and of what could not be computed."""
+
+    source_clock: SourceClock | None = None
+    counts: tuple[TypeCount, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
+
+
+async def _kept(runtime: Runtime) -> Kept:
+    async with runtime.stores.warehouse.session() as session:
+        return Kept(
+            source_clock=await read_source_clock(session),
+            counts=await read_counts(session),
+            dead_letters=tuple(await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)),
+        )
 
 
 async def _look_at_source(runtime: Runtime) -> bool:
