@@ -12,6 +12,8 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.describe import describe
 from researchflow_runners.composed.sql_check import check_sql
+from researchflow_runners.composed.vocabulary import EQUIVALENTS
+from researchflow_runners.composed.vocabulary import FUNCTIONS as VOCABULARY
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services
@@ -172,7 +174,37 @@ def test_a_function_that_is_not_listed_is_named_wherever_it_stands(call: str, sq
     assert (error.code, at(error, text)) == ("sql_function", name)
     plain = "pg_sleep" if "005f" in name else name.strip('"').lower()
     assert f"'{plain}'" in error.message
-    assert "upper" in error.allowed
+    assert len(error.allowed) == 3
+    assert set(error.allowed) <= VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        ("DATEDIFF(day, 'a', 'b')", "a::date - b::date"),
+        ("YEAR(birth_date)", "extract(year FROM d::date)"),
+        ("IFNULL(gender, 'x')", "coalesce(a, b)"),
+        ("MEDIAN(1)", "percentile_cont(0.5)"),
+        ("CURRENT_DATE", "filter by time"),
+        ("GETDATE()", "filter by time"),
+    ],
+)
+def test_a_function_of_another_dialect_is_told_in_postgresqls_words(
+    call: str, instead: str
+) -> None:
+    error = refused(f"SELECT {call} AS x FROM p")
+    assert error.code == "sql_function"
+    assert instead in error.hint
+
+
+def test_a_function_that_nobody_has_is_told_how_many_there_are() -> None:
+    error = refused("SELECT uper(id) AS x FROM p")
+    assert error.did_you_mean == "upper"
+    assert f"{len(VOCABULARY) - 3} others" in error.hint
+
+
+def test_no_equivalent_is_named_for_what_postgresql_has() -> None:
+    assert not EQUIVALENTS.keys() & VOCABULARY
 
 
 REFUSED = [

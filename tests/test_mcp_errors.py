@@ -170,6 +170,9 @@ def simple(where: Any) -> dict[str, Any]:
             )
         ),
         ("query_vew", {}, "unknown_tool", None, "query_view"),
+        ("query_sql", {}, MISSING, "sql", None),
+        ("query_sql", {"sql": "SELECT 1", "where": {}}, UNKNOWN, "where", None),
+        ("query_sql", {"sql": "SELECT 1"}, "sql_reads_no_view", "sql", None),
     ],
 )
 async def test_a_wrong_call_names_what_is_wrong(

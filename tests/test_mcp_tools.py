@@ -79,6 +79,25 @@ async def test_catalogue_is_ordered_titled_and_small(read: ToolServer) -> None:
     assert len(read.server.instructions or "") < 1_500
 
 
+async def test_sql_over_views_is_answered_dated(read: ToolServer) -> None:
+    answer = await read.call(
+        "query_sql",
+        sql="SELECT gender, count(*) AS n FROM patient_simple WHERE id <> :x GROUP BY gender"
+        " ORDER BY n DESC",
+        parameters={"x": "nobody"},
+    )
+    grouped = await read.call(
+        "query_view",
+        view="patient_simple",
+        group_by=["gender"],
+        aggregates=[{"fn": "count", "name": "n"}],
+        order_by=[{"column": "n", "descending": True}],
+    )
+    assert answer["rows"] == grouped["rows"]
+    assert (answer["anchor"], answer["data_as_of"]) == (grouped["anchor"], grouped["data_as_of"])
+    assert answer["freshness"] == "live"
+
+
 async def test_only_tools_that_write_say_so(read: ToolServer) -> None:
     listed = await read.client.list_tools()
     writing = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
 from researchflow_runners.composed.grammar import CONSTRUCTS
 from researchflow_runners.composed.syntax import Syntax, refused
@@ -15,7 +16,9 @@ _FOUND_BY = {
     "SelectStmt.lockingClause": "for",
     "WithClause.recursive": "recursive",
 }
-ALLOWED_SHOWN_MAX = 200
+#: A longer list is no help: the nearest names are shown then, and how many more there are.
+ALLOWED_SHOWN_MAX = 20
+NEAREST_SHOWN = 3
 
 
 class Refusals:
@@ -58,16 +61,16 @@ class Refusals:
         words: int = 1,
     ) -> ViewDefinitionError:
         """A name, of so many words, that is not among those allowed."""
-        shown = sorted(allowed)
+        shown, more = _shown(name, allowed)
         return self.make(
             f"{what} '{name}' is not allowed in a composed view"
             if code.startswith("sql_")
             else f"there is no {what} '{name}' here",
             code,
             self._span(location, words),
-            hint or "Use one of the allowed names.",
-            allowed=shown[:ALLOWED_SHOWN_MAX],
-            did_you_mean=nearest(name, shown),
+            hint or f"Use one of the allowed names{more}.",
+            allowed=shown,
+            did_you_mean=nearest(name, allowed),
         )
 
     def at(
@@ -96,3 +99,11 @@ class Refusals:
     def _span(self, location: int | None, words: int = 1) -> Span | None:
         """The place; a node that the parser made up has none, or a negative one."""
         return None if location is None or location < 0 else self._syntax.span(location, words)
+
+
+def _shown(name: str, allowed: Collection[str]) -> tuple[list[str], str]:
+    """The names to show for this one, and what to say of those that are not."""
+    if len(allowed) <= ALLOWED_SHOWN_MAX:
+        return sorted(allowed), ""
+    shown = get_close_matches(name.lower(), sorted(allowed), n=NEAREST_SHOWN, cutoff=0.0)
+    return shown, f" or one of {len(allowed) - len(shown)} others"

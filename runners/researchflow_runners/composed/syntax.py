@@ -100,6 +100,25 @@ def read_sql(text: str, *, parameters: Collection[str], field: str) -> Syntax:
     )
 
 
+def relations_named(
+    text: str, *, parameters: Collection[str], field: str
+) -> tuple[set[str], set[str]]:
+    """The names after FROM and JOIN, and those among them that no WITH query has; as read_sql."""
+    statements = read_sql(text, parameters=parameters, field=field).statements
+    found: dict[str, set[str]] = {"RangeVar": set(), "CommonTableExpr": set()}
+    pending: list[Any] = list(statements)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            for kind, name in (("RangeVar", "relname"), ("CommonTableExpr", "ctename")):
+                if kind in node:
+                    found[kind].add(node[kind].get(name, ""))
+            pending.extend(node.values())
+    return found["RangeVar"], found["RangeVar"] - found["CommonTableExpr"]
+
+
 def _scanned(text: str, field: str) -> tuple[Token, ...]:
     """Every token, comments too."""
     try:

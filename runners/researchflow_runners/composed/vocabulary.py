@@ -124,11 +124,65 @@ CLOCK_HINT = (
     "A view answers the same at the same anchor: filter by time, or group by age, in the query"
     " that asks it."
 )
+#: What PostgreSQL writes where other dialects have a function of this name.
+EQUIVALENTS = {
+    "any_value": "min(x), or DISTINCT ON",
+    "array_contains": "x = ANY(list)",
+    "charindex": "strpos(text, part)",
+    "convert": "CAST(x AS type)",
+    "count_if": "count(*) FILTER (WHERE …)",
+    "countif": "count(*) FILTER (WHERE …)",
+    "date": "value::date",
+    "date_add": "d::date + 30, or d::timestamp + interval '3 months'",
+    "date_diff": "a::date - b::date, which is whole days",
+    "date_format": "to_char(d::date, 'YYYY-MM')",
+    "date_sub": "d::date - 30, or d::timestamp - interval '3 months'",
+    "dateadd": "d::date + 30, or d::timestamp + interval '3 months'",
+    "datediff": "a::date - b::date, which is whole days",
+    "datepart": "extract(year FROM d::date)",
+    "day": "extract(day FROM d::date)",
+    "decode": "CASE WHEN … THEN … END",
+    "from_unixtime": "to_timestamp(seconds)",
+    "group_concat": "string_agg(x, ', ' ORDER BY x)",
+    "if": "CASE WHEN … THEN … ELSE … END",
+    "ifnull": "coalesce(a, b)",
+    "iif": "CASE WHEN … THEN … ELSE … END",
+    "instr": "strpos(text, part)",
+    "isnull": "coalesce(a, b), or x IS NULL",
+    "json_extract": "x -> 'name', or x ->> 'name' as text",
+    "julianday": "a::date - b::date, which is whole days",
+    "len": "length(x)",
+    "listagg": "string_agg(x, ', ' ORDER BY x)",
+    "median": "percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
+    "month": "extract(month FROM d::date)",
+    "months_between": "age(a::timestamp, b::timestamp)",
+    "nvl": "coalesce(a, b)",
+    "quantile": "percentile_cont(0.9) WITHIN GROUP (ORDER BY x)",
+    "quarter": "extract(quarter FROM d::date)",
+    "regexp_contains": "text ~ 'pattern'",
+    "safe_cast": "CASE WHEN x ~ '^[0-9.]+$' THEN x::numeric END",
+    "split": "string_to_array(text, ',')",
+    "stdev": "stddev_samp(x)",
+    "str_to_date": "to_date(text, 'YYYY-MM-DD')",
+    "strftime": "to_char(d::date, 'YYYY-MM')",
+    "substring_index": "split_part(text, ',', 1)",
+    "timestampdiff": "a::date - b::date, which is whole days",
+    "toupper": "upper(x)",
+    "try_cast": "CASE WHEN x ~ '^[0-9.]+$' THEN x::numeric END",
+    "unix_timestamp": "extract(epoch FROM d::timestamptz)",
+    "week": "extract(week FROM d::date)",
+    "year": "extract(year FROM d::date)",
+}
 FUNCTION_HINTS = {
+    **{name: f"Write {instead}." for name, instead in EQUIVALENTS.items()},
     **dict.fromkeys(
-        _words("age clock_timestamp now statement_timestamp timeofday transaction_timestamp"),
+        _words(
+            """
+            age clock_timestamp curdate getdate now statement_timestamp sysdate timeofday
+            transaction_timestamp
+            """
+        ),
         CLOCK_HINT,
     ),
-    "date": "Write value::date.",
     "timezone": "Write value AT TIME ZONE 'zone'.",
 }

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from researchflow_runners.errors import FreshnessError, QueryError
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.facts import Facts, seconds
 from researchflow_runners.hybrid.reading import Asked
-from researchflow_runners.query.model import Freshness, Query
+from researchflow_runners.query.model import Asking, Freshness
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.anchor import resolve_anchor
 from researchflow_runners.store.database import Session
@@ -45,7 +46,7 @@ class Choice:
         return facts.staleness_bound_s
 
 
-def asked_freshness(query: Query) -> Freshness:
+def asked_freshness(query: Asking) -> Freshness:
     """What the query asks for; `as_of` alone means anchored. QueryError `freshness_conflict`."""
     if query.as_of is None:
         return query.freshness
@@ -60,7 +61,7 @@ def asked_freshness(query: Query) -> Freshness:
 
 
 async def views_asked(
-    session: Session, query: Query, facts: Facts, views: AnswerableViews
+    session: Session, query: Asking, facts: Facts, views: AnswerableViews
 ) -> AnswerableViews:
     """The views as the anchor asked for holds them, some under a definition since replaced.
 
@@ -76,7 +77,7 @@ async def views_asked(
 
 async def choose(
     session: Session,
-    asked: Asked,
+    asked: Asked[Any],
     facts: Facts,
     views: Sequence[PublishedView],
     *,
@@ -106,7 +107,7 @@ def merged_relation(view: PublishedView, *, waiting_types: frozenset[str]) -> Sq
     return live_relation(view) if waits else anchored_relation(view)
 
 
-def check_staleness(query: Query, choice: Choice, facts: Facts) -> None:
+def check_staleness(query: Asking, choice: Choice, facts: Facts) -> None:
     """FreshnessError `staleness_exceeded` when the bound the query sets cannot be promised."""
     allowed_s = query.max_staleness_s
     if allowed_s is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
 
 from researchflow_runners.composed.stored import leaves
 from researchflow_runners.composed.view import does_not_fit
@@ -62,13 +63,13 @@ class MaterializedViewRunner:
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
         self._database = database
-        self._cursor_key = cursor_key
-        self._use_speed_layer = use_speed_layer
+        self.cursor_key = cursor_key
+        self.use_speed_layer = use_speed_layer
         self._check_source = check_source
 
     async def bookkeeping(self, types: Collection[str] = ()) -> tuple[Facts, AnswerableViews]:
         """The facts about these resource types, and every view that can be asked by name."""
-        async with self._snapshot() as session:
+        async with self.snapshot() as session:
             facts = await read_facts(session, views=(), types=types, own_type=None)
             return facts, await self.existence.views(session, facts)
 
@@ -78,32 +79,42 @@ class MaterializedViewRunner:
         A `max_staleness_s` that the last look at the source cannot promise leads to a new look;
         FreshnessError `staleness_exceeded` when that does not help either.
         """
+        names = views_of(query)
+        return await self.promised(lambda _views: names, lambda: self._answer(query, principal))
+
+    async def promised(
+        self,
+        names: Callable[[AnswerableViews], Sequence[str]],
+        answer: Callable[[], Awaitable[Answer]],
+    ) -> Answer:
+        """The answer over the views that `names` tells; after a new look at the source when it
+        was refused for what the last one cannot promise."""
         try:
-            return await self._answer(query, principal)
+            return await answer()
         except FreshnessError as error:
             if error.code != "staleness_exceeded" or self._check_source is None:
                 raise
         _facts, views = await self.bookkeeping()
-        types = {view.resource_type for view in materialised(views_of(query), views)}
+        types = {view.resource_type for view in materialised(names(views), views)}
         await self._check_source(sorted(types))
-        return await self._answer(query, principal)
+        return await answer()
 
     async def _answer(self, query: Query, principal: str) -> Answer:
         began_s = time.perf_counter()
         names = views_of(query)
-        async with self._snapshot() as session:
-            facts, views = await self._facts(session, names)
+        async with self.snapshot() as session:
+            facts, views = await self.facts(session, names)
             views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
             asked = Asked.of(
                 query,
-                digests=_digests(names, views, read_views),
+                digests=digests(names, views, read_views),
                 principal=principal,
-                key=self._cursor_key,
+                key=self.cursor_key,
                 now=facts.computed_at,
             )
             choice = await choose(
-                session, asked, facts, read_views, use_speed_layer=self._use_speed_layer
+                session, asked, facts, read_views, use_speed_layer=self.use_speed_layer
             )
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
@@ -112,14 +123,15 @@ class MaterializedViewRunner:
             with _composed_error_told(names, views):
                 read, speed = await _rows(session, asked, choice, facts, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
-        return _dated(names, asked, choice, facts, read, speed, timings)
+        return dated(query.view, names, asked, choice, facts, read, speed, timings)
 
-    def _snapshot(self) -> AbstractAsyncContextManager[Session]:
+    def snapshot(self) -> AbstractAsyncContextManager[Session]:
+        """One state of the warehouse, read-only."""
         return self._database.transaction(
             isolation="repeatable read", readonly=True, statement_timeout_s=STATEMENT_TIMEOUT_S
         )
 
-    async def _facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
+    async def facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
         """The facts and the catalogue; one round trip while the catalogue stays as it was."""
         guess = self.existence.guess()
         facts = await _facts_of(session, names, guess)
@@ -129,7 +141,7 @@ class MaterializedViewRunner:
         return facts, views
 
 
-def _digests(
+def digests(
     names: Sequence[str], views: AnswerableViews, read: Sequence[PublishedView]
 ) -> dict[str, str]:
     """What a cursor is bound to: the definition of every view involved."""
@@ -140,7 +152,7 @@ async def _facts_of(session: Session, names: Sequence[str], views: AnswerableVie
     """The facts about the materialised views among these and below them."""
     read = [views.get(name) for name in leaves(names, composed_among(views))]
     found = [view for view in read if isinstance(view, PublishedView)]
-    own = views.get(names[0])
+    own = views.get(names[0]) if names else None
     return await read_facts(
         session,
         views=[view.name for view in found],
@@ -162,7 +174,7 @@ def _composed_error_told(names: Sequence[str], views: AnswerableViews) -> Iterat
 
 
 async def _rows(
-    session: Session, asked: Asked, choice: Choice, facts: Facts, views: AnswerableViews
+    session: Session, asked: Asked[Query], choice: Choice, facts: Facts, views: AnswerableViews
 ) -> tuple[Read, SpeedContribution]:
     catalogue = {name: view.columns for name, view in views.items()}
 
@@ -192,20 +204,22 @@ async def _rows(
     return read, speed
 
 
-def _dated(
+def dated(
+    view: str,
     names: tuple[str, ...],
-    asked: Asked,
+    asked: Asked[Any],
     choice: Choice,
     facts: Facts,
     read: Read,
     speed: SpeedContribution,
     timings: Timings,
 ) -> Answer:
+    """The page as an answer about `view`, which reads the views `names`."""
     is_live = choice.freshness == "live"
     disabled = asked_freshness(asked.query) == "live" and not is_live
     is_checked = facts.checked and choice.is_current
     return Answer(
-        view=asked.query.view,
+        view=view,
         columns=read.statement.columns,
         rows=read.page.rows,
         truncated=read.page.truncated,

@@ -112,7 +112,7 @@ async def _relation(snapshot: SourceSnapshot, view: CompiledView) -> Sql:
 
 
 def _dated(
-    names: tuple[str, ...], asked: Asked, read: Read, missing: int, timings: Timings
+    names: tuple[str, ...], asked: Asked[Query], read: Read, missing: int, timings: Timings
 ) -> Answer:
     return Answer(
         view=asked.query.view,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any, Generic, TypeVar
 
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
@@ -15,16 +16,18 @@ from researchflow_runners.query.cursor import (
     query_fingerprint,
 )
 from researchflow_runners.query.filters import Relations
-from researchflow_runners.query.model import Query
+from researchflow_runners.query.model import Asking, Query
 from researchflow_runners.query.sql import Page, Statement, build_statement
 from researchflow_runners.store.database import Session
 
+QueryT = TypeVar("QueryT", bound=Asking)
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Generic[QueryT]):
     """A query with everything its cursors are bound to; `now` is the database's clock."""
 
-    query: Query
+    query: QueryT
     fingerprint: str
     position: Position | None
     key: bytes
@@ -32,8 +35,8 @@ class Asked:
 
     @classmethod
     def of(
-        cls, query: Query, *, digests: Mapping[str, str], principal: str, key: bytes, now: datetime
-    ) -> Asked:
+        cls, query: QueryT, *, digests: Mapping[str, str], principal: str, key: bytes, now: datetime
+    ) -> Asked[QueryT]:
         """The query, its cursor checked; QueryError `cursor_invalid`."""
         fingerprint = query_fingerprint(query, digests, principal)
         position = None
@@ -59,7 +62,7 @@ class Read:
 
 async def read_page(
     session: Session,
-    asked: Asked,
+    asked: Asked[Query],
     *,
     catalogue: Catalogue,
     relations: Relations,
@@ -72,13 +75,20 @@ async def read_page(
     statement = build_statement(
         asked.query, catalogue, relations, on=day, after=position.keys if position else None
     )
+    return await read_statement(session, asked, statement, anchor=anchor, on=day)
+
+
+async def read_statement(
+    session: Session, asked: Asked[Any], statement: Statement, *, anchor: int | None, on: date
+) -> Read:
+    """The page that the statement gives."""
     began_s = time.perf_counter()
     records = await session.fetch(statement.sql)
     rows_ms = (time.perf_counter() - began_s) * 1000
     page = statement.page([tuple(record.values()) for record in records])
 
     def cursor_after(rows: int) -> str:
-        place = Position(anchor, day, page.keys[rows - 1], statement.key_types)
+        place = Position(anchor, on, page.keys[rows - 1], statement.key_types)
         return encode_cursor(place, fingerprint=asked.fingerprint, key=asked.key, now=asked.now)
 
     return Read(statement, page, cursor_after, rows_ms)

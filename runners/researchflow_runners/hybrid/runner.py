@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -20,9 +20,10 @@ from researchflow_runners.hybrid.materialized import MaterializedViewRunner
 from researchflow_runners.hybrid.postgres import OVERLAY_EXCLUDED, PostgresRunner
 from researchflow_runners.hybrid.redis_probe import RedisProbe
 from researchflow_runners.hybrid.result import Answer, Degradation
+from researchflow_runners.hybrid.sql import SqlRunner
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.query.filters import views_of
-from researchflow_runners.query.model import Freshness, Query
+from researchflow_runners.query.model import Asking, Freshness, Query, SqlQuery
 from researchflow_runners.query.sql import check_query
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.redis_client import RedisClient
@@ -67,6 +68,7 @@ class HybridRunner:
             statistics=self.statistics,
             check_source=partial(check_source, db_client, source) if source else None,
         )
+        self.sql = SqlRunner(self.materialized)
         self.postgres = PostgresRunner(source, cursor_key=cursor_key) if source else None
         self._views = {view.name: view for view in views}
         self._probe = RedisProbe(redis_client)
@@ -74,7 +76,11 @@ class HybridRunner:
 
     async def query(self, query: Query, *, principal: str = "") -> Answer:
         """The answer, or a ResearchFlowError; a cursor works for its own `principal` only."""
-        return await self._counted(query, self._views, principal)
+        return await self._counted(query, lambda: self._routed(query, self._views, principal))
+
+    async def query_sql(self, query: SqlQuery, *, principal: str = "") -> Answer:
+        """The answer to SQL over views that are materialised or composed; errors as SqlRunner."""
+        return await self._counted(query, lambda: self.sql.query(query, principal=principal))
 
     async def execute(
         self,
@@ -106,7 +112,7 @@ class HybridRunner:
             max_staleness_s=max_staleness_s,
             cursor=cursor,
         )
-        return await self._counted(query, views, "")
+        return await self._counted(query, lambda: self._routed(query, views, ""))
 
     def clear_cache(self) -> None:
         """Forgets which views are published; the next answer looks again."""
@@ -121,32 +127,28 @@ class HybridRunner:
             "views_cached": len(self.materialized.existence),
         }
 
-    async def _counted(
-        self, query: Query, views: Mapping[str, CompiledView], principal: str
-    ) -> Answer:
+    async def _counted(self, query: Asking, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                answer = await self._probed(query, views, principal)
+                answered = await self._probed(query, answer)
         except TimeoutError as error:
             self.statistics.refuse("statement_timeout")
             raise _too_slow() from error
         except ResearchFlowError as error:
             self.statistics.refuse(error.code)
             raise
-        self.statistics.answered(answer)
-        return answer
+        self.statistics.answered(answered)
+        return answered
 
-    async def _probed(
-        self, query: Query, views: Mapping[str, CompiledView], principal: str
-    ) -> Answer:
+    async def _probed(self, query: Asking, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer, marked when it is merged while Redis does not answer."""
         if not self._use_speed_layer or asked_freshness(query) != "live":
-            return await self._routed(query, views, principal)
+            return await answer()
         async with self._probe.beside() as redis_is_up:
-            answer = await self._routed(query, views, principal)
+            answered = await answer()
             if await redis_is_up:
-                return answer
-        return replace(answer, degradations=(*answer.degradations, REDIS_UNAVAILABLE))
+                return answered
+        return replace(answered, degradations=(*answered.degradations, REDIS_UNAVAILABLE))
 
     async def _routed(
         self, query: Query, views: Mapping[str, CompiledView], principal: str

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from researchflow_runners.errors import QueryError
-from researchflow_runners.query.model import Query
+from researchflow_runners.query.model import Asking
 
 CURSOR_LIFE_MAX = timedelta(hours=24)
 CURSOR_CHARS_MAX = 8_192
@@ -54,7 +54,7 @@ class Position:
     key_types: tuple[str, ...]
 
 
-def query_fingerprint(query: Query, digests: Mapping[str, str], principal: str) -> str:
+def query_fingerprint(query: Asking, digests: Mapping[str, str], principal: str) -> str:
     """What a cursor is bound to: the question, its views' definitions, and who asks."""
     asked = query.model_dump(mode="json", by_alias=True, exclude={"cursor", "limit"})
     whole = json.dumps([asked, dict(digests), principal], sort_keys=True, separators=(",", ":"))

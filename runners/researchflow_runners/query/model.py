@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from researchflow_runners.naming import PIN_NAME
 from researchflow_runners.query.strict import Strict
@@ -29,33 +29,51 @@ PinName = Annotated[str, Field(pattern=f"^{PIN_NAME}$")]
 AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum"]
 
 
+class Asking(Strict):
+    """Of which state an answer is asked, and which part of it."""
+
+    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
+    cursor: str | None = Field(default=None, description="next_cursor of the page before")
+    freshness: Freshness = Field(
+        default="live",
+        description="live: the current anchor merged with newer changes; "
+        "anchored: the current anchor, or that of as_of, alone",
+    )
+    max_staleness_s: float | None = Field(
+        default=None, gt=0, description="Refuse older data, seconds"
+    )
+    as_of: int | datetime | PinName | None = Field(
+        default=None, description="Anchor, pin's name, or an instant: the newest one by then"
+    )
+
+
 class Compare(Strict):
     """One column against a constant."""
 
-    column: str = Field(description="Column of the view")
-    op: Operator = Field(description="Comparison; contains and starts_with ignore case")
+    column: str
+    op: Operator = Field(description="contains and starts_with ignore case")
     value: Scalar | list[Scalar] | None = Field(
         default=None,
-        description="Constant; a list for in and not_in; absent for is_null and not_null. "
-        "Dates as ISO 8601; a partial date such as 2024-06 means that whole period",
+        description="A list for in and not_in; none for is_null and not_null. Dates as ISO 8601; "
+        "2024-06 means that whole month",
     )
 
 
 class SubQuery(Strict):
     """One column of another view, as the right side of a semi-join."""
 
-    view: str = Field(description="The other view")
-    column: str = Field(default="patient_id", description="Its column whose values are matched")
-    where: Filter | None = Field(default=None, description="Filter on the other view")
+    view: str
+    column: str = "patient_id"
+    where: Filter | None = None
     min_rows: int = Field(
-        default=1, ge=1, le=1_000, description="Match only values that occur in at least n rows"
+        default=1, ge=1, le=1_000, description="Only values in at least n of its rows"
     )
 
 
 class InQuery(Strict):
-    """Keeps rows whose column occurs in another view: a cohort over several views in one call."""
+    """Rows whose column occurs in another view: cohorts in one call."""
 
-    column: str = Field(description="Column of this view")
+    column: str
     op: Literal["in", "not_in"] = "in"
     query: SubQuery
 
@@ -111,9 +129,7 @@ class Aggregate(Strict):
 
     fn: AggregateFunction
     column: str | None = Field(default=None, description="Required by all but count")
-    name: str | None = Field(
-        default=None, description="Name in the answer; fn or fn_column when absent"
-    )
+    name: str | None = Field(default=None, description="Default fn or fn_column")
 
     @property
     def output_name(self) -> str:
@@ -122,45 +138,41 @@ class Aggregate(Strict):
 
 
 class AgeGroup(Strict):
-    """Birth dates by age in whole years at the time of the answer."""
+    """Birth dates by age in whole years now, of the dead at death."""
 
-    column: str = Field(description="A date column, such as birth_date")
+    column: str
     age_brackets: list[int] = Field(
-        min_length=1, max_length=20, description="Lower bounds, ascending: [18, 40, 65]"
+        min_length=1, max_length=20, description="Lower bounds: [18, 40, 65]"
     )
 
 
 class Order(Strict):
     """One sort key; missing values come last in either direction."""
 
-    column: str = Field(description="A column of the answer")
+    column: str = Field(description="Of the answer")
     descending: bool = False
 
 
-class Query(Strict):
+class Query(Asking):
     """A question over one view: rows, or groups when `group_by` or `aggregates` is given."""
 
     view: str
-    columns: list[str] | None = Field(
-        default=None, description="Columns of the answer, in this order; all when absent"
-    )
+    columns: list[str] | None = Field(default=None, description="All when absent")
     where: Filter | None = None
     group_by: list[str | AgeGroup] = Field(default_factory=list, max_length=8)
     aggregates: list[Aggregate] = Field(default_factory=list, max_length=16)
     order_by: list[Order] = Field(default_factory=list, max_length=8)
-    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
-    cursor: str | None = Field(default=None, description="next_cursor of the previous page")
-    freshness: Freshness = Field(
-        default="live",
-        description="live: the current anchor merged with newer changes; "
-        "anchored: the current anchor, or the one in as_of, alone",
-    )
-    max_staleness_s: float | None = Field(
-        default=None, gt=0, description="Refuse rather than answer from older data, seconds"
-    )
-    as_of: int | datetime | PinName | None = Field(
-        default=None,
-        description="Anchor number, a pin's name, or an instant: the newest anchor at or before it",
+
+
+ParameterValue: TypeAlias = Scalar | list[str] | list[bool | int | float]
+
+
+class SqlQuery(Asking):
+    """A question over any views, as one SELECT of PostgreSQL."""
+
+    sql: str = Field(description="One SELECT over views by their names; :name is a parameter")
+    parameters: Annotated[dict[str, ParameterValue], WithJsonSchema({"type": "object"})] = Field(
+        default_factory=dict, max_length=50, description="Values of :name; lists for = ANY(:name)"
     )
 
 

@@ -22,6 +22,7 @@ from researchflow_runners.query.model import (
     Order,
     Query,
     Scalar,
+    SqlQuery,
     SubQuery,
 )
 from researchflow_server.contract.base import ErrorInfo, Table, ToolFailure
@@ -43,6 +44,7 @@ from researchflow_server.contract.get_statistics import (
     GetStatisticsOutput,
 )
 from researchflow_server.contract.list_views import LIST_VIEWS, ListViewsInput, ListViewsOutput
+from researchflow_server.contract.query_sql import QUERY_SQL
 from researchflow_server.contract.query_view import (
     QUERY_VIEW,
     Degradation,
@@ -74,6 +76,7 @@ __all__ = [
     "DROP_VIEW",
     "GET_STATISTICS",
     "LIST_VIEWS",
+    "QUERY_SQL",
     "QUERY_VIEW",
     "REFRESH_VIEWS",
     "REFRESH_WAIT_DEFAULT_S",
@@ -110,6 +113,7 @@ __all__ = [
     "RegisterViewOutput",
     "Scalar",
     "SpeedContribution",
+    "SqlQuery",
     "SubQuery",
     "Table",
     "ToolFailure",
@@ -121,6 +125,7 @@ TOOL_NAMES = (
     LIST_VIEWS,
     DESCRIBE_VIEW,
     QUERY_VIEW,
+    QUERY_SQL,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,

@@ -18,7 +18,7 @@ class CacheResourcesInput(Input):
     resources: list[dict[str, Any]] = Field(
         default_factory=list,
         max_length=CHANGES_MAX,
-        description="FHIR R4 resources with resourceType and id; meta.versionId orders them",
+        description="FHIR R4 with resourceType and id; meta.versionId orders them",
     )
     delete: list[str] = Field(
         default_factory=list, max_length=CHANGES_MAX, description='References such as "Patient/12"'

@@ -20,7 +20,7 @@ class RefreshViewsInput(Input):
         default=REFRESH_WAIT_DEFAULT_S,
         ge=0,
         le=REFRESH_WAIT_MAX_S,
-        description="Answer after this long with status running",
+        description="Then answer status running",
     )
     run_id: int | None = Field(default=None, description="Report this run; starts none")
 

@@ -14,9 +14,7 @@ REGISTER_VIEW = "register_view"
 class RegisterViewInput(Input):
     """A definition to publish under its name, replacing the registered view of that name."""
 
-    definition: dict[str, Any] = Field(
-        description="ViewDefinition, or a Library with SQL over views it depends on"
-    )
+    definition: dict[str, Any] = Field(description="ViewDefinition, or Library with SQL over views")
 
 
 class RegisterViewOutput(Output):

@@ -53,7 +53,8 @@ Answers questions about the patients of a FHIR server from typed views.
 {"all_of": [..]}, {"any_of": [..]}, {"not": ..}. A cohort over several views is one call: \
 {"column": "id", "op": "in", "query": {"view": "condition_diagnoses", "column": "patient_id", \
 "where": ..}}; use "not_in" to exclude. Ask for counts first (aggregates: [{"fn": "count"}]), then \
-for rows. Codes match exactly; find them with group_by on a code column and its display.
+for rows. Codes match exactly; find them with group_by on a code column and its display. query_sql \
+takes a SELECT over the same views for what that cannot ask.
 3. Every answer is dated: anchor, data_as_of, staleness_s, what the speed layer added, \
 degradations. Repeat them with the numbers. as_of asks an earlier anchor.
 4. truncated means more rows exist: call again with the same arguments and next_cursor as cursor.

@@ -9,6 +9,7 @@ from researchflow_server.tools.describe_view import DESCRIBE_VIEW
 from researchflow_server.tools.drop_view import DROP_VIEW
 from researchflow_server.tools.get_statistics import GET_STATISTICS
 from researchflow_server.tools.list_views import LIST_VIEWS
+from researchflow_server.tools.query_sql import QUERY_SQL
 from researchflow_server.tools.query_view import QUERY_VIEW
 from researchflow_server.tools.refresh_views import REFRESH_VIEWS
 from researchflow_server.tools.register_view import REGISTER_VIEW
@@ -19,6 +20,7 @@ TOOLS: tuple[ToolSpec[Any], ...] = (
     LIST_VIEWS,
     DESCRIBE_VIEW,
     QUERY_VIEW,
+    QUERY_SQL,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,

@@ -17,13 +17,17 @@ from researchflow_server.tools.spec import Call, ToolSpec
 
 async def run(call: Call, arguments: Query) -> dict[str, Any]:
     """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut."""
-    answer = await call.runtime.hybrid.query(arguments)
+    return cut_payload(await call.runtime.hybrid.query(arguments), call.bytes_max)
+
+
+def cut_payload(answer: Answer, bytes_max: int) -> dict[str, Any]:
+    """The answer in the shape of contract.QueryViewOutput, within so many bytes."""
     frame_bytes = len(dumped({**answer_payload(answer), "rows": []}))
-    kept = rows_that_fit(answer.rows, frame_bytes=frame_bytes, bytes_max=call.bytes_max)
+    kept = rows_that_fit(answer.rows, frame_bytes=frame_bytes, bytes_max=bytes_max)
     payload = answer_payload(answer.cut(kept))
     if kept < answer.row_count:
         payload["warnings"].append(
-            f"cut to {kept} rows to stay within {call.bytes_max} bytes; go on with next_cursor, "
+            f"cut to {kept} rows to stay within {bytes_max} bytes; go on with next_cursor, "
             "or ask for fewer columns"
         )
     return payload
@@ -69,7 +73,7 @@ QUERY_VIEW = ToolSpec(
     name=contract.QUERY_VIEW,
     title="Query a view",
     description="Rows, counts and other aggregates of a view, filtered, over one or several "
-    "views. The answer is dated and says what the speed layer added. Counts first, then rows.",
+    "views. Dated; says what the speed layer added.",
     arguments=Query,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from researchflow_runners.query.model import Asking, SqlQuery
+
 FILTER_KINDS = ("Compare", "InQuery", "AnyOf", "AllOf", "Not")
 CONNECTIVES = ("AllOf", "AnyOf", "Not")
 TOLD_BY_FIELDS = frozenset({"Aggregate", "Compare", "Order", "SubQuery"})
@@ -21,6 +23,8 @@ _FILTER = {"$ref": "#/$defs/Filter"}
 _SHOWN_FILTER = {
     "anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in ("Compare", "InQuery", "Combine")]
 }
+#: Bounds that hardly any call meets; the error that one meets names it.
+BOUNDS = frozenset({"exclusiveMinimum", "maxItems", "minItems"})
 _DROPPED_DEFAULTS: tuple[Any, ...] = (None, [])
 
 
@@ -29,6 +33,8 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     schema.pop("description", None)
+    if model is SqlQuery:
+        _leave_to_query_view(schema["properties"])
     compacted: dict[str, Any] = _compact(schema)
     compacted.setdefault("properties", {})
     if definitions:
@@ -37,6 +43,13 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
         _combine_connectives(compacted["$defs"])
         _name_views(compacted, view_names)
     return compacted
+
+
+def _leave_to_query_view(properties: dict[str, Any]) -> None:
+    """What both tools take is told once."""
+    for name in Asking.model_fields:
+        kind = properties[name].get("type")
+        properties[name] = {"type": kind} if kind else {}
 
 
 def _short_list(node: dict[str, Any], beside: list[dict[str, Any]]) -> dict[str, Any]:
@@ -74,6 +87,7 @@ def _compact(node: Any) -> Any:
         if not (key == "title" and isinstance(value, str))
         and not (key == "default" and value in _DROPPED_DEFAULTS)
         and not (key == "additionalProperties" and value is True)
+        and key not in BOUNDS
     }
     kept = {key: _compact(value) for key, value in kept.items()}
     if kept.get("oneOf") == _FILTER_REFS:

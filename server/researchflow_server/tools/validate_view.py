@@ -30,7 +30,7 @@ async def run(call: Call, arguments: ValidateViewInput) -> dict[str, Any]:
 VALIDATE_VIEW = ToolSpec(
     name=contract.VALIDATE_VIEW,
     title="Validate a view",
-    description="Checks a definition as register_view would, and shows the columns it gives.",
+    description="Checks a definition as register_view would; shows its columns.",
     arguments=ValidateViewInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

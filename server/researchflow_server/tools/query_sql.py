@@ -1,0 +1,29 @@
+"""A dated answer to SQL over views; nothing of it is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_types import ToolAnnotations
+
+from researchflow_runners.query.model import SqlQuery
+from researchflow_server import contract
+from researchflow_server.tools.query_view import cut_payload
+from researchflow_server.tools.spec import Call, ToolSpec
+
+
+async def run(call: Call, arguments: SqlQuery) -> dict[str, Any]:
+    """The answer, cut to what a client takes."""
+    return cut_payload(await call.runtime.hybrid.query_sql(arguments), call.bytes_max)
+
+
+QUERY_SQL = ToolSpec(
+    name=contract.QUERY_SQL,
+    title="Query with SQL",
+    description="A PostgreSQL SELECT over views, for what query_view cannot ask: latest values "
+    "(DISTINCT ON), days between events, medians (percentile_cont). Cast dates: d::date. "
+    "Dated and paged like query_view.",
+    arguments=SqlQuery,
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    run=run,
+)
