@@ -1,7 +1,8 @@
 """The connection to Redis: a bounded pool with deadlines, and one translation of its errors.
 
-Every command here may run twice, because the driver repeats what timed out: writes are scripts
-that are safe to repeat.
+Every command here may run twice, because the driver repeats what met a broken connection: writes
+are scripts that are safe to repeat. What timed out is not repeated: a server that stalls would
+hold its caller up again.
 """
 
 from __future__ import annotations
@@ -156,7 +157,12 @@ def _pool(url: str) -> BlockingConnectionPool:
         timeout=POOL_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        retry=Retry(ExponentialBackoff(cap=RETRY_LAST_S, base=RETRY_FIRST_S), RETRIES_MAX),
+        **({} if url.startswith("unix") else {"socket_keepalive": True}),
+        retry=Retry(
+            ExponentialBackoff(cap=RETRY_LAST_S, base=RETRY_FIRST_S),
+            RETRIES_MAX,
+            supported_errors=(ConnectionError,),
+        ),
         decode_responses=True,
         protocol=2,
     )

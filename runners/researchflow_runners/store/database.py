@@ -17,17 +17,16 @@ import anyio
 import asyncpg
 
 from researchflow_runners.sql import Slot, Sql
-from researchflow_runners.store.failure import DRIVER_ERRORS, translate, unavailable
+from researchflow_runners.store.connect import CLIENT_GRACE_S, connect, options
+from researchflow_runners.store.failure import DRIVER_ERRORS, Role, translate, unavailable
 from researchflow_runners.store.stream import RowStream, Run
 
-CONNECT_TIMEOUT_S = 10.0
 ACQUIRE_TIMEOUT_S = 15.0
 POOL_SIZE_MAX = 10
 STATEMENT_TIMEOUT_S = 60.0
-#: The driver gives up this much later than the server: only when the server cannot be heard.
-CLIENT_GRACE_S = 5.0
 CLEANUP_TIMEOUT_S = 5.0
-IDLE_IN_TRANSACTION_S = 300.0
+#: What a caller waits beyond its own deadline at most; then the connection is cut.
+UNDO_TIMEOUT_S = 2.0
 #: Ends a transaction that only the message before it opened, and touches no other.
 NOTHING = "SELECT"
 SCHEMA_LOCK_KEY = 0x5253_4631
@@ -53,9 +52,11 @@ class Prepared:
 class Session:
     """Statements on one connection; every driver error leaves as an error of ours."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, role: Role) -> None:
         self._connection = connection
+        self._role: Role = role
         self._savepoints = 0
+        self._limit_s: float | None = None
 
     async def fetch(self, statement: Statement, *args: Any) -> list[asyncpg.Record]:
         """All rows."""
@@ -128,8 +129,7 @@ class Session:
         try:
             yield
         except BaseException:
-            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
-                await self._quietly(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+            await self._undo(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
             raise
         await self.execute(f"RELEASE SAVEPOINT {name}")
 
@@ -142,8 +142,7 @@ class Session:
         try:
             yield
         finally:
-            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
-                await self._quietly(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+            await self._undo(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
 
     @asynccontextmanager
     async def transaction(
@@ -154,20 +153,23 @@ class Session:
         statement_timeout_s: float | None = None,
     ) -> AsyncIterator[Session]:
         """One transaction on this session; commits at the end, undoes everything on an error."""
-        await self.execute(_begin(isolation, readonly, statement_timeout_s))
+        self._limit_s = (
+            None if statement_timeout_s is None else statement_timeout_s + CLIENT_GRACE_S
+        )
         try:
-            yield self
-        except BaseException:
-            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True) as scope:
-                await self._quietly("ROLLBACK")
-            if scope.cancelled_caught:
-                _cut(self._connection)
-            raise
-        await self.execute("COMMIT")
+            await self.execute(_begin(isolation, readonly, statement_timeout_s))
+            try:
+                yield self
+            except BaseException:
+                await self._undo("ROLLBACK")
+                raise
+            await self.execute("COMMIT")
+        finally:
+            self._limit_s = None
 
-    async def _opened(self, text: str, values: list[Any]) -> RowStream:
-        statement = await self._connection.prepare(text)
-        return RowStream(statement, await statement.cursor(*values), self._run)
+    async def _opened(self, text: str, values: list[Any], **limit: float) -> RowStream:
+        statement = await self._connection.prepare(text, **limit)
+        return RowStream(statement, await statement.cursor(*values, **limit), self._run)
 
     async def _sent(self, copy: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """The copy's result; an error when the connection breaks while it waits to write.
@@ -185,7 +187,7 @@ class Session:
             finally:
                 with suppress(asyncpg.InterfaceError):
                     self._connection.remove_termination_listener(stop)
-        raise unavailable()
+        raise unavailable(self._role)
 
     async def _run(self, operation: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """The operation's result, its driver error translated.
@@ -193,23 +195,35 @@ class Session:
         It is called in here: the driver refuses a closed connection before there is anything to
         await.
         """
+        if self._limit_s is not None:
+            named["timeout"] = self._limit_s
         try:
             return await operation(*args, **named)
         except DRIVER_ERRORS as error:
+            if isinstance(error, TimeoutError):
+                # The server let its own deadline pass: it will not undo anything either.
+                _cut(self._connection)
             if _is_drivers_own(error):
                 await self._quietly(NOTHING)
-            raise translate(error) from error
+            raise translate(error, self._role) from error
         except (RuntimeError, AttributeError) as error:
             # What a transport raises that is written to after it broke, in the middle of COPY.
             if self._is_open():
                 raise
-            raise unavailable() from error
+            raise unavailable(self._role) from error
 
     def _is_open(self) -> bool:
         try:
             return not self._connection.is_closed()
         except asyncpg.InterfaceError:
             return False
+
+    async def _undo(self, text: str) -> None:
+        """Cleans up although the caller was cancelled; who does not hear of it is cut off."""
+        with anyio.move_on_after(UNDO_TIMEOUT_S, shield=True) as scope:
+            await self._quietly(text)
+        if scope.cancelled_caught:
+            _cut(self._connection)
 
     async def _quietly(self, text: str) -> None:
         """Cleans up while another error is on its way; a lost connection has nothing to undo."""
@@ -222,10 +236,10 @@ class Session:
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
-    def __init__(self, pool: Any, dsn: str, options: dict[str, Any]) -> None:
+    def __init__(self, pool: Any, dsn: str, role: Role) -> None:
         self._pool = pool
         self._dsn = dsn
-        self._options = options
+        self._role: Role = role
 
     @classmethod
     async def connect(
@@ -235,22 +249,25 @@ class Database:
         pool_size_max: int = POOL_SIZE_MAX,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         must_answer: bool = True,
+        role: Role = "warehouse",
     ) -> Database:
         """Opens the pool and tries it; StoreError `postgres_unavailable` when it cannot.
 
-        Without `must_answer` it is tried by its first session only.
+        Without `must_answer` it is tried by its first session only. The `role` says whose outage
+        an error tells of: of a source it is `source_unavailable`.
         """
-        options = _options(statement_timeout_s)
+        chosen = options(statement_timeout_s)
         pool = asyncpg.create_pool(
             # No floor: the driver would log a traceback each time it fails to restore it.
             dsn,
             min_size=0,
             max_size=pool_size_max,
             reset=_keep_session,
-            **options,
+            connect=connect,
+            **chosen,
         )
-        await _connected(_opened(pool, connect=must_answer))
-        return cls(pool, dsn, options)
+        await _connected(_opened(pool, connect=must_answer), role)
+        return cls(pool, dsn, role)
 
     async def close(self) -> None:
         """Closes every connection; those still busy after a while are cut."""
@@ -263,9 +280,9 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """A pooled connection outside any transaction; leave no state on it."""
-        connection = await _connected(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S))
+        connection = await _connected(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S), self._role)
         try:
-            yield Session(connection)
+            yield Session(connection, self._role)
         finally:
             await self._release(connection)
 
@@ -289,12 +306,12 @@ class Database:
     @asynccontextmanager
     async def dedicated(self, *, statement_timeout_s: float) -> AsyncIterator[Session]:
         """A connection outside the pool for session locks and temporary tables; closed after."""
-        options = _options(statement_timeout_s, idle_timeout_s=statement_timeout_s)
-        connection = await _connected(asyncpg.connect(self._dsn, **options))
+        chosen = options(statement_timeout_s, idle_timeout_s=statement_timeout_s)
+        connection = await _connected(connect(self._dsn, **chosen), self._role)
         try:
-            yield Session(connection)
+            yield Session(connection, self._role)
         finally:
-            with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+            with anyio.move_on_after(UNDO_TIMEOUT_S, shield=True):
                 await _closed(connection)
             _cut(connection)
 
@@ -319,7 +336,7 @@ class Database:
 
     async def _release(self, connection: Any) -> None:
         """Returns the connection; one that broke is replaced at the next acquisition."""
-        with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True) as scope:
+        with anyio.move_on_after(UNDO_TIMEOUT_S, shield=True) as scope:
             try:
                 await self._pool.release(connection)
             except DRIVER_ERRORS:
@@ -332,26 +349,6 @@ INSTALLED_MARK = """
 SELECT pg_catalog.obj_description(oid, 'pg_namespace')
 FROM pg_catalog.pg_namespace WHERE nspname = 'researchflow'
 """
-
-
-def _options(
-    statement_timeout_s: float, *, idle_timeout_s: float = IDLE_IN_TRANSACTION_S
-) -> dict[str, Any]:
-    """Connection settings: deadlines on both sides, UTC, no JIT (it costs more than it gives)."""
-    return {
-        "timeout": CONNECT_TIMEOUT_S,
-        "command_timeout": statement_timeout_s + CLIENT_GRACE_S,
-        "server_settings": {
-            "application_name": "researchflow",
-            "jit": "off",
-            "timezone": "UTC",
-            "datestyle": "ISO, YMD",
-            # Checked SQL must mean what the checker read.
-            "standard_conforming_strings": "on",
-            "statement_timeout": str(round(statement_timeout_s * 1000)),
-            "idle_in_transaction_session_timeout": str(round(idle_timeout_s * 1000)),
-        },
-    }
 
 
 def _begin(isolation: Isolation, readonly: bool, statement_timeout_s: float | None) -> str:
@@ -380,14 +377,14 @@ def _is_drivers_own(error: BaseException) -> bool:
     return isinstance(error, asyncpg.DataError) and getattr(error, "severity", None) is None
 
 
-async def _connected(operation: Awaitable[Any]) -> Any:
+async def _connected(operation: Awaitable[Any], role: Role) -> Any:
     """The connection; one that takes too long is as good as none."""
     try:
         return await operation
     except TimeoutError as error:
-        raise unavailable() from error
+        raise unavailable(role) from error
     except DRIVER_ERRORS as error:
-        raise translate(error) from error
+        raise translate(error, role) from error
 
 
 async def _opened(pool: Any, *, connect: bool) -> None:
@@ -400,7 +397,7 @@ async def _opened(pool: Any, *, connect: bool) -> None:
 async def _closed(connection: Any) -> None:
     """Closes politely; a connection that is already broken needs no goodbye."""
     try:
-        await connection.close(timeout=CLEANUP_TIMEOUT_S)
+        await connection.close(timeout=UNDO_TIMEOUT_S)
     except DRIVER_ERRORS:
         return
 

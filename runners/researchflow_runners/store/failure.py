@@ -7,6 +7,8 @@ whoever logs must not print it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import asyncpg
 
 from researchflow_runners.errors import ResearchFlowError, StatementError, StoreError
@@ -19,6 +21,9 @@ DRIVER_ERRORS = (
     OSError,
     TimeoutError,
 )
+
+#: What a database is to us: the tables of views, or the FHIR server's own.
+Role = Literal["warehouse", "source"]
 
 _UNAVAILABLE_CLASSES = ("08",)
 _UNAVAILABLE_STATES = {
@@ -35,10 +40,10 @@ _CONFLICT_STATES = {"40001", "40P01", "55P03"}
 _DATA_CLASSES = ("21", "22")
 
 
-def translate(error: BaseException) -> ResearchFlowError:
+def translate(error: BaseException, role: Role = "warehouse") -> ResearchFlowError:
     """The error to raise `from error`."""
     if isinstance(error, asyncpg.PostgresError):
-        return _server_error(error)
+        return _server_error(error, role)
     if isinstance(error, TimeoutError):
         return _store_error(
             "statement_timeout",
@@ -46,7 +51,7 @@ def translate(error: BaseException) -> ResearchFlowError:
             "ask for less (narrower filter, smaller limit) or try again later",
         )
     if isinstance(error, OSError) or _connection_is_lost(error):
-        return unavailable()
+        return unavailable(role)
     return StatementError(
         "an argument does not fit the statement",
         sqlstate="22000",
@@ -64,10 +69,10 @@ def rejected_at(error: ResearchFlowError) -> tuple[str, int | None] | None:
     return str(cause.sqlstate), int(position) - 1 if position else None
 
 
-def _server_error(error: asyncpg.PostgresError) -> ResearchFlowError:
+def _server_error(error: asyncpg.PostgresError, role: Role) -> ResearchFlowError:
     state = str(error.sqlstate or "XX000")
     if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES:
-        return unavailable()
+        return unavailable(role)
     if state == "57014":
         return _store_error(
             "statement_timeout",
@@ -113,8 +118,14 @@ def _connection_is_lost(error: BaseException) -> bool:
     return not isinstance(error, ValueError)
 
 
-def unavailable() -> StoreError:
+def unavailable(role: Role = "warehouse") -> StoreError:
     """The error for a server that cannot be reached, is restarting or is full."""
+    if role == "source":
+        return _store_error(
+            "source_unavailable",
+            "the FHIR server's database cannot be reached or is restarting",
+            "check the database of RESEARCHFLOW_SOURCE_URL, then try again",
+        )
     return _store_error(
         "postgres_unavailable",
         "postgresql cannot be reached or is restarting",

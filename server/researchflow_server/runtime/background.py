@@ -11,13 +11,17 @@ from pathlib import Path
 
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.embedded import embedded_services, running
+from researchflow_server.fault import place_of
 from researchflow_server.runtime.runtime import Runtime
-from researchflow_server.runtime.stores import STATEMENT_TIMEOUT_S, uses_embedded
+from researchflow_server.runtime.stores import uses_embedded
 
 logger = logging.getLogger(__name__)
 
 EXPIRE_INTERVAL_S = 3600.0
 REVIVE_INTERVAL_S = 2.0
+RESTART_S = 1.0
+#: What is under way may end by itself for so long; an orchestrator kills soon after.
+STOP_TIMEOUT_S = 5.0
 
 
 @asynccontextmanager
@@ -25,7 +29,8 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     """Goes on until the block is left."""
     stop = asyncio.Event()
     settings = runtime.settings
-    repeated = [
+    repeated: list[tuple[Callable[[], Awaitable[object]], float]] = [
+        (partial(runtime.projector.run, stop), RESTART_S),
         (runtime.fresh_snapshot, settings.snapshot_s),
         (runtime.check_source, settings.pending_check_s),
         (runtime.writer.settle, settings.pending_check_s),
@@ -33,13 +38,12 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     ]
     if uses_embedded(settings):
         repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
-    work = [asyncio.create_task(runtime.projector.run(stop))]
-    work += [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
+    work = [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
     try:
         yield
     finally:
         stop.set()
-        await asyncio.wait(work, timeout=STATEMENT_TIMEOUT_S)
+        await asyncio.wait(work, timeout=STOP_TIMEOUT_S)
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -48,7 +52,10 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
 async def _repeat(
     step: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event
 ) -> None:
-    """Takes the step now and then, until `stop`; an outage is said once and waited out."""
+    """Takes the step now and then, until `stop`; an outage is said once and waited out.
+
+    A fault of the program is said each time, by its place, and ends nothing else.
+    """
     failing: str | None = None
     while not stop.is_set():
         try:
@@ -58,6 +65,8 @@ async def _repeat(
             if error.code != failing:
                 logger.warning("background work waits: %s", error.code)
             failing = error.code
+        except Exception as error:  # noqa: BLE001  the outermost edge
+            logger.error("background work failed: %s", place_of(error))
         try:
             await asyncio.wait_for(stop.wait(), interval_s)
         except TimeoutError:

@@ -81,6 +81,7 @@ async def _source(url: str, settings: Settings, stack: AsyncExitStack) -> Databa
         pool_size_max=settings.pool_max,
         statement_timeout_s=STATEMENT_TIMEOUT_S,
         must_answer=False,
+        role="source",
     )
     stack.push_async_callback(source.close)
     return source

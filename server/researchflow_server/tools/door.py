@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
 from researchflow_runners.naming import nearest
+from researchflow_runners.store.database import UNDO_TIMEOUT_S
 from researchflow_server.fault import internal_error, place_of, sole
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools.arguments import ECHO_MAX, parse_arguments
@@ -33,7 +34,7 @@ async def call(
 ) -> CallToolResult:
     """The result of one call; never raises but for cancellation."""
     try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
+        async with asyncio.timeout(CALL_TIMEOUT_S - UNDO_TIMEOUT_S):
             return success(await _run(spec, runtime, arguments, context))
     except ResearchFlowError as error:
         return failure(error)
