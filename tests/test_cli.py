@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from rich.console import Console
 
@@ -128,6 +131,12 @@ def test_serve_help_lists_every_setting(run: Run) -> None:
     assert [variable for variable in VARIABLES.values() if variable not in listed] == []
 
 
+def test_every_anchor_action_has_help_with_an_example(run: Run) -> None:
+    for action in ("list", "describe", "pin", "unpin", "expire", "verify"):
+        code, out, _err = run("anchor", action, "--help")
+        assert (code, f"researchflow anchor {action}" in out.split("examples:")[1]) == (OK, True)
+
+
 def test_every_view_action_has_help_with_an_example(run: Run) -> None:
     for action in ("compile", "run", "validate", "register", "drop", "list"):
         code, out, _err = run("view", action, "--help")
@@ -163,6 +172,47 @@ def test_load_refresh_query_and_status_follow_one_another(run: Run, stores: Path
     status = json.loads(out)
     assert (code, status["warehouse_up"], status["redis_up"]) == (OK, True, True)
     assert {view["pending"] for view in status["views"]} == {0}
+
+
+def test_anchor_is_pinned_described_verified_backed_up_and_freed(run: Run, stores: Path) -> None:
+    assert run("anchor", "describe")[:2] == (FAILED, "")
+    run("load", ndjson(stores / "a.ndjson", patient("a")))
+    run("refresh")
+    assert run("anchor", "pin", "paper")[0] == OK
+    run("load", ndjson(stores / "b.ndjson", patient("b")))
+    run("refresh")
+    (second, first) = json.loads(run("anchor", "list", "--json")[1])
+    assert (second["anchor"], second["pins"], first["pins"]) == (2, [], ["paper"])
+    assert len(json.loads(run("anchor", "list", "--pinned", "--json")[1])) == 1
+    described = json.loads(run("anchor", "describe", "paper", "--json")[1])
+    verdict = json.loads(run("anchor", "verify", "1", "--json")[1])
+    assert verdict["holds"]
+    assert verdict["content"] == described
+    saved = json.loads(run("backup", stores / "saved", "--json")[1])
+    assert (saved["anchors"], saved["pins"]) == (1, 1)
+    assert "warehouse_not_empty" in run("restore", stores / "saved")[2]
+    assert "anchor_pinned" in run("anchor", "expire", "paper")[2]
+    assert json.loads(run("anchor", "expire", "--json")[1]) == {"anchors": 0, "rows": 0}
+    assert run("anchor", "unpin", "paper")[0] == OK
+    assert json.loads(run("anchor", "expire", "1", "--json")[1])["anchors"] == 1
+    assert "anchor_expired" in run("anchor", "verify", "1")[2]
+    assert "every row" in run("anchor", "verify")[1]
+    assert run("anchor", "describe", "?")[0] == USAGE
+
+
+def test_verification_that_finds_a_difference_fails(run: Run, stores: Path) -> None:
+    run("load", ndjson(stores / "a.ndjson", patient("a")))
+    run("refresh")
+    asyncio.run(in_database("DELETE FROM researchflow.content WHERE view_name = 'patient_simple'"))
+    code, out, _err = run("anchor", "verify")
+    assert code == FAILED
+    assert "not proved: patient_simple" in out
+
+
+async def in_database(statement: str) -> None:
+    connection = await asyncpg.connect(os.environ["RESEARCHFLOW_DATABASE_URL"])
+    await connection.execute(statement)
+    await connection.close()
 
 
 def test_people_get_tables(run: Run, stores: Path) -> None:

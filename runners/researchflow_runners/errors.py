@@ -7,6 +7,7 @@
     ├── FreshnessError       an anchor or max_staleness that cannot be met    (not retryable)
     ├── SourceDataError      input that is not FHIR, a source that is no HAPI (not retryable)
     ├── ServiceError         an embedded PostgreSQL or Redis cannot start     (not retryable)
+    ├── BackupError          a backup that is damaged, or a place for one     (not retryable)
     ├── RefreshError         a refresh that is running, or that failed        (retryable)
     ├── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
     └── StatementError       PostgreSQL rejected a statement or its data      (not retryable)
@@ -96,6 +97,10 @@ class SourceDataError(ResearchFlowError):
 
 class ServiceError(ResearchFlowError):
     """An embedded PostgreSQL or Redis that cannot be started or stopped."""
+
+
+class BackupError(ResearchFlowError):
+    """A backup that is incomplete, damaged or newer, or a place that cannot hold one."""
 
 
 class RefreshError(ResearchFlowError):

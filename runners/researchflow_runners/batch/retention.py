@@ -12,10 +12,9 @@ from datetime import timedelta
 from researchflow_runners.errors import FreshnessError
 from researchflow_runners.sql import Sql, compose, ident, param
 from researchflow_runners.store.anchor import resolve_anchor
-from researchflow_runners.store.database import Database, Session
-from researchflow_runners.store.former import former_tables
+from researchflow_runners.store.database import Database
+from researchflow_runners.store.former import readable_tables
 from researchflow_runners.store.locks import lock_anchors
-from researchflow_runners.store.published import published_views
 from researchflow_runners.store.relations import SCHEMA
 
 #: Rows of one commit: short enough that nobody waits for it.
@@ -136,9 +135,9 @@ async def _prune(warehouse: Database) -> int:
     """Deletes what only expired anchors had; gives how many rows of views."""
     rows = 0
     async with warehouse.session() as session:
-        tables = await _closed_rows(session)
-    for table in tables:
-        rows += await _prune_table(warehouse, table)
+        tables = await readable_tables(session)
+    for _base, history in tables:
+        rows += await _prune_table(warehouse, ident(SCHEMA, history))
     for statement in (_PRUNE_CONTENT, _PRUNE_ANCHORS):
         while await _batch(warehouse, statement) == BATCH_ROWS:
             pass
@@ -147,13 +146,6 @@ async def _prune(warehouse: Database) -> int:
         await session.execute(_PRUNE_NAMES)
         await session.execute(_PRUNED, await session.fetchval(_HORIZON) or 0)
     return rows
-
-
-async def _closed_rows(session: Session) -> list[Sql]:
-    """The history tables of every definition that can be read."""
-    published = [view.history_table for view in (await published_views(session)).values()]
-    former = [history for _base, history in await former_tables(session)]
-    return [ident(SCHEMA, name) for name in (*published, *former)]
 
 
 async def _prune_table(warehouse: Database, table: Sql) -> int:

@@ -45,15 +45,20 @@ async def begin_run(session: Session) -> int:
     RefreshError `refresh_running` when another refresher holds it. Who holds the lock is the
     only refresher alive, so runs still marked as running are those of dead ones.
     """
+    await hold_refreshes(session)
+    await session.execute(_BURY, DIED)
+    await session.execute(_PRUNE, RUNS_MAX)
+    return int(await session.fetchval(_BEGIN))
+
+
+async def hold_refreshes(session: Session) -> None:
+    """Takes the refresh lock for as long as the session lives; RefreshError `refresh_running`."""
     if not await session.fetchval("SELECT pg_try_advisory_lock($1)", REFRESH_LOCK_KEY):
         raise RefreshError(
             "another refresh is running",
             code="refresh_running",
             hint="wait for it to finish; its progress is in researchflow.refresh_run",
         )
-    await session.execute(_BURY, DIED)
-    await session.execute(_PRUNE, RUNS_MAX)
-    return int(await session.fetchval(_BEGIN))
 
 
 async def mark_published(session: Session, run_id: int, anchor: int, changed: int) -> None:

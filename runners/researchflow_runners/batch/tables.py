@@ -57,17 +57,37 @@ def tables_of(name: str, digest: str, anchor: int) -> ViewTables:
 
 def publication(view: CompiledView, since_anchor: int) -> PublishedView:
     """The catalogue row that the view will have."""
-    tables = tables_of(view.name, view.digest, since_anchor)
-    return PublishedView(
-        name=view.name,
-        digest=view.digest,
+    return published_at(
+        view.name,
+        view.digest,
         resource_type=view.resource,
         columns=view.columns,
+        anchor=since_anchor,
+    )
+
+
+def published_at(
+    name: str, digest: str, *, resource_type: str, columns: tuple[Column, ...], anchor: int
+) -> PublishedView:
+    """A view in tables that are made for this anchor."""
+    tables = tables_of(name, digest, anchor)
+    return PublishedView(
+        name=name,
+        digest=digest,
+        resource_type=resource_type,
+        columns=columns,
         base_table=tables.base,
         history_table=tables.history,
         overlay_table=tables.overlay,
-        since_anchor=since_anchor,
+        since_anchor=anchor,
     )
+
+
+async def create_base(session: Session, published: PublishedView) -> None:
+    """The empty base table, to be filled and finished; a refresh makes it with its rows."""
+    table = ident(SCHEMA, published.base_table)
+    columns = _definitions(published)
+    await session.execute(compose("CREATE TABLE {} ({}, _since bigint NOT NULL)", table, columns))
 
 
 async def create_history(session: Session, published: PublishedView) -> None:

@@ -54,6 +54,17 @@ async def current_anchor(session: Session) -> Anchor | None:
     return _anchor(row) if row else None
 
 
+async def required_anchor(session: Session, as_of: AsOf | None) -> Anchor:
+    """The anchor of `as_of`, the newest for None; FreshnessError when it cannot be read."""
+    if as_of is not None:
+        return await resolve_anchor(session, as_of)
+    current = await current_anchor(session)
+    if current is None:
+        hint = "refresh first"
+        raise _refusal("anchor_unknown", "nothing is published yet", hint, await pin_names(session))
+    return current
+
+
 async def resolve_anchor(
     session: Session, as_of: AsOf, views: Sequence[PublishedView] = ()
 ) -> Anchor:

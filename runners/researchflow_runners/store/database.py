@@ -102,9 +102,19 @@ class Session:
         copy = self._connection.copy_from_query
         await self._run(copy, text, *values, output=output, format="binary")
 
-    async def copy_in(self, table: str, *, columns: list[str], source: AsyncIterable[bytes]) -> int:
-        """Fills a table of this session's search path from binary COPY; gives the row count."""
-        named = {"columns": columns, "source": source, "format": "binary"}
+    async def copy_in(
+        self,
+        table: str,
+        *,
+        columns: list[str],
+        source: AsyncIterable[bytes],
+        schema: str | None = None,
+    ) -> int:
+        """Fills a table of the schema, or of the session's search path, from binary COPY.
+
+        Gives the row count.
+        """
+        named = {"columns": columns, "source": source, "format": "binary", "schema_name": schema}
         done = await self._run(self._sent, self._connection.copy_to_table, table, **named)
         return int(str(done).rpartition(" ")[2])
 

@@ -11,8 +11,9 @@ SELECT view_name, digest, resource_type, columns, base_table, history_table, '' 
        since_anchor
 FROM researchflow.former_view WHERE since_anchor <= $1 AND $1 < until_anchor ORDER BY view_name
 """
-_ALL_TABLES = """
-SELECT base_table, history_table FROM researchflow.former_view ORDER BY view_name, since_anchor
+_TABLES = """
+SELECT base_table, history_table FROM researchflow.view_catalogue
+UNION ALL SELECT base_table, history_table FROM researchflow.former_view ORDER BY 1
 """
 #: Called before the catalogue row is replaced; a definition that no pinned anchor holds goes.
 _RETAIN = """
@@ -44,9 +45,9 @@ async def views_at(session: Session, anchor: int) -> dict[str, PublishedView]:
     return dict(sorted((held | await former_views(session, anchor)).items()))
 
 
-async def former_tables(session: Session) -> list[tuple[str, str]]:
-    """Base and history table of every former definition."""
-    return [(row[0], row[1]) for row in await session.fetch(_ALL_TABLES)]
+async def readable_tables(session: Session) -> list[tuple[str, str]]:
+    """Base and history table of every definition that some anchor can be read under."""
+    return [(row[0], row[1]) for row in await session.fetch(_TABLES)]
 
 
 async def retain_former(session: Session, names: list[str], until_anchor: int) -> None:

@@ -35,6 +35,9 @@ COMMANDS = {
     "source": "prepare the FHIR server's database to tell its changes",
     "status": "show how fresh the views are",
     "view": "compile, run, validate, register or drop a view",
+    "anchor": "list, describe, pin, give up or verify anchors",
+    "backup": "save what cannot be rebuilt from the source",
+    "restore": "bring a backup into an empty warehouse",
     "conformance": "run the SQL on FHIR test suites of a directory",
     "bench": "measure, and print each figure with its conditions",
 }
