@@ -12,6 +12,7 @@ from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.source.options import SourceOptions
 from researchflow_runners.source.reader import HapiSource
+from researchflow_runners.speed.known import Key
 from researchflow_runners.speed.projector import Projector
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.speed.writer import ChangeWriter
@@ -58,17 +59,7 @@ class SpeedStack:
         resource: Mapping[str, Any] | None,
     ) -> None:
         """Makes this the source's newest state; None deletes."""
-        text = None
-        if resource is not None:
-            kept = {key: value for key, value in resource.items() if key not in ("id", "meta")}
-            text = json.dumps(kept)
-        async with self.database.transaction() as session:
-            res_id = await session.fetchval(_RES_ID, resource_type, resource_id)
-            res_id = res_id or await session.fetchval(_NEXT)
-            await session.execute(
-                _HEAD, res_id, resource_type, resource_id, version, resource is None
-            )
-            await session.execute(_VERSION, res_id, resource_type, version, text)
+        await store_version(self.database, (resource_type, resource_id), version, resource)
 
     async def live(self, view: str, columns: str) -> list[tuple[Any, ...]]:
         """Sorted rows of the merged view."""
@@ -108,6 +99,22 @@ async def speed_stack(
     finally:
         await redis.close()
         await database.close()
+
+
+async def store_version(
+    source: Database, key: Key, version: int, resource: Mapping[str, Any] | None
+) -> None:
+    """Makes this the source's newest state; None deletes."""
+    resource_type, resource_id = key
+    text = None
+    if resource is not None:
+        kept = {key: value for key, value in resource.items() if key not in ("id", "meta")}
+        text = json.dumps(kept)
+    async with source.transaction() as session:
+        res_id = await session.fetchval(_RES_ID, resource_type, resource_id)
+        res_id = res_id or await session.fetchval(_NEXT)
+        await session.execute(_HEAD, res_id, resource_type, resource_id, version, resource is None)
+        await session.execute(_VERSION, res_id, resource_type, version, text)
 
 
 def definition(name: str) -> dict[str, Any]:

@@ -76,6 +76,15 @@ class Settings(BaseModel):
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(), description="further Host names, comma-separated"
     )
+    webhook_secret: str | None = Field(
+        default=None,
+        min_length=6,
+        repr=False,
+        description="what a subscription must send; unset: no subscription is taken",
+    )
+    webhook_rate_max: float = Field(
+        default=1_000.0, gt=0, le=100_000, description="deliveries a second that are taken"
+    )
     pending_check_s: float = Field(
         default=30.0, ge=0.1, le=3_600, description="seconds between looks at the source"
     )

@@ -114,6 +114,16 @@ CREATE TABLE IF NOT EXISTS researchflow.dead_letter (
 ALTER TABLE researchflow.dead_letter DROP CONSTRAINT IF EXISTS dead_letter_pkey;
 ALTER TABLE researchflow.dead_letter ADD PRIMARY KEY (view_name, res_type, id, layer, res_ver);
 
+-- Deliveries of subscriptions that could not be taken, told without what they hold.
+CREATE TABLE IF NOT EXISTS researchflow.refused_delivery (
+    letter_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    code        text NOT NULL,
+    res_type    text COLLATE "C",              -- null when it names no resource type
+    size_bytes  bigint NOT NULL,
+    sha256      text NOT NULL                  -- of the body, to find it at the sender
+);
+
 -- Level 0: changes the batch layer has not absorbed. An entry counts while
 -- valid_from <= now() < valid_until. What the source was not read for ends at its expiry: a
 -- provisional entry (known from nowhere but its writer) and a reported one (somebody says that the

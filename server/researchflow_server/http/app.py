@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from researchflow_server.feeds.endpoint import feed_routes
 from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.operations.routes import operation_routes
 from researchflow_server.runtime import Runtime
@@ -21,8 +22,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def http_app(server: ResearchFlowServer, runtime: Runtime) -> Starlette:
-    """The MCP endpoint and, beside it, the FHIR operations."""
+    """The MCP endpoint and, beside it, the FHIR operations and what calls us."""
     app = mcp_app(server, runtime.settings)
+    app.router.routes += feed_routes(runtime)
     app.router.routes.append(operation_routes(runtime, _security(runtime.settings)))
     return app
 

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from researchflow_server.metrics.deliveries import Deliveries
 from researchflow_server.metrics.families import Family, state_families
 from researchflow_server.metrics.operations import OperationLatency
 from researchflow_server.metrics.snapshot import Snapshot
@@ -26,6 +27,7 @@ class Metrics:
     def __init__(self, counted: Callable[[], list[Family]]) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.operations = OperationLatency(self.registry)
+        self.deliveries = Deliveries()
         self.snapshot: Snapshot | None = None
         self._counted = counted
         self.registry.register(_Copier(self))
@@ -33,7 +35,7 @@ class Metrics:
     def families(self) -> list[Family]:
         """Every counter and gauge as of now and the last look at the stores."""
         state = state_families(self.snapshot) if self.snapshot else []
-        return [*self._counted(), *state]
+        return [*self._counted(), self.deliveries.family(), *state]
 
 
 class _Copier(Collector):

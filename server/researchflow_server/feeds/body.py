@@ -1,0 +1,45 @@
+"""The body of a delivery, bounded in size and time."""
+
+from __future__ import annotations
+
+import anyio
+from starlette.requests import Request
+
+from researchflow_server.feeds.delivery import DeliveryError
+
+#: A Bundle may be larger than the one resource that the speed layer holds.
+BODY_BYTES_MAX = 8 * 1024 * 1024
+BODY_TIMEOUT_S = 10.0
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body; DeliveryError `body_too_large` (413), `body_timeout` (408)."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > BODY_BYTES_MAX:
+        raise _too_large()
+    parts: list[bytes] = []
+    size_bytes = 0
+    try:
+        with anyio.fail_after(BODY_TIMEOUT_S):
+            async for part in request.stream():
+                size_bytes += len(part)
+                if size_bytes > BODY_BYTES_MAX:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError as error:
+        raise DeliveryError(
+            f"the body did not arrive within {BODY_TIMEOUT_S:g} s",
+            status=408,
+            code="body_timeout",
+            hint="deliver again",
+        ) from error
+    return b"".join(parts)
+
+
+def _too_large() -> DeliveryError:
+    return DeliveryError(
+        f"the body has more than {BODY_BYTES_MAX} bytes",
+        status=413,
+        code="body_too_large",
+        hint="nothing is lost: a refresh reads any size from the source",
+    )
