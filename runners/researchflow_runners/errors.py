@@ -6,6 +6,7 @@
     ├── QueryError           an unknown view, column, operator or value       (not retryable)
     ├── FreshnessError       an anchor or max_staleness that cannot be met    (not retryable)
     ├── SourceDataError      input that is not FHIR, a source that is no HAPI (not retryable)
+    ├── AddressError         a database URL, or what it leads to, is unfit    (not retryable)
     ├── ServiceError         an embedded PostgreSQL or Redis cannot start     (not retryable)
     ├── BackupError          a backup that is damaged, or a place for one     (not retryable)
     ├── RefreshError         a refresh that is running, or that failed        (retryable)
@@ -93,6 +94,10 @@ class FreshnessError(ResearchFlowError):
 
 class SourceDataError(ResearchFlowError):
     """Input that is not a FHIR resource, or a source without HAPI's tables."""
+
+
+class AddressError(ResearchFlowError):
+    """A database URL that cannot be honoured, or a server there that does not take us."""
 
 
 class ServiceError(ResearchFlowError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,9 +20,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from researchflow_runners.errors import ResearchFlowError, SourceDataError
+from researchflow_runners.errors import AddressError, ResearchFlowError, SourceDataError
 from researchflow_runners.source.options import ZONE_DEFAULT, SourceOptions
+from researchflow_runners.store.url import parse_url
 
 PORT_MAX = 65_535
 RESULT_BYTES_MAX = 24_000
@@ -38,8 +41,18 @@ def _names(value: Any) -> Any:
     return value
 
 
+def _honoured(url: str) -> str:
+    """The URL, every part of which can be honoured."""
+    try:
+        parse_url(url)
+    except AddressError as error:
+        told = {"hint": error.hint}
+        raise PydanticCustomError("url_invalid", error.message.replace("{", "("), told) from None
+    return url
+
+
 Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
-PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://"), AfterValidator(_honoured)]
 RedisUrl = Annotated[str, Field(pattern=r"^(rediss?|unix)://")]
 
 
@@ -197,10 +210,12 @@ def _settings_error(error: ValidationError) -> SettingsError:
     first = error.errors(include_input=False, include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     variable = VARIABLES.get(name, name)
+    known = first.get("ctx", {}).get("hint")
     # A connection URL may carry a password, so its value is never repeated.
     return SettingsError(
-        f'setting "{variable}" is not valid: {first["msg"].lower()}',
+        f'setting "{variable}" is not valid: {first["msg"] if known else first["msg"].lower()}',
         code="setting_invalid",
         field=variable,
-        hint=f"correct or unset {variable}; `researchflow serve --help` lists the settings",
+        hint=known
+        or f"correct or unset {variable}; `researchflow serve --help` lists the settings",
     )

@@ -20,6 +20,7 @@ from researchflow_runners.sql import Slot, Sql
 from researchflow_runners.store.connect import CLIENT_GRACE_S, connect, options
 from researchflow_runners.store.failure import DRIVER_ERRORS, Role, translate, unavailable
 from researchflow_runners.store.stream import RowStream, Run
+from researchflow_runners.store.url import Address, parse_url
 
 ACQUIRE_TIMEOUT_S = 15.0
 POOL_SIZE_MAX = 10
@@ -246,9 +247,9 @@ class Session:
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
-    def __init__(self, pool: Any, dsn: str, role: Role) -> None:
+    def __init__(self, pool: Any, address: Address, role: Role) -> None:
         self._pool = pool
-        self._dsn = dsn
+        self._address = address
         self._role: Role = role
 
     @classmethod
@@ -264,12 +265,14 @@ class Database:
         """Opens the pool and tries it; StoreError `postgres_unavailable` when it cannot.
 
         Without `must_answer` it is tried by its first session only. The `role` says whose outage
-        an error tells of: of a source it is `source_unavailable`.
+        an error tells of: of a source it is `source_unavailable`. AddressError for a URL, a role
+        or a pooler that cannot be used.
         """
-        chosen = options(statement_timeout_s)
+        address = parse_url(dsn)
+        chosen = options(address, statement_timeout_s)
         pool = asyncpg.create_pool(
             # No floor: the driver would log a traceback each time it fails to restore it.
-            dsn,
+            address.dsn,
             min_size=0,
             max_size=pool_size_max,
             reset=_keep_session,
@@ -277,7 +280,7 @@ class Database:
             **chosen,
         )
         await _connected(_opened(pool, connect=must_answer), role)
-        return cls(pool, dsn, role)
+        return cls(pool, address, role)
 
     async def close(self) -> None:
         """Closes every connection; those still busy after a while are cut."""
@@ -316,8 +319,8 @@ class Database:
     @asynccontextmanager
     async def dedicated(self, *, statement_timeout_s: float) -> AsyncIterator[Session]:
         """A connection outside the pool for session locks and temporary tables; closed after."""
-        chosen = options(statement_timeout_s, idle_timeout_s=statement_timeout_s)
-        connection = await _connected(connect(self._dsn, **chosen), self._role)
+        chosen = options(self._address, statement_timeout_s, idle_timeout_s=statement_timeout_s)
+        connection = await _connected(connect(self._address.dsn, **chosen), self._role)
         try:
             yield Session(connection, self._role)
         finally:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import asyncpg
 
-from researchflow_runners.errors import ResearchFlowError, StatementError, StoreError
+from researchflow_runners.errors import AddressError, ResearchFlowError, StatementError, StoreError
 
 #: Everything the driver raises: server errors, client errors, sockets and deadlines.
 DRIVER_ERRORS = (
@@ -36,7 +36,12 @@ _UNAVAILABLE_STATES = {
     "57P03",  # cannot_connect_now: starting up or in recovery
     "57P05",  # idle_session_timeout
 }
+#: Insufficient resources, and errors of the system below: files, disks, descriptors.
+_RESOURCE_CLASSES = ("53", "58")
+_REFUSED_CLASSES = ("28",)
 _CONFLICT_STATES = {"40001", "40P01", "55P03"}
+#: Two who change the catalogue at once; the state says no more than "internal error".
+_CONFLICT_TEXTS = {"tuple concurrently updated", "tuple concurrently deleted"}
 _DATA_CLASSES = ("21", "22")
 
 
@@ -79,17 +84,23 @@ def _server_error(error: asyncpg.PostgresError, role: Role) -> ResearchFlowError
             "the statement was cancelled at its deadline",
             "ask for less (narrower filter, smaller limit) or try again later",
         )
-    if state in _CONFLICT_STATES:
+    if state in _CONFLICT_STATES or str(error) in _CONFLICT_TEXTS:
         return _store_error(
             "postgres_conflict",
             f'a concurrent change got in the way (SQLSTATE "{state}")',
             "try again",
         )
-    if state in ("53100", "53200"):
+    if state[:2] in _RESOURCE_CLASSES:
         return _store_error(
             "postgres_resources",
-            f'postgresql ran out of disk or memory (SQLSTATE "{state}")',
+            f'postgresql ran out of disk, memory or files (SQLSTATE "{state}")',
             "free space on the database host, then try again",
+        )
+    if state[:2] in _REFUSED_CLASSES:
+        return AddressError(
+            f'postgresql refuses the role of the URL (SQLSTATE "{state}")',
+            code="postgres_refused",
+            hint="correct user and password in the URL, or pg_hba.conf on the server",
         )
     if state in ("42P01", "3F000"):
         return _store_error(
@@ -106,6 +117,8 @@ def _server_error(error: asyncpg.PostgresError, role: Role) -> ResearchFlowError
 
 
 def _hint(state: str) -> str:
+    if state == "25006":
+        return "writes go to the primary server; give its URL, not a standby's"
     if state[:2] in _DATA_CLASSES:
         return "a value does not fit the column it is read into"
     if state == "42501":
