@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import asyncpg
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
+from redis.asyncio import Redis
 
 from researchflow_runners.source.load import load_resources
 from researchflow_server.embedded import Services
@@ -114,7 +115,12 @@ async def module_stores(services: Services, *, number: int) -> AsyncIterator[tup
     connection = await asyncpg.connect(services.postgres_dsn)
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE hapi_template")
-        yield services.postgres.dsn_of(name), services.redis.url_of(number)
+        redis_url = services.redis.url_of(number)
+        redis = Redis.from_url(redis_url)
+        # What an earlier module left there would be taken over by a new warehouse.
+        await redis.flushdb()
+        await redis.aclose()
+        yield services.postgres.dsn_of(name), redis_url
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
