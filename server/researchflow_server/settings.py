@@ -98,6 +98,11 @@ class Settings(BaseModel):
     webhook_rate_max: float = Field(
         default=1_000.0, gt=0, le=100_000, description="deliveries a second that are taken"
     )
+    fhir_authorization: str | None = Field(
+        default=None,
+        repr=False,
+        description="Authorization header that the FHIR server's REST interface asks for",
+    )
     pending_check_s: float = Field(
         default=30.0, ge=0.1, le=3_600, description="seconds between looks at the source"
     )

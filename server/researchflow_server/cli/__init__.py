@@ -33,6 +33,8 @@ COMMANDS = {
     "refresh": "bring the views up to the source",
     "query": "ask a view",
     "source": "prepare the FHIR server's database to tell its changes",
+    "subscribe": "have FHIR servers tell of changes",
+    "unsubscribe": "have them tell no more",
     "status": "show how fresh the views are",
     "view": "compile, run, validate, register or drop a view",
     "anchor": "list, describe, pin, give up or verify anchors",

@@ -15,7 +15,7 @@ UNREACHABLE = 3
 PORT_UNAVAILABLE = 4
 INTERRUPTED = 130
 
-USAGE_CODES = frozenset({"setting_invalid", "usage"})
+USAGE_CODES = frozenset({"setting_invalid", "setting_missing", "usage"})
 PORT_CODES = frozenset({"port_in_use", "port_unavailable"})
 
 
