@@ -317,3 +317,22 @@ async def test_no_tool_declares_a_header_parameter(endpoint: Endpoint) -> None:
     listed = await endpoint.tools.client.list_tools()
     assert [tool.name for tool in listed.tools] == list(TOOL_NAMES)
     assert "x-mcp-header" not in json.dumps([tool.input_schema for tool in listed.tools])
+
+
+async def test_a_client_that_hangs_up_in_its_body_is_one_line(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(endpoint.url.partition("127.0.0.1:")[2].partition("/")[0])
+    head = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += "Accept: application/json, text/event-stream\r\nContent-Length: 999\r\n\r\n"
+    _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with caplog.at_level(logging.INFO):
+        writer.write(f'{head}{{"jsonrpc"'.encode())
+        await writer.drain()
+        await endpoint.still_answers()
+        writer.transport.abort()
+        await endpoint.still_answers()
+        await endpoint.still_answers()
+    left = [record for record in caplog.records if record.name.startswith("researchflow")]
+    assert [record.message for record in left] == ["a client left before its request was whole"]
+    assert all(record.exc_info is None for record in caplog.records)

@@ -14,7 +14,13 @@ from functools import partial
 
 from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
-from researchflow_server.http import MCP_PATH, Listener, http_app, serve_until_stopped
+from researchflow_server.http import (
+    MCP_PATH,
+    Listener,
+    guarded_metrics,
+    http_app,
+    serve_until_stopped,
+)
 from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.metrics.endpoint import metrics_app
 from researchflow_server.operations.routes import FHIR_PATH
@@ -97,7 +103,7 @@ async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
         )
         beside = open_ports.enter_context(
             Listener(
-                metrics,
+                guarded_metrics(metrics, settings),
                 host=settings.metrics_host,
                 port=settings.metrics_port,
                 variable="RESEARCHFLOW_METRICS_PORT",

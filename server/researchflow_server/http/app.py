@@ -7,8 +7,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from researchflow_server.feeds.endpoint import feed_routes
+from researchflow_server.http.door import Guarded, WholeBody
 from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.operations.routes import operation_routes
 from researchflow_server.runtime import Runtime
@@ -43,13 +45,19 @@ def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
         transport_security=_security(settings),
         host=settings.http_host,
     )
+    app.add_middleware(WholeBody, path=MCP_PATH, bytes_max=BODY_BYTES_MAX)
     app.router.routes.insert(0, Route(MCP_PATH, _no_standing_stream, methods=["GET"]))
     return app
 
 
+def guarded_metrics(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The metrics port with /metrics for those names alone; probes come by an address."""
+    return Guarded(app, _security(settings), paths=("/metrics",))
+
+
 def _security(settings: Settings) -> TransportSecuritySettings:
     """Host and Origin names that may ask: a page of another site must not reach the server."""
-    names = (*LOOPBACK, settings.http_host, *settings.allowed_hosts)
+    names = (*LOOPBACK, settings.http_host, settings.metrics_host, *settings.allowed_hosts)
     return TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
         allowed_hosts=[*names, *(f"{name}:*" for name in names)],

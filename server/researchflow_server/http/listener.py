@@ -8,21 +8,20 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.http.door import Door
+from researchflow_server.http.protocol import BoundedProtocol, Bounds
 
-MCP_PATH = "/mcp"
-BODY_BYTES_MAX = 4 * 1024 * 1024
-CONNECTIONS_MAX = 512
-SESSIONS_MAX = 1_000
-SESSION_IDLE_S = 1_800.0
 SHUTDOWN_TIMEOUT_S = 5
 BACKLOG = 256
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+BOUNDS = Bounds()
 
 
 class PortError(ResearchFlowError):
@@ -41,10 +40,12 @@ class _Server(uvicorn.Server):
 class Listener:
     """A bound port and the application behind it."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, variable: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, variable: str, bounds: Bounds = BOUNDS
+    ) -> None:
         self.socket = bind(host, port, variable=variable)
         self.port: int = self.socket.getsockname()[1]
-        self._server = _Server(_config(app))
+        self._server = _Server(_config(Door(app), bounds))
 
     async def serve(self) -> None:
         """Answers until `stop`."""
@@ -112,10 +113,10 @@ async def serve_until_stopped(listeners: Sequence[Listener], ready: Callable[[],
             loop.remove_signal_handler(number)
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, bounds: Bounds) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=cast("Any", partial(BoundedProtocol, bounds=bounds)),
         loop="none",
         ws="none",
         lifespan="on",
@@ -123,7 +124,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        # One more than there can be: the protocol's own bound makes room first.
+        limit_concurrency=bounds.connections_max + 1,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
 
