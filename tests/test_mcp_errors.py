@@ -193,6 +193,7 @@ async def test_a_wrong_call_names_what_is_wrong(
 
 #: What a call needs beside its optional arguments.
 NEEDED: dict[str, dict[str, Any]] = {
+    "query_sql": {"sql": "SELECT id FROM patient_simple"},
     "query_view": VIEW,
     "describe_view": VIEW,
     "drop_view": VIEW,

@@ -138,7 +138,11 @@ async def _look(warehouse: Database, source: HapiSource, types: Sequence[str]) -
 def _oldest_at(
     row: Mapping[str, Any], look: _Look, clock: SourceClock, complete_at: datetime | None
 ) -> datetime | None:
-    """An instant before which no waiting change was committed, the latest that is certain."""
+    """An instant before which no waiting change was made, as old as any date that may be true.
+
+    A change may be committed long after the date that it carries, so the last look that saw none
+    does not make it younger.
+    """
     if not row["pending"]:
         return None
     dated: datetime | None = None
@@ -146,6 +150,6 @@ def _oldest_at(
         dated = min(row["oldest_at"] - look.ahead, look.looked_at)
     if complete_at is None:
         return dated or look.looked_at
-    if dated is None or not clock.is_proved:
+    if dated is None:
         return complete_at
-    return max(dated, complete_at)
+    return dated if clock.is_proved else min(dated, complete_at)
