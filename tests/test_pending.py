@@ -217,7 +217,7 @@ async def test_source_whose_clock_is_ahead_dates_nothing_in_the_future(
 ) -> None:
     ahead = """SELECT now() + CASE WHEN to_regclass('researchflow.anchor') IS NULL
                                    THEN interval '1 h' ELSE interval '0 h' END"""
-    monkeypatch.setattr(staging, "_INSTANT", ahead)
+    monkeypatch.setattr(staging, "_NOW", ahead)
     async with open_warehouse(postgres_dsn, source_dsn) as house:
         published = await house.refresh([PEOPLE])
         (patients,) = await check_source(house.database, house.source, ["Patient"])

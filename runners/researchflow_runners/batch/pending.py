@@ -10,6 +10,7 @@ from typing import Any
 from researchflow_runners.batch.source_clock import note_look
 from researchflow_runners.batch.staging import Origin, open_staging
 from researchflow_runners.source.clock import SourceClock
+from researchflow_runners.source.options import earliest_meaning
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Database
@@ -147,7 +148,8 @@ def _oldest_at(
         return None
     dated: datetime | None = None
     if not row["undated"] and row["newest_at"] <= look.source_at:
-        dated = min(row["oldest_at"] - look.ahead, look.looked_at)
+        oldest_at = earliest_meaning(row["oldest_at"], clock.zone)
+        dated = min(oldest_at - look.ahead, look.looked_at)
     if complete_at is None:
         return dated or look.looked_at
     if dated is None:

@@ -36,11 +36,7 @@ CREATE TEMP TABLE rf_keys (
 _TOLD_TABLE = "CREATE TEMP TABLE rf_told (res_id bigint)"
 #: Changed keys are few and scattered: by index, or every refresh reads every head again.
 _READ_BY_INDEX = "SET LOCAL random_page_cost = 1.1"
-#: Asked before the snapshot is opened. A replica shows what it has replayed, not what is.
-_INSTANT = """
-SELECT CASE WHEN pg_is_in_recovery() THEN least(now(), pg_last_xact_replay_timestamp())
-            ELSE now() END
-"""
+_NOW = "SELECT now()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +106,20 @@ async def open_staging(
 ) -> AsyncIterator[Staging]:
     """Opens the snapshot; `session` is in a transaction until it closes, committed at the end."""
     if origin.source.database is warehouse:
-        data_as_of = await session.fetchval(_INSTANT)
+        data_as_of = await session.fetchval(_NOW)
         async with session.transaction(isolation="repeatable read"):
             source = await origin.source.attach(session)
             snapshot = await _snapshot(session)
             yield LocalStaging(source, session, origin, data_as_of, data_as_of, None, snapshot)
         return
     async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
-        # Ages are told by the warehouse's clock: where the source's is ahead, its own counts.
-        source_at = await remote.fetchval(_INSTANT)
-        now = await session.fetchval(_INSTANT)
+        # Asked before the snapshot is opened. Ages are told by the warehouse's clock: where the
+        # source's is ahead, its own counts.
         replayed = await replayed_at(remote)
+        source_at = replayed or await remote.fetchval(_NOW)
+        now = await session.fetchval(_NOW)
         async with (
-            remote.transaction(isolation="repeatable read"),
+            remote.transaction(isolation="repeatable read", readonly=None),
             session.transaction(),
         ):
             source = await origin.source.attach(remote)

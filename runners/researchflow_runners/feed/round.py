@@ -215,7 +215,7 @@ class TailRound:
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[SourceSnapshot]:
-        async with self._session.transaction(isolation="repeatable read"):
+        async with self._session.transaction(isolation="repeatable read", readonly=None):
             attached = await self._source.attach(self._session)
             await self._session.execute("SET TRANSACTION READ ONLY")
             yield attached

@@ -109,16 +109,24 @@ def merged_relation(view: PublishedView, *, waiting_types: frozenset[str]) -> Sq
 
 def check_staleness(query: Asking, choice: Choice, facts: Facts) -> None:
     """FreshnessError `staleness_exceeded` when the bound the query sets cannot be promised."""
+    hint = "run refresh_views first, or allow a larger max_staleness_s"
+    check_bound(query, choice.staleness_bound_s(facts), hint=hint)
+
+
+def check_bound(query: Asking, bound_s: float | None, *, hint: str) -> None:
+    """The same of an answer from which no change can be missing that is older than `bound_s`.
+
+    None when nobody can tell.
+    """
     allowed_s = query.max_staleness_s
     if allowed_s is None:
         return
-    bound_s = choice.staleness_bound_s(facts)
     if bound_s is not None and bound_s <= allowed_s:
         return
     known = "nobody looked at the source yet" if bound_s is None else f"it may be {bound_s:.1f} s"
     raise FreshnessError(
         f'the answer cannot be promised to be at most "{allowed_s:g}" s stale: {known}',
         code="staleness_exceeded",
-        hint="run refresh_views first, or allow a larger max_staleness_s",
+        hint=hint,
         field="max_staleness_s",
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import FreshnessError, QueryError, StatementError
-from researchflow_runners.hybrid.choice import asked_freshness
+from researchflow_runners.hybrid.choice import asked_freshness, check_bound
+from researchflow_runners.hybrid.facts import seconds
 from researchflow_runners.hybrid.reading import Asked, Read, read_page
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.query.filters import views_of
@@ -19,6 +21,10 @@ from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.data_faults import is_data_error
 
 STATEMENT_TIMEOUT_S = 40.0
+_REPLICA_HINT = (
+    "the source is a replica that shows what it has replayed: read from the primary, or allow a "
+    "larger max_staleness_s"
+)
 
 OVERLAY_EXCLUDED = Degradation(
     "overlay_excluded",
@@ -42,15 +48,17 @@ class PostgresRunner:
     ) -> Answer:
         """The answer from these views; FreshnessError `view_not_materialised` for anchored reads.
 
-        Nothing is pending: the rows are those of the source's newest state. Missing are the
-        resources of which the source holds no readable version.
+        Nothing is pending: the rows are those of the source's newest state, of a replica as far
+        as it has replayed, and so old; FreshnessError `staleness_exceeded` when that is too old.
+        Missing are the resources of which the source holds no readable version.
         """
         check_query(query, {name: view.columns for name, view in views.items()})
         _check_is_live(query)
         began_s = time.perf_counter()
         names = views_of(query)
         async with self._source.snapshot(statement_timeout_s=STATEMENT_TIMEOUT_S) as snapshot:
-            now = await snapshot.now()
+            now, complete_at = await snapshot.now(), await snapshot.complete_at()
+            check_bound(query, seconds(complete_at, now), hint=_REPLICA_HINT)
             asked = Asked.of(
                 query,
                 digests={name: views[name].digest for name in names},
@@ -72,7 +80,7 @@ class PostgresRunner:
             types = {views[name].resource for name in names}
             missing = sum([await snapshot.unreadable_count(each) for each in sorted(types)])
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
-        return _dated(names, asked, read, missing, timings)
+        return _dated(names, asked, read, complete_at, missing, timings)
 
 
 def _check_is_live(query: Query) -> None:
@@ -112,8 +120,14 @@ async def _relation(snapshot: SourceSnapshot, view: CompiledView) -> Sql:
 
 
 def _dated(
-    names: tuple[str, ...], asked: Asked[Query], read: Read, missing: int, timings: Timings
+    names: tuple[str, ...],
+    asked: Asked[Query],
+    read: Read,
+    complete_at: datetime,
+    missing: int,
+    timings: Timings,
 ) -> Answer:
+    age_s = seconds(complete_at, asked.now)
     return Answer(
         view=asked.query.view,
         columns=read.statement.columns,
@@ -123,11 +137,11 @@ def _dated(
         freshness="live",
         route="direct",
         anchor=None,
-        data_as_of=asked.now,
+        data_as_of=complete_at,
         computed_at=asked.now,
-        age_s=0.0,
-        staleness_s=0.0,
-        checked_at=asked.now,
+        age_s=age_s,
+        staleness_s=age_s,
+        checked_at=complete_at,
         pending=0,
         speed=SpeedContribution(enabled=False),
         missing_resources=missing,

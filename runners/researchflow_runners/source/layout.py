@@ -21,13 +21,10 @@ KEY_DIGITS_MAX = 18
 LEGACY_TABLE = "pg_temp.researchflow_legacy_text"
 
 _KEYS = """(SELECT r.res_id, r.res_type::text COLLATE "C" AS res_type, {id} AS id, r.res_ver,
-       r.res_deleted_at IS NOT NULL AS deleted, {updated_at} AS updated_at, {tags} AS tags
+       r.res_deleted_at IS NOT NULL AS deleted, r.res_updated AT TIME ZONE {zone} AS updated_at,
+       {tags} AS tags
   FROM hfj_resource r{forced}
  WHERE r.res_type = ANY ({types}){own}{only})"""
-#: Where clocks are put back an hour of local time comes twice, and a time in it may be either; the
-#: earlier one never makes a change look newer than it is.
-_EARLIEST = """least(r.res_updated AT TIME ZONE {zone},
-             (r.res_updated - interval '1 h') AT TIME ZONE {zone} + interval '1 h')"""
 #: Differs for different sets of tags; a tag's definition never changes. By index for each resource:
 #: an aggregate over the table took three times as long over a million.
 _TAGS = """CASE WHEN r.res_deleted_at IS NULL AND r.res_type = ANY ({types})
@@ -105,7 +102,7 @@ class HapiLayout:
         return compose(
             _KEYS,
             id=self._id(),
-            updated_at=self._earliest(),
+            zone=param(self.options.zone, "text"),
             forced=self._forced_join(),
             tags=compose(_TAGS, types=tagged) if tag_types else fixed("NULL::bigint"),
             types=param(sorted(set(resource_types)), "text[]"),
@@ -195,12 +192,6 @@ class HapiLayout:
         places = [compose("r.partition_id = ANY ({})", param(self.options.partition_ids, "int[]"))]
         places += [fixed("r.partition_id IS NULL")] * (DEFAULT_PARTITION in chosen)
         return compose(" AND ({})", join(" OR ", places))
-
-    def _earliest(self) -> Sql:
-        zone = param(self.options.zone, "text")
-        if self.options.zone == "UTC":
-            return compose("r.res_updated AT TIME ZONE {}", zone)
-        return compose(_EARLIEST, zone=zone)
 
     def _versions(self, resource_type: str, only: Sql | None) -> Sql:
         """Each current resource `r` of the type with the version `v` that the server serves."""

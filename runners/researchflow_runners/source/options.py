@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from zoneinfo import available_timezones
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, available_timezones
 
 from researchflow_runners.errors import SourceDataError
 
@@ -41,8 +42,8 @@ class SourceOptions:
         """The options in their one spelling; SourceDataError `source_option_invalid`."""
         urls = tuple(dict.fromkeys(url.rstrip("/") for url in base_urls))
         chosen = tuple(dict.fromkeys(partitions))
-        if zone not in available_timezones():
-            raise _invalid("zone", zone, "an IANA zone such as Europe/Berlin")
+        if zone not in {ZONE_DEFAULT, *available_timezones()}:
+            raise _invalid("zone", zone, "an IANA zone that this machine knows, as Europe/Berlin")
         if len(urls) > BASE_URLS_MAX:
             raise _invalid("base_urls", f"{len(urls)} addresses", f"at most {BASE_URLS_MAX}")
         for url in urls:
@@ -62,6 +63,16 @@ class SourceOptions:
     def partition_ids(self) -> list[int]:
         """The numbers among the chosen partitions."""
         return [int(one) for one in self.partitions if one != DEFAULT_PARTITION]
+
+
+def earliest_meaning(at: datetime, zone: str) -> datetime:
+    """The instant, or the hour before where clocks were put back and its local time came twice.
+
+    A time is read as the second of the two, as Java does; it may have been the first.
+    """
+    if zone == ZONE_DEFAULT:
+        return at
+    return at.astimezone(ZoneInfo(zone)).replace(fold=0).astimezone(UTC)
 
 
 def _invalid(field: str, value: str, expected: str) -> SourceDataError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from researchflow_runners.errors import SourceDataError, StatementError
@@ -14,6 +14,7 @@ from researchflow_runners.source.legacy import CREATE_LEGACY_TABLE, stage_large_
 from researchflow_runners.source.meta import with_meta_of_text
 from researchflow_runners.source.options import SourceOptions
 from researchflow_runners.source.probe import probe
+from researchflow_runners.source.replay import replayed_at
 from researchflow_runners.sql import Sql, compose, param
 from researchflow_runners.store.database import Database, Session
 
@@ -76,12 +77,16 @@ class HapiSource:
 
         It becomes read-only after its temporary table, if it needs one, has been made.
         """
-        async with self.database.transaction(
-            isolation="repeatable read", statement_timeout_s=statement_timeout_s
-        ) as session:
-            attached = await self.attach(session)
-            await session.execute("SET TRANSACTION READ ONLY")
-            yield attached
+        async with self.database.session() as session:
+            replayed = await replayed_at(session)
+            async with session.transaction(
+                isolation="repeatable read",
+                readonly=None,
+                statement_timeout_s=statement_timeout_s,
+            ):
+                attached = await self.attach(session)
+                await session.execute("SET TRANSACTION READ ONLY")
+                yield replace(attached, replayed_at=replayed)
 
     async def attach(self, session: Session) -> SourceSnapshot:
         """The source inside a transaction that the caller keeps, on a session of `database`.
@@ -100,15 +105,21 @@ class HapiSource:
 
 @dataclass(frozen=True, slots=True)
 class SourceSnapshot:
-    """HAPI's tables as one transaction sees them."""
+    """HAPI's tables as one transaction sees them; `replayed_at` as that of `source.replay`."""
 
     session: Session
     layout: HapiLayout
+    replayed_at: datetime | None = None
 
     async def now(self) -> datetime:
-        """The source is complete up to this instant: the start of the transaction."""
+        """The start of the transaction."""
         instant: datetime = await self.session.fetchval("SELECT now()")
         return instant
+
+    async def complete_at(self) -> datetime:
+        """The source is complete up to this instant: now, or what a replica has replayed."""
+        now = await self.now()
+        return now if self.replayed_at is None else min(now, self.replayed_at)
 
     async def counts(self) -> dict[str, int]:
         """Resources by type, deleted ones not counted."""

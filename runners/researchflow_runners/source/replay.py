@@ -9,15 +9,20 @@ from researchflow_runners.store.database import Session
 #: A replica's instant is its primary's clock, an entry's is Redis'; they may differ by so much.
 CLOCKS_APART_MAX = timedelta(seconds=60)
 
-#: A replica that has not replayed a commit since it started tells no instant.
+#: A replica that replayed no commit since it started has replayed its last checkpoint.
 _REPLAYED = """
 SELECT CASE WHEN pg_is_in_recovery()
-            THEN coalesce(pg_last_xact_replay_timestamp(), to_timestamp(0)) END
+            THEN greatest(pg_last_xact_replay_timestamp(),
+                          (SELECT checkpoint_time FROM pg_control_checkpoint())) END
 """
 
 
 async def replayed_at(session: Session) -> datetime | None:
-    """What was committed up to here, the snapshots opened from now on show; None for a primary."""
+    """What was committed up to here, the snapshots opened from now on show; None for a primary.
+
+    By the primary's clock. A primary where nothing is committed moves it no further, so that it
+    may lie long before what the replica knows, and never after.
+    """
     instant: datetime | None = await session.fetchval(_REPLAYED)
     return instant
 

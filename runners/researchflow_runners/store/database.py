@@ -160,10 +160,13 @@ class Session:
         self,
         *,
         isolation: Isolation = "read committed",
-        readonly: bool = False,
+        readonly: bool | None = False,
         statement_timeout_s: float | None = None,
     ) -> AsyncIterator[Session]:
-        """One transaction on this session; commits at the end, undoes everything on an error."""
+        """One transaction on this session; commits at the end, undoes everything on an error.
+
+        With `readonly` None it may write where the server lets it: a replica does not.
+        """
         self._limit_s = (
             None if statement_timeout_s is None else statement_timeout_s + CLIENT_GRACE_S
         )
@@ -304,7 +307,7 @@ class Database:
         self,
         *,
         isolation: Isolation = "read committed",
-        readonly: bool = False,
+        readonly: bool | None = False,
         statement_timeout_s: float | None = None,
     ) -> AsyncIterator[Session]:
         """One transaction on a pooled connection."""
@@ -364,9 +367,10 @@ FROM pg_catalog.pg_namespace WHERE nspname = 'researchflow'
 """
 
 
-def _begin(isolation: Isolation, readonly: bool, statement_timeout_s: float | None) -> str:
+def _begin(isolation: Isolation, readonly: bool | None, statement_timeout_s: float | None) -> str:
     """BEGIN and the local deadline in one round trip."""
-    text = f"BEGIN ISOLATION LEVEL {isolation} {'READ ONLY' if readonly else 'READ WRITE'}"
+    mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[readonly]
+    text = f"BEGIN ISOLATION LEVEL {isolation}{mode}"
     if statement_timeout_s is None:
         return text
     return f"{text}; SET LOCAL statement_timeout = {round(statement_timeout_s * 1000)}"

@@ -13,7 +13,7 @@ from functools import partial
 
 from researchflow_runners.compiler import CompiledView
 from researchflow_runners.hybrid.choice import merged_relation
-from researchflow_runners.hybrid.facts import Facts, read_facts
+from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.materialized import SPEED_LAYER_DISABLED
 from researchflow_runners.hybrid.postgres import OVERLAY_EXCLUDED, data_error_told
 from researchflow_runners.hybrid.redis_probe import RedisProbe
@@ -112,18 +112,20 @@ class StoredRows:
         )
         told = partial(data_error_told, (view.name,))
         relation = compose("({})", narrowed.select(resources))
-        now = await snapshot.now()
+        now, complete_at = await snapshot.now(), await snapshot.complete_at()
+        excluded = (OVERLAY_EXCLUDED,) if facts.provisional else ()
+        degraded = (*excluded, *facts.degradations)
         dated = Dated(
             view=view.name,
             route="direct",
             computed_at=now,
             freshness="live",
-            data_as_of=now,
-            checked_at=now,
+            data_as_of=complete_at,
+            checked_at=complete_at,
             pending=0,
-            staleness_s=0.0,
+            staleness_s=seconds(complete_at, now),
             missing_resources=await snapshot.unreadable_count(view.resource),
-            degradations=(OVERLAY_EXCLUDED.code,) if facts.provisional else (),
+            degradations=tuple(one.code for one in degraded),
             limit=asked.limit,
         )
         with told():
@@ -145,9 +147,9 @@ def dated_by(facts: Facts, view: str, asked: Asked, *, is_live: bool, redis_is_u
     """The date of rows that the layers gave, by the facts of their snapshot."""
     assert facts.anchor is not None
     assert facts.data_as_of is not None
-    degradations = () if is_live else (SPEED_LAYER_DISABLED.code,)
+    degraded = facts.degradations if is_live else (SPEED_LAYER_DISABLED, *facts.degradations)
     if is_live and not redis_is_up:
-        degradations = (REDIS_UNAVAILABLE.code,)
+        degraded = (REDIS_UNAVAILABLE, *degraded)
     return Dated(
         view=view,
         route="materialized",
@@ -161,6 +163,6 @@ def dated_by(facts: Facts, view: str, asked: Asked, *, is_live: bool, redis_is_u
         speed_entries=facts.entries if is_live else None,
         provisional=facts.provisional if is_live else None,
         missing_resources=facts.missing_live if is_live else facts.missing_batch,
-        degradations=degradations,
+        degradations=tuple(one.code for one in degraded),
         limit=asked.limit,
     )
