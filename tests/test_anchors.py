@@ -26,7 +26,7 @@ async def house(postgres_dsn: str) -> AsyncIterator[Warehouse]:
 
 @pytest_asyncio.fixture
 async def lived_in(house: Warehouse) -> Warehouse:
-    """Anchor 1: a female; 2: a male; 3: a gone, b; 4: the same."""
+    """Anchor 1: a female; 2: a male; 3: a gone, b; 4: the same, after a change without a row."""
     await house.put(patient("a"))
     await house.refresh([PEOPLE])
     await house.put(patient("a", gender="male"))
@@ -34,6 +34,7 @@ async def lived_in(house: Warehouse) -> Warehouse:
     await house.delete("Patient/a")
     await house.put(patient("b"))
     await house.refresh([PEOPLE])
+    await house.put(patient("b", active=True))
     await house.refresh([PEOPLE])
     return house
 
@@ -66,7 +67,7 @@ async def test_current_anchor_is_the_last_published(lived_in: Warehouse) -> None
     assert anchor.anchor == 4
     assert anchor.data_as_of < anchor.committed_at
     assert [(one.anchor, one.changed, one.expired_at) for one in listed] == [
-        (4, 0, None),
+        (4, 1, None),
         (3, 2, None),
         (2, 1, None),
         (1, 1, None),

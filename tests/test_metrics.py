@@ -23,7 +23,7 @@ from researchflow_server.embedded import Services
 from researchflow_server.metrics.endpoint import readiness
 from researchflow_server.metrics.families import REFUSALS, state_families
 from researchflow_server.metrics.snapshot import SNAPSHOT_AGE_MAX_S, Snapshot, take_snapshot
-from researchflow_server.metrics.tally import RefreshTally
+from researchflow_server.metrics.tally import RefreshState, RefreshTally
 from tool_server import ToolServer, module_stores, tool_server
 
 Labels = dict[str, str]
@@ -164,6 +164,10 @@ async def test_refresh_durations_end_in_the_count_of_runs(tools: ToolServer) -> 
     assert value(samples, f"{name}_sum") > 0
 
 
+def told(state: RefreshState) -> tuple[int, int, int]:
+    return state.outcomes["published"], state.outcomes["failed"], state.changed
+
+
 async def test_refreshes_are_counted_once_and_stay_counted(postgres_dsn: str) -> None:
     run = """INSERT INTO researchflow.refresh_run (started_at, finished_at, outcome, changed)
              VALUES (clock_timestamp() - interval '2 s', {}, '{}', 5)"""
@@ -172,20 +176,20 @@ async def test_refreshes_are_counted_once_and_stay_counted(postgres_dsn: str) ->
     async with database.session() as session:
         await session.execute(run.format("clock_timestamp() - interval '1 s'", "failed"))
         tally = RefreshTally()
-        assert (await tally.look(session)).failed == 0
+        assert (await tally.look(session)).outcomes["failed"] == 0
         await session.execute(run.format("NULL", "running"))
         await session.execute(run.format("clock_timestamp()", "published"))
         for _look in range(2):
             state = await tally.look(session)
-            assert (state.published, state.failed, state.changed) == (1, 0, 5)
+            assert told(state) == (1, 0, 5)
         await session.execute(
             "UPDATE researchflow.refresh_run SET outcome = 'failed', finished_at = now() "
             "WHERE outcome = 'running'"
         )
-        assert (await tally.look(session)).failed == 1
+        assert (await tally.look(session)).outcomes["failed"] == 1
         await session.execute("DELETE FROM researchflow.refresh_run")
         state = await tally.look(session)
-        assert (state.published, state.failed, sum(state.bucket_counts)) == (1, 1, 2)
+        assert (told(state), sum(state.bucket_counts)) == ((1, 1, 5), 2)
     await database.close()
 
 

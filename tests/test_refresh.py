@@ -148,13 +148,25 @@ async def test_transaction_that_commits_late_is_found(house: Warehouse) -> None:
     assert updated_at < before.data_as_of < published.data_as_of
 
 
-async def test_unchanged_source_still_moves_the_date(together: Warehouse) -> None:
-    await together.put(patient("a"))
-    first = await together.refresh()
-    second = await together.refresh()
-    assert (second.anchor, second.changed) == (2, 0)
-    assert second.data_as_of > first.data_as_of
-    assert await together.rows(at=1) == await together.rows(at=2) == [("a", "female", None)]
+async def test_unchanged_source_makes_no_anchor(house: Warehouse) -> None:
+    await house.put(patient("a"))
+    first = await house.refresh()
+    second = await house.refresh()
+    assert (first.published, second.published) == (True, False)
+    assert (second.anchor, second.data_as_of, second.changed) == (1, first.data_as_of, 0)
+    assert second.checked_at > first.checked_at
+    assert await house.fetch("SELECT count(*) FROM researchflow.anchor") == [(1,)]
+    assert await house.fetch(RUNS) == [("published", None), ("unchanged", None)]
+    checks = await house.fetch("SELECT DISTINCT checked_at, pending FROM researchflow.source_check")
+    assert checks == [(second.checked_at, 0)]
+
+
+async def test_unchanged_source_still_absorbs_the_overlay(house: Warehouse) -> None:
+    await house.put(patient("a"))
+    await house.refresh()
+    await house.enter("a", 1, '{"resourceType":"Patient","gender":"female"}')
+    assert (await house.refresh()).overlay_dropped == 1
+    assert await house.fetch(ENTRIES) == []
 
 
 async def test_rows_without_order_of_arrival_have_their_number(together: Warehouse) -> None:

@@ -10,6 +10,7 @@
     ├── ServiceError         an embedded PostgreSQL or Redis cannot start     (not retryable)
     ├── BackupError          a backup that is damaged, or a place for one     (not retryable)
     ├── RefreshError         a refresh that is running, or that failed        (retryable)
+    │   └── ViewFailsError   one view of it cannot be computed
     ├── StoreError           PostgreSQL or Redis cannot be reached            (retryable)
     └── StatementError       PostgreSQL rejected a statement or its data      (not retryable)
 
@@ -112,6 +113,19 @@ class RefreshError(ResearchFlowError):
     """A refresh that could not run or finish; nothing was published."""
 
     retryable = True
+
+
+class ViewFailsError(RefreshError):
+    """A view that cannot be computed, through no fault of single resources; `why` says how."""
+
+    def __init__(self, view: str, why: str) -> None:
+        super().__init__(
+            f'view "{view}" {why}',
+            code="view_fails",
+            hint="correct the ViewDefinition: a column or filter does not fit the data",
+            field=view,
+        )
+        self.why = why
 
 
 class StoreError(ResearchFlowError):

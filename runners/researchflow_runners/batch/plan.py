@@ -50,6 +50,10 @@ class Plan:
         """The types of which any view reads meta."""
         return frozenset(view.resource for view in self.views if view.reads_meta)
 
+    def changes_views(self) -> bool:
+        """Whether there is something to publish even if no resource changed."""
+        return bool(self.built or self.retired)
+
     @property
     def types(self) -> list[str]:
         """The resource types that the views read."""

@@ -1,4 +1,4 @@
-"""The commit that moves every view to the next anchor.
+"""The commit that moves every view to the next anchor, or finds that the last one still holds.
 
 One short transaction. It holds the overlay lock, so the projector's entries are either wholly
 before it, and judged by the new ledger, or wholly after it. READ COMMITTED, to see the newest.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from researchflow_runners.batch.absorb import absorb_entries
 from researchflow_runners.batch.compute import Computed
@@ -17,7 +19,7 @@ from researchflow_runners.batch.feed import publish_feed
 from researchflow_runners.batch.ledger import publish_ledger
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.result import ViewRefresh
-from researchflow_runners.batch.run import mark_published
+from researchflow_runners.batch.run import mark_done, require_token
 from researchflow_runners.batch.source_clock import note_look
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.tables import (
@@ -30,6 +32,7 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.composed.upkeep import release, revalidate
 from researchflow_runners.speed.overlay import insert_rows
 from researchflow_runners.sql import compose, fixed, ident, join, param
+from researchflow_runners.store.anchor import current_anchor
 from researchflow_runners.store.content import Content, content_sql
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.former import retain_former
@@ -79,41 +82,89 @@ _UNCHECKED = "DELETE FROM researchflow.source_check WHERE res_type <> ALL ($1::t
 _UNLISTED = "DELETE FROM researchflow.view_catalogue WHERE view_name = ANY ($1::text[])"
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a refresh; see RefreshResult."""
+
+    published: bool
+    anchor: int
+    data_as_of: datetime
+    views: tuple[ViewRefresh, ...]
+    overlay_dropped: int
+
+
 async def publish(
     session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
-) -> tuple[tuple[ViewRefresh, ...], int]:
-    """Publishes the plan's anchor; gives what each view gained and lost, and how many overlay
-    entries went."""
+) -> Done:
+    """Publishes the plan's anchor, or finds that the last one still holds.
+
+    RefreshError as `require_token`; nothing has changed then.
+    """
     async with session.transaction():
         await session.execute(
             f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
             f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
         )
+        await require_token(session, run_id)
         await lock_overlay_exclusive(session)
-        renewed = [*(view.name for view in plan.built), *plan.retired]
-        if renewed:
-            await lock_composed(session)
-            await lock_anchors(session)
-            await release(session, renewed)
-            await retain_former(session, renewed, plan.anchor)
-        moved = {
-            published.name: await _move_rows(session, published, computed, plan)
-            for _view, published in plan.kept
-        }
-        await publish_ledger(session, plan, computed.diff)
-        dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
-        for view in plan.built:
-            await _publish_built(session, view, plan)
-            content = computed.added[view.name]
-            await store_built_content(session, view.name, view.digest, plan.anchor, content)
-        await _retire(session, plan.retired)
-        if renewed:
-            await revalidate(session, renewed, strict=False)
-        await publish_dead_letters(session, changed=list(moved), whole=renewed)
-        await publish_feed(session, computed.feed, plan, staging)
-        await _publish_anchor(session, plan, computed, staging)
-        await mark_published(session, run_id, plan.anchor, computed.diff.total)
-    return _summaries(plan, computed, moved), dropped
+        if not (computed.diff.total or plan.changes_views):
+            return await _confirm(session, plan, computed, staging, run_id)
+        done = await _publish(session, plan, computed, staging)
+        await mark_done(
+            session, run_id, "published", anchor=plan.anchor, changed=computed.diff.total
+        )
+    if plan.new_types:
+        await session.execute("ANALYZE researchflow.ledger")
+    return done
+
+
+async def _confirm(
+    session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
+) -> Done:
+    """The last anchor still holds: only the overlay and what is known of the source move on."""
+    dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
+    await publish_feed(session, computed.feed, plan, staging)
+    await _checked(session, plan, computed, staging)
+    anchor = await current_anchor(session)
+    assert anchor is not None
+    await mark_done(session, run_id, "unchanged", anchor=anchor.anchor, changed=0)
+    views = _summaries(plan, computed, {})
+    return Done(False, anchor.anchor, anchor.data_as_of, views, dropped)
+
+
+async def _publish(session: Session, plan: Plan, computed: Computed, staging: Staging) -> Done:
+    renewed = [*(view.name for view in plan.built), *plan.retired]
+    if renewed:
+        await lock_composed(session)
+        await lock_anchors(session)
+        await release(session, renewed)
+        await retain_former(session, renewed, plan.anchor)
+    moved = {
+        published.name: await _move_rows(session, published, computed, plan)
+        for _view, published in plan.kept
+    }
+    await publish_ledger(session, plan, computed.diff)
+    dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
+    for view in plan.built:
+        await _publish_built(session, view, plan)
+        content = computed.added[view.name]
+        await store_built_content(session, view.name, view.digest, plan.anchor, content)
+    await _retire(session, plan.retired)
+    if renewed:
+        await revalidate(session, renewed, strict=False)
+    await publish_dead_letters(session, changed=list(moved), whole=renewed)
+    await publish_feed(session, computed.feed, plan, staging)
+    await session.execute(
+        _NEW_ANCHOR,
+        plan.anchor,
+        staging.data_as_of,
+        staging.snapshot,
+        computed.diff.total,
+        plan.read_as,
+    )
+    await _checked(session, plan, computed, staging)
+    summaries = _summaries(plan, computed, moved)
+    return Done(True, plan.anchor, staging.data_as_of, summaries, dropped)
 
 
 async def _move_rows(
@@ -186,18 +237,8 @@ async def _retire(session: Session, names: Sequence[str]) -> None:
     await session.execute(_UNLISTED, list(names))
 
 
-async def _publish_anchor(
-    session: Session, plan: Plan, computed: Computed, staging: Staging
-) -> None:
-    """The anchor row, and nothing pending as of its instant."""
-    await session.execute(
-        _NEW_ANCHOR,
-        plan.anchor,
-        staging.data_as_of,
-        staging.snapshot,
-        computed.diff.total,
-        plan.read_as,
-    )
+async def _checked(session: Session, plan: Plan, computed: Computed, staging: Staging) -> None:
+    """Nothing is pending as of the snapshot's instant."""
     await session.execute(_CHECKED, list(plan.types), staging.data_as_of)
     await session.execute(_UNCHECKED, list(plan.types))
     await session.execute(_COMPARED, list(plan.meta_types))

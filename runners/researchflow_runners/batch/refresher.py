@@ -24,12 +24,12 @@ from researchflow_runners.batch.plan import make_plan
 from researchflow_runners.batch.publish import publish
 from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.batch.result import ProgressCallback, RefreshResult
-from researchflow_runners.batch.run import begin_run, mark_failed
+from researchflow_runners.batch.run import begin_run, close_run, heartbeat, wait_for_lock
 from researchflow_runners.batch.staging import Origin, open_staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import drop_orphans
 from researchflow_runners.compiler.view import CompiledView
-from researchflow_runners.errors import ResearchFlowError, ViewDefinitionError
+from researchflow_runners.errors import RefreshError, ResearchFlowError, ViewDefinitionError
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.store.database import CLEANUP_TIMEOUT_S, Database, Session
 
@@ -73,21 +73,24 @@ class Refresher:
     ) -> RefreshResult:
         """Publishes one new anchor, with the views as `change` makes them, or raises.
 
-        When it raises nothing has changed, the set of views neither.
+        No anchor where nothing has changed. When it raises nothing has changed, the set of views
+        neither.
 
-        RefreshError `refresh_running` (another one is at work), `view_fails`,
-        `coverage_mismatch`; StoreError when a database is lost. All may be tried again.
+        RefreshError `refresh_running` (another one is at work), `refresh_cancelled`,
+        `refresh_superseded`, `view_fails`, `coverage_mismatch`; StoreError when a database is
+        lost. All may be tried again.
         """
         await self._warehouse.install_schema()
-        async with self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session:
-            run_id = await begin_run(session)
-            try:
-                return await self._perform(session, run_id, Steps(progress), change)
-            except BaseException as error:
-                code = error.code if isinstance(error, ResearchFlowError) else "interrupted"
-                await _clean_up(session)
-                await mark_failed(self._warehouse, run_id, code)
-                raise
+        run_id = None
+        try:
+            async with self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session:
+                run_id = await begin_run(session)
+                async with heartbeat(self._warehouse, run_id):
+                    return await self._perform(session, run_id, Steps(progress), change)
+        except BaseException as error:
+            if run_id is not None and (told := await self._undo(run_id, error)) is not None:
+                raise told from error
+            raise
 
     async def _perform(
         self, session: Session, run_id: int, steps: Steps, change: CatalogueChange
@@ -104,9 +107,7 @@ class Refresher:
         async with opened as staging:
             computed = await compute(session, staging, plan, steps)
         with steps.phase("publish"):
-            views, dropped = await publish(session, plan, computed, staging, run_id)
-            if plan.new_types:
-                await session.execute("ANALYZE researchflow.ledger")
+            done = await publish(session, plan, computed, staging, run_id)
             counts: tuple[TypeCount, ...] = ()
             if computed.counts is not None:
                 counts = await store_counts(
@@ -115,23 +116,37 @@ class Refresher:
         await steps.done("publish")
         return RefreshResult(
             run_id=run_id,
-            anchor=plan.anchor,
-            data_as_of=staging.data_as_of,
+            published=done.published,
+            anchor=done.anchor,
+            data_as_of=done.data_as_of,
+            checked_at=staging.data_as_of,
             changed=computed.diff.total,
-            views=views,
+            views=done.views,
             retired=plan.retired,
-            overlay_dropped=dropped,
+            overlay_dropped=done.overlay_dropped,
             counts=counts,
             duration_s=time.monotonic() - started,
             phases_s=steps.seconds,
         )
 
+    async def _undo(self, run_id: int, error: BaseException) -> RefreshError | None:
+        """Closes the run and leaves nothing behind; gives the error to tell instead, if any."""
+        code = error.code if isinstance(error, ResearchFlowError) else "interrupted"
+        is_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
+        told = await close_run(
+            self._warehouse, run_id, "cancelled" if is_cancelled else "failed", code
+        )
+        await _clean_up(self._warehouse)
+        return None if is_cancelled else told
 
-async def _clean_up(session: Session) -> None:
+
+async def _clean_up(warehouse: Database) -> None:
     """Drops what was built and not published; what stays, the next refresh drops."""
     with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
         try:
-            await drop_orphans(session)
+            async with warehouse.dedicated(statement_timeout_s=CLEANUP_TIMEOUT_S) as session:
+                if await wait_for_lock(session):
+                    await drop_orphans(session)
         except ResearchFlowError:
             return
 

@@ -38,15 +38,19 @@ class ViewRefresh:
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """One published anchor.
+    """One refresh that went well.
 
-    `counts` compares the source with the ledger; none where a feed told the changes and the last
-    count is recent.
+    `published` says that there is a new anchor; without it nothing had changed, and `anchor` with
+    its `data_as_of` is the one that still holds. Either is known to be complete up to
+    `checked_at`. `counts` compares the source with the ledger; none where a feed told the changes
+    and the last count is recent.
     """
 
     run_id: int
+    published: bool
     anchor: int
     data_as_of: datetime
+    checked_at: datetime
     changed: int
     views: tuple[ViewRefresh, ...]
     retired: tuple[str, ...]

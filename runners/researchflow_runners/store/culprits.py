@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from researchflow_runners.compiler.view import CompiledView
-from researchflow_runners.errors import RefreshError, StatementError, StoreError
+from researchflow_runners.errors import StatementError, StoreError, ViewFailsError
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, slot
 from researchflow_runners.store.data_faults import is_data_error, reason
 from researchflow_runners.store.database import Prepared, Session
@@ -125,7 +125,7 @@ async def find_culprits(
 ) -> list[Culprit]:
     """The resources that fail alone, with the column.
 
-    RefreshError `view_fails` when it is no resource that fails, when more than CULPRITS_MAX do,
+    ViewFailsError when it is no resource that fails, when more than CULPRITS_MAX do,
     or when they are not found within SEARCH_TIMEOUT_S.
     """
     deadline = Deadline.after(SEARCH_TIMEOUT_S, clock)
@@ -133,11 +133,11 @@ async def find_culprits(
         probe = await _sound_probe(session, view, resources, deadline)
         found = await probe.failing(await _ids(session, resources, deadline))
     except OutOfTimeError:
-        raise _view_fails(
-            view, f"fails on more resources than are found in {SEARCH_TIMEOUT_S:g} s"
+        raise ViewFailsError(
+            view.name, f"fails on more resources than are found in {SEARCH_TIMEOUT_S:g} s"
         ) from None
     if len(found) > CULPRITS_MAX:
-        raise _view_fails(view, f"fails on more than {CULPRITS_MAX} resources")
+        raise ViewFailsError(view.name, f"fails on more than {CULPRITS_MAX} resources")
     columns = await failing_columns(
         session, view, resources, [res_id for res_id, _error in found], clock=clock
     )
@@ -173,7 +173,9 @@ async def _sound_probe(
     except StatementError as refused:
         error = refused
     if error is not None:
-        raise _view_fails(view, f'fails on any data (SQLSTATE "{error.sqlstate}")') from error
+        raise ViewFailsError(
+            view.name, f'fails on any data (SQLSTATE "{error.sqlstate}")'
+        ) from error
     return probe
 
 
@@ -243,12 +245,3 @@ class _Naming:
             for part, _type in column.physical
         ]
         return compose("ROW({})", join(", ", parts))
-
-
-def _view_fails(view: CompiledView, why: str) -> RefreshError:
-    return RefreshError(
-        f'view "{view.name}" {why}',
-        code="view_fails",
-        hint="correct the ViewDefinition: a column or filter does not fit the data",
-        field=view.name,
-    )

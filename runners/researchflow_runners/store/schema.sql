@@ -221,11 +221,19 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
     run_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
-    outcome     text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'published', 'failed')),
-    anchor      bigint,
+    outcome     text NOT NULL DEFAULT 'running',
+    anchor      bigint,                        -- published, or found to be still true
     changed     bigint,
-    error_code  text
+    error_code  text,
+    backend_pid int,                           -- of the session that holds the refresh lock
+    seen_at     timestamptz NOT NULL DEFAULT clock_timestamp() -- the refresher was alive
 );
+ALTER TABLE researchflow.refresh_run
+    ADD COLUMN IF NOT EXISTS backend_pid int,
+    ADD COLUMN IF NOT EXISTS seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    DROP CONSTRAINT IF EXISTS refresh_run_outcome_check,
+    ADD CONSTRAINT refresh_run_outcome_check
+        CHECK (outcome IN ('running', 'published', 'unchanged', 'failed', 'cancelled'));
 
 -- What a computed text passes on its way to a date in users' SQL (composed/casts.py): the signs of
 -- ISO 8601, none of the words that would mean the clock. Anything else is the error of the cast.

@@ -154,7 +154,7 @@ def _refresh(snapshot: Snapshot) -> list[Family]:
         return []
     families = [
         _counter("researchflow_refresh_runs", "Refreshes that ended, of any process.",
-                 ("outcome",), [(("published",), state.published), (("failed",), state.failed)]),
+                 ("outcome",), [(_one(word), runs) for word, runs in state.outcomes.items()]),
         _counter("researchflow_refresh_changed_resources", "Resources that refreshes absorbed.",
                  (), [((), state.changed)]),
     ]  # fmt: skip

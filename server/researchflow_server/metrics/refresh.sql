@@ -1,9 +1,9 @@
 -- Runs since run $2 and those that still ran then ($3), by outcome and duration; at the first look
 -- ($4 seconds after the counting began) only what ended since. $1: upper bounds of the buckets.
-SELECT CASE WHEN outcome IN ('failed', 'running') THEN outcome ELSE 'published' END AS outcome,
+SELECT outcome,
        coalesce(width_bucket(seconds, $1::float8[]), 0) AS bucket,
        count(*) FILTER (WHERE counts) AS runs,
-       coalesce(sum(changed) FILTER (WHERE counts AND outcome <> 'failed'), 0)::bigint AS changed,
+       coalesce(sum(changed) FILTER (WHERE counts AND outcome = 'published'), 0)::bigint AS changed,
        coalesce(sum(seconds) FILTER (WHERE counts), 0)::float8 AS seconds,
        max(run_id) AS newest,
        coalesce(array_agg(run_id) FILTER (WHERE outcome = 'running'), '{}') AS running

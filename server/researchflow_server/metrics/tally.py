@@ -8,7 +8,8 @@ rows go, and Prometheus would take the rest for new failures.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -18,10 +19,13 @@ from researchflow_runners.store.database import Session
 #: Upper bounds of the refresh durations, seconds.
 REFRESH_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
+#: How a refresh may end.
+OUTCOMES = ("published", "unchanged", "failed", "cancelled")
+
 _NEW_RUNS = resources.files(__package__).joinpath("refresh.sql").read_text()
 _LAST_SUCCESS = """
 SELECT finished_at FROM researchflow.refresh_run
-WHERE outcome NOT IN ('failed', 'running') ORDER BY run_id DESC LIMIT 1
+WHERE outcome IN ('published', 'unchanged') ORDER BY run_id DESC LIMIT 1
 """
 
 
@@ -32,8 +36,7 @@ class RefreshState:
     `last_success_at` is the warehouse's, whenever that was.
     """
 
-    published: int = 0
-    failed: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     changed: int = 0
     seconds: float = 0.0
     bucket_counts: tuple[int, ...] = (0,) * (len(REFRESH_BUCKETS_S) + 1)
@@ -71,11 +74,10 @@ def _counted(state: RefreshState, row: Any) -> RefreshState:
         return state
     counts = list(state.bucket_counts)
     counts[row["bucket"]] += row["runs"]
-    failed = row["outcome"] == "failed"
+    outcome = row["outcome"]
     return replace(
         state,
-        published=state.published + (0 if failed else row["runs"]),
-        failed=state.failed + (row["runs"] if failed else 0),
+        outcomes={**state.outcomes, outcome: state.outcomes[outcome] + row["runs"]},
         changed=state.changed + row["changed"],
         seconds=state.seconds + row["seconds"],
         bucket_counts=tuple(counts),

@@ -64,8 +64,7 @@ def _refresh(state: RefreshState | None) -> dict[str, Any]:
     if state is None:
         return {}
     return {
-        "published": state.published,
-        "failed": state.failed,
+        **state.outcomes,
         "changed_resources": state.changed,
         "seconds": round(state.seconds, 3),
         "last_success_at": state.last_success_at,
