@@ -17,8 +17,9 @@ from rich.console import Console
 
 from clinic import condition, patient
 from composed import sql_view
+from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 from researchflow_server.cli import COMMANDS, main
-from researchflow_server.cli.outcome import FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
+from researchflow_server.cli.outcome import BUSY, FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
 from researchflow_server.console import rows_shown
 from researchflow_server.runtime import Runtime
 from researchflow_server.settings import VARIABLES
@@ -213,6 +214,30 @@ async def in_database(statement: str) -> None:
     connection = await asyncpg.connect(os.environ["RESEARCHFLOW_DATABASE_URL"])
     await connection.execute(statement)
     await connection.close()
+
+
+def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    run("refresh")
+    code, out, _err = run("refresh", "--json")
+    told = json.loads(out)
+    assert (code, told["published"], told["anchor"], told["changed"]) == (OK, False, 1, 0)
+    assert "nothing has changed" in run("refresh")[1]
+
+
+def test_refresh_beside_another_has_its_own_exit_code(run: Run, stores: Path) -> None:
+    assert run("refresh")[0] == OK
+    with asyncio.Runner() as runner:
+        dsn = os.environ["RESEARCHFLOW_DATABASE_URL"]
+        connection = runner.run(asyncpg.connect(dsn))
+        runner.run(connection.execute(f"SELECT pg_advisory_lock({REFRESH_LOCK_KEY})"))
+        code, _out, err = run("refresh")
+        runner.run(connection.close())
+    assert (code, "[refresh_running]" in err) == (BUSY, True)
+
+
+def test_cancelling_without_a_refresh_is_done(run: Run, stores: Path) -> None:
+    assert run("refresh", "--cancel") == (OK, "no refresh is running\n", "")
 
 
 def test_people_get_tables(run: Run, stores: Path) -> None:

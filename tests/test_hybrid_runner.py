@@ -316,6 +316,7 @@ async def test_staleness_bound_that_cannot_be_met_is_refused(staffed: Clinic) ->
 
 
 async def test_staleness_of_an_earlier_anchor_is_bounded_by_its_age(staffed: Clinic) -> None:
+    await staffed.put(patient("later"))
     await staffed.refresh()
     assert (await staffed.ask("patient_simple", as_of=1, max_staleness_s=600)).anchor == 1
     async with staffed.database.transaction() as session:

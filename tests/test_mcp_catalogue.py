@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import TextResourceContents
 
 from composed import sql_view
+from prometheus_server import until
 from researchflow_server import contract
 from researchflow_server.tools import schema
-from tool_server import ToolServer, tool_server
+from tool_server import ToolServer, content, tool_server
 from warehouse import patient
 
 OWN: dict[str, Any] = {
@@ -146,6 +148,31 @@ async def test_failed_build_says_why_and_registers_nothing(
     error = await server.error("register_view", definition=several)
     assert (error["code"], error["field"]) == ("view_fails", "own_people")
     assert "own_people" not in await named_views(server)
+
+
+async def test_registration_that_waits_is_cancelled_and_leaves_nothing(
+    server: ToolServer,
+) -> None:
+    async with server.runtime.stores.warehouse.transaction() as session:
+        await session.execute("LOCK TABLE researchflow.ledger")
+        registering = asyncio.create_task(server.error("register_view", definition=OWN))
+
+        async def is_cancelled() -> bool:
+            result = await server.result("refresh_views", cancel=True)
+            return content(result).get("status") == "cancelled"
+
+        assert await until(is_cancelled, timeout_s=30)
+        error = await registering
+    assert (error["code"], error["retryable"]) == ("refresh_cancelled", True)
+    assert "own_people" not in await named_views(server)
+    assert (await server.error("refresh_views", cancel=True))["code"] == "no_refresh_runs"
+    assert (await server.call("register_view", definition=OWN))["status"] == "published"
+
+
+async def test_refresh_that_has_ended_is_told_and_not_cancelled(server: ToolServer) -> None:
+    ended = await server.call("refresh_views")
+    told = await server.call("refresh_views", run_id=ended["run_id"], cancel=True)
+    assert told["status"] == ended["status"] == "unchanged"
 
 
 async def test_resources_that_a_new_view_lacks_are_counted(server: ToolServer) -> None:

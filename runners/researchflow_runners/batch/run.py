@@ -25,7 +25,7 @@ STALLED = "refresher_stalled"
 CANCELLED = "refresh_cancelled"
 SUPERSEDED = "refresh_superseded"
 
-#: So many attempts are kept, and the last that published, however long ago.
+#: So many attempts are kept, and the last that went well, however long ago.
 RUNS_MAX = 1_000
 #: How often a refresher says that it is alive, and how long after the last word it counts as
 #: stopped; a new refresher then takes its place.
@@ -39,7 +39,7 @@ DELETE FROM researchflow.refresh_run
 WHERE outcome <> 'running'
   AND run_id <= (SELECT max(run_id) FROM researchflow.refresh_run) - $1
   AND run_id <> (SELECT coalesce(max(run_id), 0) FROM researchflow.refresh_run
-                 WHERE outcome = 'published')
+                 WHERE outcome IN ('published', 'unchanged'))
 """
 #: A stopped refresher may sit here with the lock and without a row.
 _SETTINGS = "SET idle_session_timeout = '{}s'"

@@ -1,7 +1,8 @@
 """The command `researchflow`.
 
 Exit codes: 0 done; 1 the operation failed; 2 wrong usage or setting; 3 PostgreSQL, Redis or an
-embedded service cannot be reached; 4 a port cannot be listened on; 130 interrupted.
+embedded service cannot be reached; 4 a port cannot be listened on; 5 another refresh is running;
+6 refreshed, but some view was set aside; 130 interrupted or cancelled.
 """
 
 from __future__ import annotations

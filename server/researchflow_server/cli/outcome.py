@@ -13,6 +13,8 @@ FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
 PORT_UNAVAILABLE = 4
+BUSY = 5
+PARTIAL = 6
 INTERRUPTED = 130
 
 USAGE_CODES = frozenset({"setting_invalid", "setting_missing", "usage"})
@@ -29,6 +31,10 @@ def exit_code(error: ResearchFlowError) -> int:
         return USAGE
     if error.code in PORT_CODES:
         return PORT_UNAVAILABLE
+    if error.code == "refresh_running":
+        return BUSY
+    if error.code == "refresh_cancelled":
+        return INTERRUPTED
     if isinstance(error, StoreError | ServiceError):
         return UNREACHABLE
     return FAILED

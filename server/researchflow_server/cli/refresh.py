@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
+from researchflow_runners.batch.run import cancel_run
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.source_words import count_words
@@ -14,17 +15,43 @@ from researchflow_server.console import progress_bar, show_json, show_text
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
 
+EXIT_CODES = """exit codes:
+  0    the views are up to date: a new anchor, or nothing had changed
+  1    failed; the views keep their last anchor
+  2    wrong usage or setting
+  3    PostgreSQL, Redis or the FHIR server's database cannot be reached
+  5    another refresh is running; it will do the work
+  6    a new anchor, but some view was set aside: `researchflow status` says which and why
+  130  interrupted or cancelled; nothing was published"""
+
 
 def register(parser: ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--cancel", action="store_true", help="end the refresh that runs, of whichever process"
+    )
     with_example(parser, "researchflow refresh", "researchflow refresh --json    for a scheduler")
+    parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES}"
     parser.set_defaults(run=run)
 
 
 async def run(arguments: Namespace) -> int:
     """Publishes a new anchor; the views keep their old one when it fails."""
+    if arguments.cancel:
+        return await _cancel(as_json=arguments.json)
     return await refresh(UNCHANGED, as_json=arguments.json)
+
+
+async def _cancel(*, as_json: bool) -> int:
+    """Ends the refresh that runs; done as well when there is none."""
+    async with open_runtime(read_settings(), background=False) as runtime:
+        run_id = await cancel_run(runtime.stores.warehouse)
+    if as_json:
+        show_json({"cancelled": run_id})
+    else:
+        show_text("no refresh is running" if run_id is None else f"refresh {run_id} is cancelled")
+    return OK
 
 
 async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
@@ -49,9 +76,10 @@ async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
 def summary(result: RefreshResult) -> str:
     """The result in words."""
     built = [view.name for view in result.views if view.built]
+    what = f"{result.changed:,} changed resources" if result.published else "nothing has changed"
     lines = [
-        f"anchor {result.anchor}: {result.changed:,} changed resources in "
-        f"{result.duration_s:.2f} s, complete up to {result.data_as_of:%Y-%m-%d %H:%M:%S} UTC"
+        f"anchor {result.anchor}: {what} in {result.duration_s:.2f} s, "
+        f"complete up to {result.checked_at:%Y-%m-%d %H:%M:%S} UTC"
     ]
     if built:
         lines.append(f"built: {', '.join(built)}")

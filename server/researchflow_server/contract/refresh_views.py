@@ -13,8 +13,14 @@ REFRESH_WAIT_MAX_S = 45.0
 REFRESH_WAIT_DEFAULT_S = 40.0
 
 
+RefreshStatus = Literal["running", "published", "unchanged", "failed", "cancelled"]
+
+
 class RefreshViewsInput(Input):
-    """Starts a refresh and waits for it; ask again with the `run_id` of one that is running."""
+    """Starts a refresh and waits for it; ask again with the `run_id` of one that is running.
+
+    `cancel` ends the one that runs, a registration or a drop too, of whichever process.
+    """
 
     wait_s: float = Field(
         default=REFRESH_WAIT_DEFAULT_S,
@@ -23,13 +29,15 @@ class RefreshViewsInput(Input):
         description="Then answer status running",
     )
     run_id: int | None = Field(default=None, description="Report this run; starts none")
+    cancel: bool = Field(default=False, description="End the running refresh")
 
 
 class RefreshViewsOutput(Output):
-    """How a refresh went: `published` with its new anchor, `failed`, or still `running`."""
+    """How a refresh went: `published` with its new anchor, `unchanged` when the last one still
+    holds, `failed`, `cancelled` or still `running`."""
 
     run_id: int
-    status: Literal["running", "published", "failed"]
+    status: RefreshStatus
     anchor: int | None = None
     data_as_of: str | None = None
     changed: int | None = None

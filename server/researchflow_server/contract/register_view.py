@@ -26,7 +26,7 @@ class RegisterViewOutput(Output):
     """
 
     view: str
-    status: Literal["running", "published", "failed"]
+    status: Literal["running", "published", "failed", "cancelled"]
     run_id: int | None = None
     anchor: int | None = None
     data_as_of: str | None = None

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.result import Progress, RefreshResult
+from researchflow_runners.batch.run import cancel_run
 from researchflow_runners.errors import QueryError, RefreshError, ResearchFlowError
 from researchflow_runners.store.database import Database
+from researchflow_server.contract.refresh_views import RefreshStatus
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class RefreshRun:
     """One refresh as the warehouse tells it."""
 
     run_id: int
-    status: Literal["running", "published", "failed"]
+    status: RefreshStatus
     anchor: int | None
     data_as_of: datetime | None
     changed: int | None
@@ -144,6 +145,22 @@ class Refreshes:
             if run.status != "running" or asyncio.get_running_loop().time() >= deadline:
                 return run
             await asyncio.sleep(POLL_S)
+
+    async def cancel(self, run_id: int | None) -> RefreshRun:
+        """The run that was ended by this: the one that runs, or only the one of that number.
+
+        The run as it ended when it was no longer running; QueryError `unknown_run` when there is
+        none of that number, `no_refresh_runs` when none runs at all.
+        """
+        cancelled = await cancel_run(self._warehouse, run_id)
+        if cancelled is None and run_id is None:
+            raise QueryError(
+                "no refresh is running",
+                code="no_refresh_runs",
+                field="cancel",
+                hint="nothing is to be ended; leave cancel out to start a refresh",
+            )
+        return await self.look(cancelled or run_id or 0, wait_s=0)
 
     async def close(self) -> None:
         """Ends a refresh that still runs; nothing of it is published."""

@@ -18,7 +18,9 @@ from researchflow_server.tools.spec import Call, ToolSpec
 async def run(call: Call, arguments: RefreshViewsInput) -> dict[str, Any]:
     """How the refresh went, or that it still runs."""
     refreshes = call.runtime.refreshes
-    if arguments.run_id is not None:
+    if arguments.cancel:
+        found = await refreshes.cancel(arguments.run_id)
+    elif arguments.run_id is not None:
         found = await refreshes.look(arguments.run_id, wait_s=arguments.wait_s)
     else:
         found = await refreshes.start(wait_s=arguments.wait_s, watcher=told_to(call))
@@ -51,7 +53,7 @@ def catalogue_payload(view: str, found: RefreshRun) -> dict[str, Any]:
     """What contract.RegisterViewOutput and contract.DropViewOutput share."""
     return {
         "view": view,
-        "status": found.status,
+        "status": "published" if found.status == "unchanged" else found.status,
         "run_id": found.run_id,
         "anchor": found.anchor,
         "warnings": _warnings(found),
@@ -74,8 +76,8 @@ def _warnings(found: RefreshRun) -> list[str]:
 REFRESH_VIEWS = ToolSpec(
     name=contract.REFRESH_VIEWS,
     title="Refresh views",
-    description="Compares the source with the views and publishes a new anchor. Long refreshes "
-    "answer status running; ask again with the run_id.",
+    description="Publishes a new anchor if the source changed. Long refreshes answer status "
+    "running; ask again with the run_id.",
     arguments=RefreshViewsInput,
     annotations=ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
