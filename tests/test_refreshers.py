@@ -22,7 +22,8 @@ from warehouse import DEFINITIONS, PEOPLE, Warehouse, open_warehouse, patient
 RUNS = "SELECT outcome, error_code FROM researchflow.refresh_run ORDER BY run_id"
 TABLES = """
 SELECT relname FROM pg_class
-WHERE relnamespace = 'researchflow'::regnamespace AND relname ~ '_[0-9a-f]{8}$' AND relkind = 'r'
+WHERE relnamespace = 'researchflow'::regnamespace AND relname ~ '_[0-9a-f]{8}_[0-9]+$'
+  AND relkind = 'r'
 """
 CUT_REFRESHER = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_locks
