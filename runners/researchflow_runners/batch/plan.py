@@ -50,9 +50,10 @@ class Plan:
         """The types of which any view reads meta."""
         return frozenset(view.resource for view in self.views if view.reads_meta)
 
+    @property
     def changes_views(self) -> bool:
         """Whether there is something to publish even if no resource changed."""
-        return bool(self.built or self.retired)
+        return bool(self.built or self.retired or self.is_read_anew)
 
     @property
     def types(self) -> list[str]:

@@ -29,7 +29,7 @@ class RefreshViewsInput(Input):
         description="Then answer status running",
     )
     run_id: int | None = Field(default=None, description="Report this run; starts none")
-    cancel: bool = Field(default=False, description="End the running refresh")
+    cancel: bool = Field(default=False, description="End what runs")
 
 
 class RefreshViewsOutput(Output):

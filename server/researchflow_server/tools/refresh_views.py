@@ -76,8 +76,8 @@ def _warnings(found: RefreshRun) -> list[str]:
 REFRESH_VIEWS = ToolSpec(
     name=contract.REFRESH_VIEWS,
     title="Refresh views",
-    description="Publishes a new anchor if the source changed. Long refreshes answer status "
-    "running; ask again with the run_id.",
+    description="Publishes a new anchor if the source changed. A long refresh answers running: "
+    "ask again with its run_id.",
     arguments=RefreshViewsInput,
     annotations=ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
