@@ -28,8 +28,8 @@ class RefreshViewsInput(Input):
         le=REFRESH_WAIT_MAX_S,
         description="Then answer status running",
     )
-    run_id: int | None = Field(default=None, description="Report this run; starts none")
-    cancel: bool = Field(default=False, description="End what runs")
+    run_id: int | None = Field(default=None, description="Report this run")
+    cancel: bool = Field(default=False, description="End it")
 
 
 class RefreshViewsOutput(Output):
