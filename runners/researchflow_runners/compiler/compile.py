@@ -89,8 +89,7 @@ class Plan:
 
 def plan_view(parsed: ViewDefinition) -> Plan:
     """Every expression resolved and every select placed; errors as compile_view."""
-    _check_resource(parsed.resource)
-    scope = _root_scope(parsed)
+    scope = root_scope(parsed)
     body = Body()
     plan_selects(parsed.select, scope, body)
     columns = [one.column for one in body.cells]
@@ -100,7 +99,9 @@ def plan_view(parsed: ViewDefinition) -> Plan:
     return Plan(scope, body, columns, _conditions(parsed, scope))
 
 
-def _root_scope(parsed: ViewDefinition) -> Scope:
+def root_scope(parsed: ViewDefinition) -> Scope:
+    """What names mean at the root of a view; errors as compile_view."""
+    _check_resource(parsed.resource)
     resource = Resource("d", (parsed.resource,))
     return Scope(
         this=resource,

@@ -87,6 +87,16 @@ def typed_nodes_of(definition: Mapping[str, Any]) -> list[Explained]:
     ]
 
 
+def typed_tree(text: str, node: Expr) -> Explained:
+    """The typed node of one expression by itself."""
+    return Explained("expression", text, _tree(node, _typed_facts))
+
+
+def syntax_tree(text: str) -> Explained:
+    """The syntax tree of one expression by itself; FhirPathError `syntax`."""
+    return Explained("expression", text, _tree(_parsed("expression", text), _syntax_facts))
+
+
 def expressions_of(parsed: ViewDefinition) -> Iterator[tuple[str, str]]:
     """Place and text of every expression: the selects from top to bottom, then the conditions."""
     yield from _of_selects(parsed.select, "select")

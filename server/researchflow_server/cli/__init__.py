@@ -41,6 +41,7 @@ COMMANDS = {
     "anchor": "list, describe, pin, give up or verify anchors",
     "backup": "save what cannot be rebuilt from the source",
     "restore": "bring a backup into an empty warehouse",
+    "fhirpath": "evaluate a FHIRPath expression over resources",
     "conformance": "run the SQL on FHIR test suites of a directory",
     "bench": "measure, and print each figure with its conditions",
 }

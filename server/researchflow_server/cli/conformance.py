@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from researchflow_runners.conformance import (
@@ -19,10 +18,10 @@ from researchflow_runners.conformance import (
 )
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.store.database import Database
+from researchflow_server.cli.database import open_database
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.console import show_text
-from researchflow_server.embedded import embedded_services
 from researchflow_server.fault import place_of
 from researchflow_server.settings import Settings, read_settings
 
@@ -57,7 +56,7 @@ async def run(arguments: Namespace) -> int:
 
 async def results_of(suites: Sequence[Suite], settings: Settings) -> list[Result]:
     """Every case's result, in the order of the suites; nothing is written to the database."""
-    async with _database(settings) as database:
+    async with open_database(settings) as database:
         return [
             Result(suite.file, case.title, await _reason(database, suite, case))
             for suite in suites
@@ -73,22 +72,6 @@ async def _reason(database: Database, suite: Suite, case: Case | Malformed) -> s
         raise
     except Exception as error:  # noqa: BLE001  a fault in one case hides no other's result
         return f"fault inside the program: {place_of(error)}"
-
-
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """The deployment's PostgreSQL as it is: no schema is installed."""
-    if settings.database_url is None:
-        async with embedded_services(settings.embedded_path) as embedded:
-            chosen = settings.model_copy(update={"database_url": embedded.postgres_dsn})
-            async with _database(chosen) as database:
-                yield database
-        return
-    database = await Database.connect(settings.database_url, pool_size_max=1)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 def _check_folder(target: Path) -> None:
