@@ -12,7 +12,10 @@ from generated_calls import failing, moments_compared, numbers_of, strings_of, t
 USES = ["official", "usual", "old"]
 WORDS = ["A", "B", "Ab", "", "x y", "é"]
 DATES = ["1970", "1970-06", "1970-06-15", "1971-01-01"]
-MOMENTS = [*DATES, "1970-06-15T10:00:00Z", "1970-06-15T12:00:00+02:00", "1970-06-15T10:00:00.5Z"]
+MOMENTS = [
+    *DATES, "1970-06-15T10:00:00Z", "1970-06-15T12:00:00+02:00", "1970-06-15T10:00:00.5Z",
+    "1970-06-15T10:00:00", "1970-06-15T10:00", "1970-06-15T10:00:00.5",
+]  # fmt: skip
 AMOUNTS = [
     "1 month", "13 months", "-1 year", "1 day", "400 days", "-2 weeks", "25 hours", "90.5 seconds",
     "600 'ms'",

@@ -120,7 +120,9 @@ FROM (
         OFFSET 0
       ) AS s
       CROSS JOIN LATERAL (
-        SELECT s.ll,
+        SELECT s.l,
+          s.r,
+          s.ll,
           s.rl,
           (CASE
               WHEN s.l IS NULL THEN NULL

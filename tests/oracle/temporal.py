@@ -44,6 +44,8 @@ def duration(low: datetime, parts: int) -> timedelta:
 
 def order(left: str, right: str) -> int | None:
     """-1, 0 or 1; None when the two overlap at unequal precision."""
+    if ("T" in left and "T" in right) and has_zone(left) is not has_zone(right):
+        return None
     left_low, left_high, left_parts = covered(left)
     right_low, right_high, right_parts = covered(right)
     if left_parts == right_parts:
@@ -53,6 +55,11 @@ def order(left: str, right: str) -> int | None:
     if right_high <= left_low and right_low < left_low:
         return 1
     return None
+
+
+def has_zone(text: str) -> bool:
+    match = MOMENT.match(text)
+    return match is not None and match[8] is not None
 
 
 def same_time(left: str, right: str) -> bool | None:

@@ -36,7 +36,7 @@ VALUE_TYPES: dict[str, tuple[str, type | tuple[type, ...]]] = {
 }
 LEXICAL = {
     "date": r"\d{4}(-\d\d(-\d\d)?)?",
-    "dateTime": r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?",
+    "dateTime": r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?)?)?",
     "instant": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
     "time": r"\d\d:\d\d(:\d\d(\.\d+)?)?",
     "integer64": r"-?\d{1,19}",
@@ -77,6 +77,8 @@ def _constant(definition: ConstantDefinition, field: str) -> Constant:
     fhir_type, wanted = VALUE_TYPES[key]
     fits = isinstance(value, wanted) and (fhir_type == "boolean") == isinstance(value, bool)
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    if fits and fhir_type == "dateTime" and _is_written_as(fhir_type, f"{text}Z"):
+        raise _invalid(definition, f"{field}.{key}", "is a time without its offset", ())
     if not fits or not _is_written_as(fhir_type, text):
         raise _invalid(definition, f"{field}.{key}", f"is not of type {fhir_type}", ())
     return Constant(fhir_type, text)

@@ -2,11 +2,14 @@
 
 `2024` is the whole year, a time to the hour, which only FHIRPath knows, the whole hour; a time to
 the second or finer is an instant, one microsecond long. A time without an offset, which FHIR
-forbids, is read as UTC. The SQL here takes a column of text and relies on sessions whose TimeZone
+forbids, is read as UTC beside others without one; nobody knows its place beside those that have
+one (`clashing`). The SQL here takes a column of text and relies on sessions whose TimeZone
 is UTC, which store/database.py sets.
 """
 
 from __future__ import annotations
+
+import re
 
 from researchflow_runners.sql import Sql, compose
 
@@ -30,6 +33,38 @@ HIGH = """(CASE WHEN {t} IS NULL THEN NULL
  WHEN 13 THEN {lo} + interval '1 hour' WHEN 14 THEN {lo} + interval '1 hour'
  WHEN 19 THEN {lo} + CASE WHEN substr({t}, 14, 1) = ':' THEN interval '1 microsecond'
  ELSE interval '1 hour' END ELSE {lo} + interval '1 microsecond' END END)"""
+
+
+#: Days and longer need no offset.
+TIMED = "octet_length({t}) > 10"
+WITHOUT_OFFSET = "(translate(substr({t}, 12), 'Z+-', '') = substr({t}, 12))"
+#: What is a clock time, and whether an offset is written with it.
+CLOCK_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)?")
+
+
+def without_offset(text: Sql) -> Sql:
+    """Whether a date or dateTime is a time without an offset."""
+    return compose(f"({TIMED} AND {WITHOUT_OFFSET})", t=text)
+
+
+def clashing(text: Sql, written: str) -> Sql | None:
+    """Whether a date or dateTime is on another clock than what is written; None: never."""
+    found = CLOCK_TIME.fullmatch(written)
+    if found is None:
+        return None
+    other = WITHOUT_OFFSET if found[1] else f"NOT {WITHOUT_OFFSET}"
+    return compose(f"({TIMED} AND {other})", t=text)
+
+
+def clashing_texts(one: Sql, other: Sql) -> Sql:
+    """Whether of two times one has an offset and the other has none."""
+    return compose(
+        "(octet_length({o}) > 10 AND octet_length({p}) > 10 AND {a} <> {b})",
+        o=one,
+        p=other,
+        a=compose(WITHOUT_OFFSET, t=one),
+        b=compose(WITHOUT_OFFSET, t=other),
+    )
 
 
 def low(text: Sql) -> Sql:

@@ -15,11 +15,11 @@ from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.existence import Count
 from researchflow_runners.compiler.operators.logic import BooleanExpr
 from researchflow_runners.compiler.operators.quantities import compared, never_comparable
-from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.compiler.periods import clashing, clashing_texts, high, low
 from researchflow_runners.compiler.registry import binary
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, Types, kind_of_type, shown
 from researchflow_runners.errors import FhirPathError, Span
-from researchflow_runners.sql import Sql, compose, fixed
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed
 
 COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -39,11 +39,12 @@ PERIOD_RESULT = {
     ">": ("false", "false", "true"),
     ">=": ("false", "true", "true"),
 }
-PERIODS = """(SELECT CASE WHEN h.lh <= h.rl THEN {before} WHEN h.ll >= h.rh THEN {after}
+#: A time with an offset and one without have no order.
+PERIODS = """(SELECT CASE {clash}WHEN h.lh <= h.rl THEN {before} WHEN h.ll >= h.rh THEN {after}
  WHEN h.ll = h.rl AND h.lh = h.rh THEN {same} END
  FROM (SELECT {l} AS l, {r} AS r OFFSET 0) AS t
  CROSS JOIN LATERAL (SELECT t.l, t.r, {ll} AS ll, {rl} AS rl OFFSET 0) AS s
- CROSS JOIN LATERAL (SELECT s.ll, s.rl, {lh} AS lh, {rh} AS rh OFFSET 0) AS h)"""
+ CROSS JOIN LATERAL (SELECT s.l, s.r, s.ll, s.rl, {lh} AS lh, {rh} AS rh OFFSET 0) AS h)"""
 #: Times compare to the precision that both have; finer than seconds is one precision.
 TIMES = """(SELECT CASE WHEN m.n = 8 THEN m.l::time {op} m.r::time
  WHEN left(m.l, m.n) <> left(m.r, m.n) OR length(m.l) = length(m.r)
@@ -80,7 +81,7 @@ class Compare(BooleanExpr):
 
     def value(self) -> Sql:
         if self.compared_kind in DATES:
-            return _periods(self.operator, self.left.text(), self.right.text())
+            return _periods(self.operator, self.left, self.right)
         if self.compared_kind == "time":
             left, right = self.left.text(), self.right.text()
             return compose(TIMES, op=_symbol(self.operator), l=left, r=right)
@@ -129,15 +130,30 @@ def _comparable(expr: Expr, kind: Kind) -> Sql:
     return expr.json()
 
 
-def _periods(operator: str, left: Sql, right: Sql) -> Sql:
+def _clash(left: Expr, right: Expr) -> Sql:
+    """The branch that leaves the comparison of a time with and one without offset undecided."""
+    one, other = fixed("h.l"), fixed("h.r")
+    if "date" in (left.kind, right.kind):
+        return EMPTY
+    if isinstance(right, Constant):
+        found = clashing(one, right.text_value)
+    elif isinstance(left, Constant):
+        found = clashing(other, left.text_value)
+    else:
+        found = clashing_texts(one, other)
+    return EMPTY if found is None else compose("WHEN {} THEN NULL ", found)
+
+
+def _periods(operator: str, left: Expr, right: Expr) -> Sql:
     before, same, after = (fixed(result) for result in PERIOD_RESULT[operator])
     return compose(
         PERIODS,
         before=before,
         same=same,
         after=after,
-        l=left,
-        r=right,
+        clash=_clash(left, right),
+        l=left.text(),
+        r=right.text(),
         ll=low(fixed("t.l")),
         rl=low(fixed("t.r")),
         lh=high(fixed("s.l"), fixed("s.ll")),

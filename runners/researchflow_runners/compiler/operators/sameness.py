@@ -8,12 +8,13 @@ Quantities and other complex items are compared as they are written, element by 
 from __future__ import annotations
 
 from researchflow_runners.compiler.expr import Expr
-from researchflow_runners.compiler.periods import high, low
+from researchflow_runners.compiler.periods import high, low, without_offset
 from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
-PERIOD_KEY = """(SELECT tstzrange(y.lo, {high}) FROM
+#: A time without an offset is the same as no time with one: its range is closed at the end.
+PERIOD_KEY = """(SELECT tstzrange(y.lo, {high}, CASE WHEN {unplaced} THEN '[]' ELSE '[)' END) FROM
  (SELECT x.t, {low} AS lo FROM (SELECT {text} AS t OFFSET 0) AS x OFFSET 0) AS y)"""
 #: Seconds and their fractions are one precision; coarser times are the same as text.
 TIME_KEY = """(SELECT CASE WHEN length(x.t) >= 8 THEN (x.t::time)::text ELSE x.t END
@@ -54,4 +55,11 @@ def moment_key(kind: Kind, text: Sql) -> Sql:
     if kind == "time":
         return compose(TIME_KEY, text=text)
     start = fixed("y.lo")
-    return compose(PERIOD_KEY, text=text, low=low(fixed("x.t")), high=high(fixed("y.t"), start))
+    unplaced = without_offset(fixed("y.t"))
+    return compose(
+        PERIOD_KEY,
+        text=text,
+        unplaced=unplaced,
+        low=low(fixed("x.t")),
+        high=high(fixed("y.t"), start),
+    )
