@@ -22,11 +22,18 @@ AMOUNTS = [
 ]  # fmt: skip
 #: What a date may take; a dateTime takes all.
 DAY_AMOUNTS = [one for one in AMOUNTS if one.split()[1] not in ("hours", "seconds", "'ms'")]
-UNITS = ["mg", "g", "ug", "%", "a", "mo", "d"]
+UNITS = ["mg", "g", "ug", "%", "a", "mo", "d", "[lb_av]", "g/dL", "g/L", "Cel", "[degF]", "K"]
 UCUM = "http://unitsofmeasure.org"
 QUANTITIES = [
     "5 'mg'", "0.005 'g'", "-5 'mg'", "5000.0 'ug'", "5 '%'", "5 '1'", "1 year", "12 months",
-    "1 day", "1 'a'", "24 hours",
+    "1 day", "1 'a'", "24 hours", "37 'Cel'", "40 '[degF]'", "5 'g/L'", "0.01 '[lb_av]'",
+]  # fmt: skip
+#: Literals of one dimension, for comparisons with each other.
+ALIKE = [
+    ["5 'mg'", "0.005 'g'", "-5 'mg'", "5000.0 'ug'", "1 '[lb_av]'"],
+    ["5 '%'", "5 '1'", "0.05 '1'"],
+    ["1 year", "12 months"], ["1 day", "24 hours"], ["37 'Cel'", "98.6 '[degF]'", "310.15 'K'"],
+    ["1 'g/dL'", "10 'g/L'"],
 ]  # fmt: skip
 SYSTEMS = ["phone", "email"]
 GENDERS = ["female", "male"]
@@ -338,8 +345,14 @@ def conditions(draw: st.DrawFn, focus: str, depth: int = 2) -> str:
             return draw(moments_compared(one, other))
         case "quantity":
             operator = draw(st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
-            sides = [*MEASURED[focus], *QUANTITIES]
-            return f"{draw(st.sampled_from(sides))} {operator} {draw(st.sampled_from(sides))}"
+            if draw(st.integers(0, 4)) == 0:
+                literals = draw(st.sampled_from(ALIKE))
+                one, other = draw(st.sampled_from(literals)), draw(st.sampled_from(literals))
+                return f"{one} {operator} {other}"
+            sides = [draw(st.sampled_from(MEASURED[focus]))]
+            sides.append(draw(st.sampled_from([*MEASURED[focus], *QUANTITIES])))
+            one, other = draw(st.permutations(sides))
+            return f"{one} {operator} {other}"
         case "integer":
             operator = draw(st.sampled_from(["=", "<", ">=", "~", "!~"]))
             element = draw(st.sampled_from(INTEGERS[focus]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from oracle.item import Item
@@ -13,7 +14,14 @@ from researchflow_runners.fhir import model
 UCUM = "http://unitsofmeasure.org"
 POWERS = {"k": 3, "": 0, "d": -1, "c": -2, "m": -3, "u": -6, "n": -9, "p": -12, "f": -15}
 METRIC = re.compile(r"([kdcmunpf]?)(g|L|l|mol|m|s)")
-COUNTED = {"min": 60, "h": 3_600, "d": 86_400, "wk": 604_800}
+#: Code → dimension, base units in one, what to add before.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "min": ("s", "60"), "h": ("s", "3600"), "d": ("s", "86400"), "wk": ("s", "604800"),
+    "mo": ("month", "1"), "a": ("month", "12"), "[lb_av]": ("g", "453.59237"),
+    "g/dL": ("g/L", "10"), "g/L": ("g/L", "1"), "mg/dL": ("g/L", "0.01"), "1": ("1", "1"),
+    "%": ("1", "0.01"), "K": ("K", "1"), "Cel": ("K", "1", "273.15"),
+    "[degF]": ("K", "5/9", "459.67"), "mm[Hg]": ("Pa", "133.322"), "kPa": ("Pa", "1000"),
+}  # fmt: skip
 
 
 def is_quantity(item: Item) -> bool:
@@ -28,12 +36,14 @@ def order(left: Item, right: Item) -> int | None:
         return None
     if "value" not in left.value or "value" not in right.value or _word_and_code(left, right):
         return None
-    one, other = Decimal(str(left.value["value"])), Decimal(str(right.value["value"]))
-    if _unit(left.value) != _unit(right.value):
-        converted, other_converted = _converted(left.value), _converted(right.value)
-        if converted is None or other_converted is None or converted[0] != other_converted[0]:
+    if _unit(left.value) == _unit(right.value):
+        sides = [Fraction(str(side.value["value"])) for side in (left, right)]
+    else:
+        dimensions = [_dimension(side.value) for side in (left, right)]
+        if None in dimensions or dimensions[0] != dimensions[1]:
             return None
-        one, other = one * converted[1], other * other_converted[1]
+        sides = [found for side in (left, right) if (found := _converted(side.value)) is not None]
+    one, other = sides
     return (one > other) - (one < other)
 
 
@@ -53,18 +63,30 @@ def _unit(value: dict[str, Any]) -> str:
     return f"{value.get('system', '')}|{value['code']}" if value.get("code") else "1"
 
 
-def _converted(value: dict[str, Any]) -> tuple[str, Decimal] | None:
-    """The base unit and how many of it one is."""
+def _converted(value: dict[str, Any]) -> Fraction | None:
+    """The number in base units of the unit's dimension, which `_dimension` names."""
+    found = _unit_of(value)
+    if found is None:
+        return None
+    return (Fraction(str(value["value"])) + found[2]) * found[1]
+
+
+def _dimension(value: dict[str, Any]) -> str | None:
+    found = _unit_of(value)
+    return None if found is None else found[0]
+
+
+def _unit_of(value: dict[str, Any]) -> tuple[str, Fraction, Fraction] | None:
+    """Dimension, base units in one, and what to add before."""
     code = str(value.get("code")) if value.get("system") == UCUM else ""
-    if code in ("a", "mo"):
-        return "month", Decimal(12 if code == "a" else 1)
-    if code in COUNTED:
-        return "s", Decimal(COUNTED[code])
+    if code in OTHERS:
+        dimension, factor, *shift = OTHERS[code]
+        return dimension, Fraction(factor), Fraction(shift[0] if shift else 0)
     match = METRIC.fullmatch(code)
     if match is None:
         return None
     base = "L" if match[2] == "l" else match[2]
-    return base, Decimal(10) ** POWERS[match[1]]
+    return base, Fraction(10) ** POWERS[match[1]], Fraction(0)
 
 
 def literal(number: str, unit: str, *, word: bool) -> Item:

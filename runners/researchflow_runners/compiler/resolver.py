@@ -25,6 +25,7 @@ from researchflow_runners.compiler.types import (
     Types,
     fhir_type,
     is_primitive,
+    is_type,
     shown,
     system_type,
 )
@@ -55,6 +56,8 @@ CODE_SYSTEMS = {
     "sct": "http://snomed.info/sct",
     "loinc": "http://loinc.org",
 }
+#: `%vs-name` and `%ext-name` are the canonical URLs of HL7's value sets and extensions.
+FOLDERS = {"vs-": "ValueSet", "ext-": "StructureDefinition"}
 CHOICE_KEY = re.compile(r"[a-z]+(?=[A-Z])")
 
 
@@ -110,6 +113,13 @@ def resolve(node: Node, scope: Scope) -> Expr:
 def _literal(node: Literal) -> Expr:
     if node.kind in ("quantity", "duration"):
         return quantity_literal(node)
+    if "\x00" in node.text:
+        raise FhirPathError(
+            "a string holds the character NUL",
+            code="syntax",
+            hint="Leave it out; FHIR knows no text with it.",
+            span=node.span,
+        )
     # `@2024T` is a dateTime of which only the year is known.
     text = node.text.removesuffix("T") if node.kind == "dateTime" else node.text
     return Constant(system_type(node.kind), text, span=node.span)
@@ -123,8 +133,8 @@ def _external(name: str, scope: Scope, span: Span) -> Expr:
     if name in ("resource", "context", "rootResource"):
         return scope.resource
     found = scope.constants.get(name)
-    if found is None and name in CODE_SYSTEMS:
-        return Constant("uri", CODE_SYSTEMS[name], span=span)
+    if found is None and (url := _known_url(name)) is not None:
+        return Constant("System.String", url, span=span)
     if found is None:
         raise FhirPathError(
             f"undefined constant '%{name}'",
@@ -137,11 +147,24 @@ def _external(name: str, scope: Scope, span: Span) -> Expr:
     return found
 
 
+def _known_url(name: str) -> str | None:
+    """What FHIR's own names stand for, such as `%ucum` and `%vs-administrative-gender`."""
+    for prefix, folder in FOLDERS.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return f"http://hl7.org/fhir/{folder}/{name.removeprefix(prefix)}"
+    return CODE_SYSTEMS.get(name)
+
+
 def _member(target: Node | None, name: str, scope: Scope, span: Span) -> Expr:
-    if target is None and isinstance(scope.this, Resource) and name in scope.this.types:
+    if target is None and isinstance(scope.this, Resource) and _is_root(scope.this, name):
         return scope.this
     source = scope.this if target is None else resolve(target, scope)
     return element_of(source, name, scope, span)
+
+
+def _is_root(resource: Resource, name: str) -> bool:
+    """Whether a name at the start is that of the resource's type, or of one it specialises."""
+    return model().is_resource(name) and any(is_type(one, name) for one in resource.types)
 
 
 def element_of(source: Expr, name: str, scope: Scope, span: Span) -> Expr:

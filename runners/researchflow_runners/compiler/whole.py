@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from researchflow_runners.compiler.child import Child, placed
 from researchflow_runners.compiler.expr import Expr, Path, single
-from researchflow_runners.compiler.nodes import Focus
+from researchflow_runners.compiler.nodes import Focus, ResourceId
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import SYSTEM, Types, is_primitive
 from researchflow_runners.errors import FhirPathError
@@ -27,6 +27,7 @@ BELOW = """(SELECT jsonb_build_object('v', k.v, 'x', k.x, 't', k.t)
 LISTED = """(SELECT jsonb_build_object('v', k.v, 'x', k.x, 't', '{type}')
  FROM {rows} AS s(v) CROSS JOIN LATERAL {placed} AS k(v, x))"""
 COMPLEX = """(SELECT jsonb_build_object('v', k.v, 'x', k.v, 't', {type}) FROM {rows} AS k(v))"""
+KEY = "(SELECT jsonb_build_object('v', k.v, 'x', {}, 't', 'id') FROM {} AS k(v))"
 KEPT = "(SELECT t.v FROM {} AS t(v) WHERE t.v ->> 't' IN ({}))"
 VALUES = "(SELECT coalesce(w.v -> 'v', 'null') FROM {} AS w(v))"
 AS_ITEMS = "(SELECT coalesce(w.v -> 'v', 'null'), w.v FROM {} AS w(v)) AS {}(v, w)"
@@ -59,6 +60,9 @@ class WholeItems(WholeExpr):
 
     def rows(self) -> Sql:
         source = self.source
+        if isinstance(source, ResourceId):
+            beside = fixed(f"{source.alias}.v -> '_id'")
+            return compose(KEY, beside, source.rows())
         if isinstance(source, Child) and any(map(is_primitive, source.types)):
             return self._of_primitives(source)
         return compose(COMPLEX, type=_type_of(source.types), rows=source.rows())
@@ -177,7 +181,9 @@ def whole(expr: Expr, scope: Scope) -> Expr:
     made = MAKERS.get(type(expr))
     if made is not None:
         return made(expr, scope)
-    if isinstance(expr, Child) or (len(expr.types) == 1 and not _may_have_siblings(expr.types[0])):
+    if isinstance(expr, (Child, ResourceId)) or (
+        len(expr.types) == 1 and not _may_have_siblings(expr.types[0])
+    ):
         return WholeItems(expr, span=expr.span)
     raise refused(expr)
 

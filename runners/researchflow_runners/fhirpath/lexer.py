@@ -33,7 +33,10 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+ESCAPE = re.compile(
+    r"\\(u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|.)", re.DOTALL
+)
+SURROGATES = re.compile("[\ud800-\udfff]")
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 
 
@@ -94,6 +97,7 @@ def _token(match: re.Match[str]) -> Token:
     else:
         text = raw
     span = Span(match.start(), match.end())
+    _check_characters(text, span)
     if kind in ("date", "dateTime", "time") and not exists(kind, text):
         raise FhirPathError(
             f"there is no {kind} '{raw}'",
@@ -104,11 +108,28 @@ def _token(match: re.Match[str]) -> Token:
     return Token(kind, text, span)
 
 
+def _check_characters(text: str, span: Span) -> None:
+    """Refuses half of a character, which is no text."""
+    if SURROGATES.search(text):
+        raise FhirPathError(
+            "a string holds half of a character",
+            code="syntax",
+            hint="Write a character beyond U+FFFF itself, or as its two \\u escapes together.",
+            span=span,
+        )
+
+
 def unescape(text: str) -> str:
-    """The text that FHIRPath escapes such as `\\n` and `\\u00e9` stand for."""
+    """The text that FHIRPath escapes such as `\\n` and `\\u00e9` stand for.
+
+    Two escaped halves one after the other are one character beyond U+FFFF.
+    """
 
     def one(match: re.Match[str]) -> str:
         code = match.group(1)
-        return chr(int(code[1:], 16)) if len(code) == 5 else ESCAPES.get(code, code)
+        if len(code) == 1:
+            return ESCAPES.get(code, code)
+        halves = (int(half, 16).to_bytes(2, "big") for half in code[1:].split("\\u"))
+        return b"".join(halves).decode("utf-16-be", "surrogatepass")
 
     return ESCAPE.sub(one, text)

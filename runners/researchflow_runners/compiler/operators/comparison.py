@@ -28,6 +28,8 @@ SQL_OPERATORS = {"!=": "<>"}
 #: Kinds whose values compare in a path filter as FHIRPath compares them.
 PATH_KINDS: frozenset[Kind] = frozenset({"string", "boolean", "integer", "decimal"})
 
+#: Kinds that FHIRPath tells apart; other kinds side by side are more likely a slip, and refused.
+UNLIKE: tuple[set[Kind], ...] = ({"date", "time"}, {"dateTime", "time"})
 #: Kinds of which two values may be neither equal nor unequal.
 PARTIAL_KINDS: frozenset[Kind] = DATES | {"time", "quantity"}
 
@@ -86,7 +88,8 @@ class Compare(BooleanExpr):
             left, right = self.left.text(), self.right.text()
             return compose(TIMES, op=_symbol(self.operator), l=left, r=right)
         if self.compared_kind == "quantity":
-            return compared(_symbol(self.operator), self.left, self.right)
+            symbol = SQL_OPERATORS.get(self.operator, self.operator)
+            return compared(f"({{}} {symbol} {{}})", self.left, self.right)
         left, right = (_comparable(one, self.compared_kind) for one in (self.left, self.right))
         return compose("({} {} {})", left, _symbol(self.operator), right)
 
@@ -241,6 +244,20 @@ class CompareChoice(BooleanExpr):
         return self.equal.required()
 
 
+@dataclass(frozen=True)
+class Unlike(BooleanExpr):
+    """Equality of items of two kinds, no two of which are ever equal."""
+
+    operator: str
+    left: Expr
+    right: Expr
+
+    def value(self) -> Sql:
+        exist = (self.left.exists(), self.right.exists())
+        answer = fixed("false" if self.operator == "=" else "true")
+        return compose("CASE WHEN {} AND {} THEN {} END", *exist, answer)
+
+
 def _of_choice(operator: str, left: Expr, right: Expr, span: Span) -> Expr | None:
     """The equality of a choice element that is not narrowed and one primitive item or quantity."""
     for choice, other in ((left, right), (right, left)):
@@ -263,6 +280,8 @@ def comparison(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     of_choice = _of_choice(operator, left, right, span) if operator in ("=", "!=") else None
     if of_choice is not None:
         return of_choice
+    if operator in ("=", "!=") and {left.kind, right.kind} in UNLIKE:
+        return Unlike(operator, left, right, span=span)
     kind = comparable_kind(operator, left, right, span)
     if kind == "empty":
         return Empty(span=span)
@@ -282,7 +301,7 @@ def comparable_kind(operator: str, left: Expr, right: Expr, span: Span) -> Kind:
         and not ordered
         and kinds <= {"string", "boolean", "integer", "decimal", "time", "quantity"}
     ):
-        return "empty" if never_comparable(left, right) else left.kind
+        return "empty" if never_comparable(left, right, span) else left.kind
     if kinds <= NUMBERS:
         return "decimal"
     if kinds <= DATES:

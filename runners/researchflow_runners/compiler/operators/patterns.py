@@ -1,4 +1,4 @@
-r"""`matches()` and `replaceMatches()`: regular expressions.
+r"""`matches()`, `matchesFull()` and `replaceMatches()`: regular expressions.
 
 FHIRPath prescribes no flavour and recommends PCRE; this is PostgreSQL's ARE, with what people
 write in PCRE translated: `\b`, `\B`, `\z`, `\xhh`, named groups, and `$1`, `${1}`, `${name}` in the
@@ -166,11 +166,23 @@ def matches(call: Invocation) -> Expr:
     return TextCall("({} ~ {})", (call.source, pattern), "boolean", span=call.span)
 
 
+@function("matchesFull", arguments=1)
+def matches_full(call: Invocation) -> Expr:
+    texts = _constants(call)
+    if texts is None:
+        return Empty(span=call.span)
+    # \A and \Z hold at the ends of the whole string.
+    pattern = Constant("System.String", rf"\A(?:{Translation(call).of(texts[0])})\Z")
+    return TextCall("({} ~ {})", (call.source, pattern), "boolean", span=call.span)
+
+
 @function("replaceMatches", arguments=2)
 def replace_matches(call: Invocation) -> Expr:
     texts = _constants(call)
     if texts is None:
         return Empty(span=call.span)
+    if not texts[0]:
+        return call.source
     translation = Translation(call)
     pattern = translation.of(texts[0])
     return Replaced(call.source, pattern, translation.substitution(texts[1]), span=call.span)

@@ -1,8 +1,9 @@
 """Quantities: literals, comparison and `toString()`.
 
 Two quantities compare when their units are the same: UCUM codes, or else the text of the unit;
-UCUM codes also when they convert exactly (units.py). Everything else is empty: other units, a
-missing value, and a `comparator`, because `<5` is no number.
+UCUM codes also when they convert exactly (ucum.py). Two literals that do not convert are refused.
+Everything else is empty: other units, a missing value, and a `comparator`, because `<5` is no
+number.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from decimal import Decimal
 from researchflow_runners.compiler.expr import Expr, Path, StringExpr
 from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.compiler.types import Types
+from researchflow_runners.compiler.ucum import unit_of
 from researchflow_runners.compiler.units import (
+    CALENDAR_CODES,
     INDEFINITE,
     UCUM,
     calendar_code,
-    conversions,
     conversions_json,
 )
 from researchflow_runners.errors import FhirPathError, Span
@@ -32,10 +34,13 @@ PARTS = """(SELECT p.c, coalesce(p.c, p.q ->> 'unit',
  CASE WHEN NOT t.q ? 'comparator' THEN (t.q ->> 'value')::numeric END AS x
  FROM (SELECT {quantity} AS q OFFSET 0) AS t) AS p)"""
 LITERAL_PARTS = "(SELECT {code} AS c, {code} AS u, ({number})::numeric AS x)"
-COMPARED = """(SELECT CASE WHEN l.u = r.u THEN l.x {op} r.x{converted} END
+COMPARED = """(SELECT CASE WHEN l.u = r.u THEN {same}{converted} END
  FROM {left} AS l CROSS JOIN {right} AS r)"""
+#: Multiplied crosswise, because a ratio such as 5/9 has no end as a decimal.
 CONVERTED = """ WHEN {table} -> l.c ->> 0 = {table} -> r.c ->> 0
- THEN l.x * ({table} -> l.c ->> 1)::numeric {op} r.x * ({table} -> r.c ->> 1)::numeric"""
+ THEN (SELECT {across} FROM (SELECT (l.x + (f.l ->> 3)::numeric) * (f.l ->> 1)::numeric
+ * (f.r ->> 2)::numeric AS x, (r.x + (f.r ->> 3)::numeric) * (f.r ->> 1)::numeric
+ * (f.l ->> 2)::numeric AS y FROM (SELECT {table} -> l.c AS l, {table} -> r.c AS r) AS f) AS w)"""
 WRITTEN = r"""(SELECT CASE WHEN NOT t.q ? 'comparator'
  THEN (t.q ->> 'value') || ' ''' || replace(replace(p.u, '\', '\\'), '''', '\''') || '''' END
  FROM (SELECT {quantity} AS q OFFSET 0) AS t CROSS JOIN LATERAL {parts} AS p)"""
@@ -74,7 +79,7 @@ def quantity_literal(node: Literal) -> Expr:
             span=node.span,
         )
     number = format(Decimal(node.text), "f")
-    if node.kind == "duration":
+    if node.kind == "duration" or (unit.removesuffix("s") in CALENDAR_CODES and unit != "s"):
         return QuantityConstant(number, calendar_code(unit), unit, span=node.span)
     return QuantityConstant(number, unit, span=node.span)
 
@@ -86,37 +91,45 @@ def negative_quantity(quantity: QuantityConstant, span: Span) -> Expr:
     return replace(quantity, number=negated, span=span)
 
 
-def never_comparable(left: Expr, right: Expr) -> bool:
-    """Whether two literals are a calendar word and a UCUM code of no common length."""
+def never_comparable(left: Expr, right: Expr, span: Span) -> bool:
+    """Whether two literals are a calendar word and a UCUM code of no common length.
+
+    FhirPathError `not_comparable` for literals whose units do not convert.
+    """
     if not isinstance(left, QuantityConstant) or not isinstance(right, QuantityConstant):
         return False
+    if left.code != right.code and not convertible(left.code, right.code):
+        raise FhirPathError(
+            f"'{left.code}' and '{right.code}' do not convert into each other",
+            code="not_comparable",
+            hint="Compare quantities of one dimension, in UCUM codes such as 'mg/dL'.",
+            span=span,
+        )
     indefinite = {left.code, right.code} & INDEFINITE
     return bool(indefinite) and (left.calendar is None) != (right.calendar is None)
 
 
-def compared(symbol: Sql, left: Expr, right: Expr) -> Sql:
-    """The SQL of `left symbol right` for two quantities."""
-    base, convertible = _base_of(left, right)
+def convertible(one: str, other: str) -> bool:
+    """Whether quantities in two UCUM codes can be compared."""
+    left, right = unit_of(one), unit_of(other)
+    return left is not None and right is not None and left.base == right.base
+
+
+def compared(template: str, left: Expr, right: Expr) -> Sql:
+    """The SQL of a comparison of two quantities; its template takes two numbers."""
+    code = next((one.code for one in (left, right) if isinstance(one, QuantityConstant)), None)
     converted = EMPTY
-    if convertible:
-        table = param(conversions_json(base), "jsonb")
-        converted = compose(CONVERTED, table=table, op=symbol)
+    if code is None or unit_of(code) is not None:
+        table = param(conversions_json(code), "jsonb")
+        across = compose(template, fixed("w.x"), fixed("w.y"))
+        converted = compose(CONVERTED, table=table, across=across)
     return compose(
         COMPARED,
-        op=symbol,
+        same=compose(template, fixed("l.x"), fixed("r.x")),
         converted=converted,
         left=_parts_of(left),
         right=_parts_of(right),
     )
-
-
-def _base_of(left: Expr, right: Expr) -> tuple[str | None, bool]:
-    """The base unit that a literal settles, and whether its unit converts at all."""
-    for one in (left, right):
-        if isinstance(one, QuantityConstant):
-            known = conversions().get(one.code)
-            return (known[0], True) if known else (None, False)
-    return None, True
 
 
 def _parts_of(expr: Expr) -> Sql:
