@@ -10,6 +10,7 @@ import anyio
 import pytest
 import pytest_asyncio
 
+from researchflow_runners.batch.pending import check_source
 from researchflow_runners.errors import SourceDataError, StoreError
 from researchflow_runners.feed.prepare import (
     check_outbox,
@@ -421,3 +422,20 @@ async def test_newest_row_is_that_of_the_highest_number(together: Warehouse) -> 
     state = await check_outbox(together.source.database)
     assert state.witness is not None
     assert state.witness.startswith("11 ")
+
+
+async def test_pending_changes_are_told_with_the_date_of_the_change(house: Warehouse) -> None:
+    """Dates of versions are the server's request times; tags and expunged resources have none."""
+    await house.put(patient("a"), patient("b"))
+    await house.refresh(VIEWS)
+    async with house.source.database.session() as session:
+        before = await session.fetchval("SELECT clock_timestamp()")
+    await house.expunge("Patient/a")
+    await house.put(patient("c"), result("r", "c", 1.0))
+    await house.fetch("UPDATE researchflow.ledger SET res_ver = 9 WHERE id = 'b'")
+    found = await check_source(house.database, house.source, ["Patient", "Observation"])
+    assert {one.resource_type: one.pending for one in found} == {"Patient": 2, "Observation": 1}
+    assert all(one.oldest_pending_at and one.oldest_pending_at >= before for one in found)
+    await house.refresh(VIEWS)
+    found = await check_source(house.database, house.source, ["Patient", "Observation"])
+    assert [(one.pending, one.oldest_pending_at) for one in found] == [(0, None), (0, None)]

@@ -6,6 +6,7 @@ comparison, and its reason is kept beside the position.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from researchflow_runners.batch.counts import counts_differ
@@ -29,16 +30,24 @@ class RefreshFeed:
 
 async def read_feed(session: Session, staging: Staging, plan: Plan) -> RefreshFeed:
     """The changes since the last anchor; a view that is built anew needs every key anyway."""
+    told = await told_changes(session, staging, plan.types)
+    if told.reason is not None:
+        return told
+    if plan.is_read_anew:
+        return RefreshFeed(told.state, None, "read_anew")
+    if await counts_differ(session):
+        return RefreshFeed(told.state, None, "reconciliation")
+    return RefreshFeed(told.state, None, "view_built") if plan.built else told
+
+
+async def told_changes(session: Session, staging: Staging, types: Sequence[str]) -> RefreshFeed:
+    """The changes of these types that the batch layer lacks, if the outbox tells all of them."""
     source = staging.source.session
     state = await look_at_feed(source)
     position = await read_position(session, "refresh")
-    continued = await continue_from(source, state, position)
-    if plan.is_read_anew and continued.reason is None:
-        return RefreshFeed(state, None, "read_anew")
-    if continued.reason is None and await counts_differ(session):
-        return RefreshFeed(state, None, "reconciliation")
-    if plan.built and continued.reason is None:
+    if position is not None and not set(types) <= set(position.types):
         return RefreshFeed(state, None, "view_built")
+    continued = await continue_from(source, state, position)
     return RefreshFeed(state, continued.changes, continued.reason)
 
 

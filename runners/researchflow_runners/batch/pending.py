@@ -7,36 +7,50 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from researchflow_runners.batch.feed import told_changes
 from researchflow_runners.batch.source_clock import note_look
 from researchflow_runners.batch.staging import Origin, open_staging
 from researchflow_runners.source.clock import SourceClock
 from researchflow_runners.source.options import earliest_meaning
 from researchflow_runners.source.reader import HapiSource
-from researchflow_runners.sql import compose, param
+from researchflow_runners.sql import EMPTY, compose, fixed, param
 from researchflow_runners.store.database import Database
 
 TIMEOUT_S = 60.0
 
-#: A change has a date where it made a version: expunging and tagging leave none.
 _PENDING = """
 SELECT t.res_type, count(d.res_type) AS pending,
        count(d.res_type) FILTER (WHERE d.updated_at IS NULL) AS undated,
        min(d.updated_at) AS oldest_at, max(d.updated_at) AS newest_at
 FROM unnest({types}) AS t (res_type)
 LEFT JOIN (
-    SELECT coalesce(s.res_type, l.res_type) AS res_type,
-           CASE WHEN l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
-                THEN s.updated_at END AS updated_at
+    SELECT coalesce(s.res_type, l.res_type) AS res_type, {updated_at} AS updated_at
     FROM (SELECT * FROM {keys} AS k) AS s
-    FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types})) AS l
+    FULL JOIN (SELECT * FROM researchflow.ledger WHERE res_type = ANY ({types}){only}) AS l
          ON l.res_id = s.res_id
-    WHERE s.res_id IS NULL OR l.res_id IS NULL
-       OR (s.res_ver, s.deleted, s.id, s.res_type)
-          IS DISTINCT FROM (l.res_ver, l.deleted, l.id, l.res_type)
-       OR s.tags IS DISTINCT FROM l.tags AND s.tags IS NOT NULL
+    {counted}
 ) AS d ON d.res_type = t.res_type
 GROUP BY t.res_type ORDER BY t.res_type
 """
+#: A change has a date where it made a version: expunging and tagging leave none.
+_COMPARED = {
+    "only": EMPTY,
+    "updated_at": fixed("""
+        CASE WHEN l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
+             THEN s.updated_at END"""),
+    "counted": fixed("""
+    WHERE s.res_id IS NULL OR l.res_id IS NULL
+       OR (s.res_ver, s.deleted, s.id, s.res_type)
+          IS DISTINCT FROM (l.res_ver, l.deleted, l.id, l.res_type)
+       OR s.tags IS DISTINCT FROM l.tags AND s.tags IS NOT NULL"""),
+}
+#: The outbox dates every change, and all that it tells of count.
+_TOLD = {
+    "only": fixed(" AND res_id IN (SELECT res_id FROM pg_temp.rf_told)"),
+    "updated_at": fixed("t.at"),
+    "counted": fixed("""
+    JOIN pg_temp.rf_told AS t ON t.res_id = coalesce(s.res_id, l.res_id)"""),
+}
 _META_TYPES = "SELECT res_type FROM researchflow.source_check WHERE reads_meta"
 #: Up to here the batch layer had everything of the type.
 _COMPLETE = """
@@ -90,7 +104,10 @@ class _Look:
 async def check_source(
     warehouse: Database, source: HapiSource, types: Sequence[str]
 ) -> list[Pending]:
-    """Compares the source's keys with the ledger and stores the outcome in source_check."""
+    """Finds what the ledger lacks and stores how much that is in source_check.
+
+    The outbox tells it where it can be read; else the source's keys are compared.
+    """
     look = await _look(warehouse, source, sorted(set(types)))
     async with warehouse.transaction() as session:
         clock = await note_look(
@@ -126,8 +143,12 @@ async def _look(warehouse: Database, source: HapiSource, types: Sequence[str]) -
         meta_types = frozenset(row[0] for row in await session.fetch(_META_TYPES))
         origin = Origin(source, meta_types & set(types))
         async with open_staging(session, warehouse, origin, timeout_s=TIMEOUT_S) as staging:
-            keys = await staging.keys(types)
-            statement = compose(_PENDING, types=param(list(types), "text[]"), keys=keys)
+            changes = (await told_changes(session, staging, types)).changes
+            keys = await staging.keys(types, only=changes)
+            if changes is not None:
+                await staging.told(changes)
+            parts = _COMPARED if changes is None else _TOLD
+            statement = compose(_PENDING, types=param(list(types), "text[]"), keys=keys, **parts)
             return _Look(
                 rows=[dict(row) for row in await session.fetch(statement)],
                 looked_at=staging.data_as_of,

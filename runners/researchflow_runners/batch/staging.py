@@ -33,7 +33,7 @@ CREATE TEMP TABLE rf_keys (
     deleted boolean, updated_at timestamptz, tags bigint
 )
 """
-_TOLD_TABLE = "CREATE TEMP TABLE rf_told (res_id bigint)"
+_TOLD_TABLE = "CREATE TEMP TABLE rf_told (res_id bigint, at timestamptz)"
 #: Changed keys are few and scattered: by index, or every refresh reads every head again.
 _READ_BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 _NOW = "SELECT now()"
@@ -82,7 +82,8 @@ class Staging(Protocol):
         """
 
     async def told(self, changes: Sql) -> Sql:
-        """Temporary table of the res_ids in `changes`, a relation of the source."""
+        """Temporary table rf_told of (res_id, at), one a resource, from `changes`, a relation of
+        the source with these columns; `at` is the first of its instants."""
 
     async def newest_at(self) -> datetime | None:
         """The newest date of all resources of the source; see `SourceSnapshot.newest_at`."""
@@ -149,7 +150,7 @@ class LocalStaging:
     async def told(self, changes: Sql) -> Sql:
         """The temporary table rf_told."""
         await self.session.execute(_TOLD_TABLE)
-        await self.session.execute(compose("INSERT INTO rf_told {}", _distinct(changes)))
+        await self.session.execute(compose("INSERT INTO rf_told {}", _first_told(changes)))
         await self.session.execute("ANALYZE rf_told")
         return ident("pg_temp", "rf_told")
 
@@ -202,7 +203,7 @@ class RemoteStaging:
     async def told(self, changes: Sql) -> Sql:
         """The temporary table rf_told."""
         await self.session.execute(_TOLD_TABLE)
-        await self._copy(compose("({})", _distinct(changes)), "rf_told", ("res_id",))
+        await self._copy(compose("({})", _first_told(changes)), "rf_told", ("res_id", "at"))
         await self.session.execute("ANALYZE rf_told")
         return ident("pg_temp", "rf_told")
 
@@ -301,8 +302,8 @@ def _whole_meta(table: Sql, *, with_meta: bool) -> Sql:
     return with_meta_of_text(table, ("res_id", "id", "text")) if with_meta else table
 
 
-def _distinct(changes: Sql) -> Sql:
-    return compose("SELECT DISTINCT c.res_id FROM {} AS c", changes)
+def _first_told(changes: Sql) -> Sql:
+    return compose("SELECT c.res_id, min(c.at) AS at FROM {} AS c GROUP BY c.res_id", changes)
 
 
 def _present(resource_type: str) -> Sql:
