@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import resources
 
@@ -29,6 +29,7 @@ class Facts:
     tells whether every resource type involved was looked at. `entries` counts the waiting changes
     of those types, `waiting_types` are the types that have some. `own_entries` counts the waiting
     changes of the asked view's own type. `clock_verdict` tells that the source's dates are wrong.
+    `followed_at` is the instant up to which the tail has read these types; None when none does.
     """
 
     computed_at: datetime
@@ -46,6 +47,22 @@ class Facts:
     missing_live: int
     missing_batch: int
     clock_verdict: Verdict | None = None
+    followed_at: datetime | None = None
+
+    def merged(self) -> Facts:
+        """What they are to merged rows, which show all that the tail has read.
+
+        A change that was seen and does not show is then no older than that.
+        """
+        followed_at = self.followed_at
+        if followed_at is None:
+            return self
+        if not self.checked or self.checked_at is None or self.checked_at <= followed_at:
+            return replace(
+                self, checked=True, checked_at=followed_at, pending=0, oldest_pending_at=None
+            )
+        oldest_at = self.oldest_pending_at and max(self.oldest_pending_at, followed_at)
+        return replace(self, oldest_pending_at=oldest_at)
 
     @property
     def degradations(self) -> tuple[Degradation, ...]:
@@ -98,5 +115,6 @@ async def read_facts(
         provisional=row["provisional"],
         missing_live=row["missing_live"],
         missing_batch=row["missing_batch"],
+        followed_at=row["followed_at"],
         clock_verdict=row["clock_verdict"],
     )

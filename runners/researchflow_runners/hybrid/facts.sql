@@ -22,6 +22,8 @@ SELECT
     checked.checked_at,
     checked.pending,
     checked.oldest_pending_at,
+    (SELECT p.seen_at FROM researchflow.feed_position AS p
+     WHERE p.reader = 'tail' AND p.types @> $2::text[]) AS followed_at,
     overlay.entries,
     overlay.types,
     overlay.own_entries,

@@ -116,6 +116,8 @@ class MaterializedViewRunner:
             choice = await choose(
                 session, asked, facts, read_views, use_speed_layer=self.use_speed_layer
             )
+            if choice.freshness == "live":
+                facts = facts.merged()
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
             if any(name in composed_among(views) for name in names):

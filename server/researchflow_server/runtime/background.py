@@ -1,4 +1,4 @@
-"""The work that goes on beside the calls: projector, looks at the source, snapshots, retention."""
+"""The work that goes on beside the calls: projector, tail, looks at the source, snapshots, retention."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     ]
     if uses_embedded(settings):
         repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
+    if settings.use_speed_layer:
+        repeated.append((partial(runtime.tail.run, stop), RESTART_S))
     work = [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
     try:
         yield

@@ -12,6 +12,7 @@ from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.retention import Expiry, Retention, expire_anchors
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.errors import StoreError
+from researchflow_runners.feed.tail import Tail
 from researchflow_runners.hybrid.runner import HybridRunner
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.projector import Projector
@@ -54,6 +55,9 @@ class Runtime:
             projector=self.projector,
             source=self.source,
             ttl_s=settings.provisional_ttl_h * 3600,
+        )
+        self.tail = Tail(
+            stores.warehouse, self.source, compiled, scan_interval_s=settings.pending_check_s
         )
         self.refreshes = Refreshes(stores.warehouse, self.refresher)
         self.hybrid = HybridRunner(
