@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
@@ -17,11 +17,13 @@ from rich.console import Console
 
 from clinic import condition, patient
 from composed import sql_view
+from researchflow_runners.feed.state import Reason
 from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 from researchflow_server.cli import COMMANDS, main
 from researchflow_server.cli.outcome import BUSY, FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
 from researchflow_server.console import rows_shown
 from researchflow_server.runtime import Runtime
+from researchflow_server.runtime.feed import REASONS
 from researchflow_server.settings import VARIABLES
 
 Run = Callable[..., tuple[int, str, str]]
@@ -75,6 +77,22 @@ def test_view_is_registered_listed_asked_and_dropped(run: Run, stores: Path) -> 
     assert (code, "dropped: own" in out) == (OK, True)
     code, _out, err = run("view", "drop", "own", "--json")
     assert (code, json.loads(err)["error"]["code"]) == (FAILED, "unknown_view")
+
+
+def test_every_reason_to_compare_is_explained() -> None:
+    assert set(REASONS) == set(get_args(Reason))
+
+
+def test_status_names_the_feed_and_why_everything_was_compared(run: Run, stores: Path) -> None:
+    assert run("load", ndjson(stores / "p.ndjson", patient("ada")))[0] == OK
+    assert run("refresh")[0] == OK
+    assert "feed of the refresh: scan" in run("status")[1]
+    assert run("source", "prepare", "--install")[0] == OK
+    assert run("refresh")[0] == OK
+    told = json.loads(run("status", "--json")[1])["feeds"]
+    assert [(one["reader"], one["feed"], one["reason"]) for one in told] == [
+        ("refresh", "outbox", "first_read")
+    ]
 
 
 def test_source_is_prepared_checked_and_left_as_it_was(run: Run, stores: Path) -> None:

@@ -236,7 +236,12 @@ async def test_a_look_that_grew_old_is_exported_no_more(
     assert value(samples, "researchflow_warehouse_up") == 0
     assert value(samples, "researchflow_redis_up") == 0
     gone = {name for name in fresh if name not in samples}
-    state = ("researchflow_view_", "researchflow_refresh_", "researchflow_overlay_entries")
+    state = (
+        "researchflow_view_",
+        "researchflow_refresh_",
+        "researchflow_overlay_entries",
+        "researchflow_feed_",
+    )
     counted = ("_lookups_total", "_cache_requests_total")
     assert gone == {n for n in fresh if n.startswith(state) and not n.endswith(counted)}
     assert gone

@@ -57,10 +57,8 @@ async def continue_from(
     finds them. `session` is the source's, in the transaction of `state`."""
     if state.identity is None:
         return Continued(None, state.reason)
-    if position is None or position.snapshot is None:
+    if position is None or position.snapshot is None or position.identity is None:
         return Continued(None, "first_read")
-    if position.identity is None:
-        return Continued(None, position.reason or "first_read")
     reason = state.identity.differs(position.identity)
     if reason is None:
         reason = await _lost(session, state, position.snapshot, position.witness)

@@ -35,7 +35,6 @@ SET feed = excluded.feed, reason = excluded.reason, snapshot = excluded.snapshot
     identity = excluded.identity, witness = excluded.witness, types = excluded.types,
     seen_at = excluded.seen_at, compared_at = coalesce(excluded.compared_at, p.compared_at)
 """
-_DISTRUST = "UPDATE researchflow.feed_position SET identity = NULL, reason = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,6 @@ async def store_position(
         seen_at,
         reason is not None,
     )
-
-
-async def distrust_positions(session: Session, reason: Reason) -> None:
-    """Every reader compares everything the next time."""
-    await session.execute(_DISTRUST, reason)
 
 
 def _position(row: asyncpg.Record) -> FeedPosition:

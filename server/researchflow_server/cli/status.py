@@ -18,6 +18,7 @@ from researchflow_server.cli.source_words import source_lines
 from researchflow_server.console import console, show_json, table
 from researchflow_server.metrics.snapshot import Snapshot
 from researchflow_server.runtime import Runtime, open_runtime
+from researchflow_server.runtime.feed import feed_lines
 from researchflow_server.settings import read_settings
 
 LETTERS_SHOWN_MAX = 50
@@ -113,3 +114,5 @@ def _show(snapshot: Snapshot, *, source_up: bool) -> None:
     out.print(table(["view", "resource", "pending", "staleness s", "dead letters"], rows))
     waiting = sum(part.entries for part in snapshot.overlay)
     out.print(f"{waiting:,} changes wait in the speed layer")
+    for line in feed_lines(snapshot.feeds):
+        out.print(line)

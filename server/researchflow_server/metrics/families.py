@@ -110,7 +110,13 @@ def state_families(snapshot: Snapshot) -> list[Family]:
     ]  # fmt: skip
     if not warehouse_up:
         return up
-    return [*up, *_view_families(snapshot), *_overlay_families(snapshot), *_refresh(snapshot)]
+    return [
+        *up,
+        *_view_families(snapshot),
+        *_overlay_families(snapshot),
+        *_feed_families(snapshot),
+        *_refresh(snapshot),
+    ]
 
 
 def _view_families(snapshot: Snapshot) -> list[Family]:
@@ -145,6 +151,23 @@ def _overlay_families(snapshot: Snapshot) -> list[Family]:
     return [
         _gauge("researchflow_overlay_entries", "Changes that wait and count.",
                ("resource_type", "origin"), samples),
+    ]  # fmt: skip
+
+
+def _feed_families(snapshot: Snapshot) -> list[Family]:
+    """By reader: how far it is, when everything was compared last, and whether it is told."""
+    read = [(_one(one.reader), one.seen_at.timestamp()) for one in snapshot.feeds]
+    compared = [
+        (_one(one.reader), one.compared_at.timestamp()) for one in snapshot.feeds if one.compared_at
+    ]
+    told = [(_one(one.reader), float(one.feed == "outbox")) for one in snapshot.feeds]
+    return [
+        _gauge("researchflow_feed_read_timestamp_seconds", "Instant up to which it is read.",
+               ("reader",), read),
+        _gauge("researchflow_feed_compared_timestamp_seconds",
+               "Last time that everything was compared.", ("reader",), compared),
+        _gauge("researchflow_feed_outbox", "Whether an outbox tells the changes.",
+               ("reader",), told),
     ]  # fmt: skip
 
 

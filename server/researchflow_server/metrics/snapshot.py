@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib import resources
 
 from researchflow_runners.errors import StoreError
+from researchflow_runners.feed.position import Reader
+from researchflow_runners.feed.state import FeedKind, Reason
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.store.database import Database
 from researchflow_server.metrics.tally import RefreshState, RefreshTally
@@ -27,6 +29,7 @@ def _sql(name: str) -> str:
 
 _VIEWS = _sql("views.sql")
 _OVERLAY = _sql("overlay.sql")
+_FEEDS = _sql("feeds.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,17 @@ class OverlayState:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedReading:
+    """How far a reader of the source is; `reason` is why it compared everything the last time."""
+
+    reader: Reader
+    feed: FeedKind
+    reason: Reason | None
+    seen_at: datetime
+    compared_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything of one look; without a warehouse there is nothing to tell but that.
 
@@ -78,6 +92,7 @@ class Snapshot:
     redis_up: bool
     views: tuple[ViewState, ...] = ()
     overlay: tuple[OverlayState, ...] = ()
+    feeds: tuple[FeedReading, ...] = ()
     refresh: RefreshState | None = None
 
     def is_recent(self, now: datetime) -> bool:
@@ -112,6 +127,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         taken_at = await session.fetchval("SELECT now()")
         views = await session.fetch(_VIEWS)
         overlay = await session.fetch(_OVERLAY)
+        feeds = await session.fetch(_FEEDS)
         refreshes = await tally.look(session)
     return Snapshot(
         taken_at=taken_at,
@@ -120,5 +136,6 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         redis_up=redis_up,
         views=tuple(ViewState(*row.values()) for row in views),
         overlay=tuple(OverlayState(*row.values()) for row in overlay),
+        feeds=tuple(FeedReading(*row.values()) for row in feeds),
         refresh=refreshes,
     )

@@ -1,4 +1,4 @@
-"""The work that goes on beside the calls: projector, tail, looks at the source, snapshots, retention."""
+"""What goes on beside the calls: projector, tail, looks at the source, snapshots, retention."""
 
 from __future__ import annotations
 

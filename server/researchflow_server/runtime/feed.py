@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from researchflow_runners.feed.state import Reason
+from researchflow_server.metrics.snapshot import FeedReading
 
 #: Why the source was compared as a whole, and what to do where something can be done.
 REASONS: dict[Reason, str] = {
@@ -12,7 +15,7 @@ REASONS: dict[Reason, str] = {
     "`researchflow source prepare --show --role ROLE` shows the grants",
     "triggers_missing": "triggers of the outbox are not there, as after an upgrade that made "
     "tables anew; run `researchflow source prepare --install`",
-    "first_read": "the outbox was read for the first time",
+    "first_read": "the outbox was read for the first time since it is whole",
     "view_built": "a view was built anew",
     "read_anew": "the settings of the source have changed",
     "source_replaced": "the source is another cluster or database, or was recovered",
@@ -23,3 +26,15 @@ REASONS: dict[Reason, str] = {
     "table_emptied": "a table of the source was emptied",
     "reconciliation": "the source's checksums differed from the ledger's",
 }
+
+
+def feed_lines(feeds: Sequence[FeedReading]) -> list[str]:
+    """A line for each reader of the source; one when nothing was read yet."""
+    return [_line(one) for one in feeds] or ["feed: the source was not read yet"]
+
+
+def _line(one: FeedReading) -> str:
+    words = f"feed of the {one.reader}: {one.feed}, read up to {one.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    if one.reason is None:
+        return words
+    return f"{words}; everything was compared, because {REASONS[one.reason]}"
