@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from mcp.shared.exceptions import MCPError
-from mcp_types import TextResourceContents
+from mcp_types import INVALID_PARAMS, TextResourceContents
 
 from composed import sql_view
 from prometheus_server import until
+from researchflow_runners.batch.anchors import pin_anchor
 from researchflow_server import contract
 from researchflow_server.tools import schema
 from tool_server import ToolServer, content, tool_server
@@ -199,7 +200,10 @@ async def test_every_view_is_a_resource(server: ToolServer) -> None:
     assert "researchflow://views/own_people" in uris
     assert "researchflow://views/patient_simple" in uris
     templates = (await server.client.list_resource_templates()).resource_templates
-    assert [one.uri_template for one in templates] == ["researchflow://views/{name}"]
+    assert [one.uri_template for one in templates] == [
+        "researchflow://views/{name}",
+        "researchflow://anchors/{anchor}",
+    ]
 
 
 async def test_index_resource_tells_every_view_and_its_freshness(server: ToolServer) -> None:
@@ -218,6 +222,41 @@ async def test_view_resource_carries_definition_columns_and_date(server: ToolSer
         ("born", "date"),
     ]
     assert found["anchor"] == 2
+
+
+async def test_anchor_is_listed_described_by_pin_and_asked_by_it(server: ToolServer) -> None:
+    await pin_anchor(server.runtime.stores.warehouse, "paper", 1)
+    await server.put(patient("bea"))
+    await server.call("refresh_views")
+    uris = [str(one.uri) for one in (await server.client.list_resources()).resources]
+    assert "researchflow://anchors" in uris
+    listed = (await resource(server, "researchflow://anchors"))["anchors"]
+    told = [(one["anchor"], one["pins"], one["readable"]) for one in listed]
+    assert told == [(2, [], True), (1, ["paper"], True)]
+    by_pin = await resource(server, "researchflow://anchors/paper")
+    assert by_pin == await resource(server, "researchflow://anchors/1")
+    assert by_pin["content_hash"].startswith("sha256:")
+    answer = await server.call("query_view", view="patient_simple", as_of="paper")
+    assert (answer["anchor"], answer["freshness"], answer["row_count"]) == (1, "anchored", 1)
+
+
+@pytest.mark.parametrize("which", ["9", "papre", "9" * 20, "%00", "1/2", "2026-01-01T00:00:00Z"])
+async def test_anchor_that_is_not_there_is_an_error_with_a_code(
+    server: ToolServer, which: str
+) -> None:
+    await pin_anchor(server.runtime.stores.warehouse, "paper", 1)
+    with pytest.raises(MCPError) as caught:
+        await server.client.read_resource(f"researchflow://anchors/{which}")
+    assert caught.value.error.code == INVALID_PARAMS
+    assert caught.value.error.data["error"]["code"] in ("anchor_unknown", "pin_unknown")
+
+
+async def test_pin_that_is_not_there_names_the_nearest(server: ToolServer) -> None:
+    await pin_anchor(server.runtime.stores.warehouse, "paper", 1)
+    error = await server.error("query_view", view="patient_simple", as_of="papr")
+    assert (error["code"], error["did_you_mean"]) == ("pin_unknown", "paper")
+    wrong = await server.error("query_view", view="patient_simple", as_of="no such name")
+    assert wrong["field"].startswith("as_of")
 
 
 async def test_unknown_resource_is_an_error_that_names_the_nearest(server: ToolServer) -> None:

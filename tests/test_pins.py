@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from composed import keep, sql_view
+from researchflow_runners.batch import retention
 from researchflow_runners.batch.anchors import (
     AnchorContent,
     describe_anchor,
@@ -104,6 +105,32 @@ async def test_unpinned_anchor_goes_with_the_next_retention(house: Warehouse) ->
     assert await code(house, 2) == "anchor_expired"
     for table in ("anchor", "content"):
         assert len(await house.fetch(f"SELECT FROM researchflow.{table}")) == 1
+
+
+@pytest.mark.parametrize("name", ["papr", "a\x00", "ä", ""])
+async def test_pin_that_is_not_there_is_named(house: Warehouse, name: str) -> None:
+    with pytest.raises(FreshnessError) as caught:
+        await unpin(house.database, name)
+    assert (caught.value.code, caught.value.allowed) == ("pin_unknown", ("paper",))
+
+
+async def test_pruning_goes_on_over_many_batches(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    await house.put(*(patient(f"n{at}") for at in range(7)))
+    await house.refresh([PEOPLE])
+    await house.put(*(patient(f"n{at}", gender="other") for at in range(7)))
+    await house.refresh([PEOPLE])
+    assert await expire_anchors(house.database, NOTHING[0]) == Expiry(anchors=4, rows=9)
+    # The pinned anchor, the row after it, and the current one.
+    assert await house.fetch("SELECT anchor FROM researchflow.anchor ORDER BY 1") == [
+        (2,),
+        (3,),
+        (6,),
+    ]
+    assert await rows(house, "paper") == [("a", "male", None)]
+    assert len(await rows(house, 6)) == 8
 
 
 async def test_anchor_with_two_names_stays_until_the_last_is_gone(house: Warehouse) -> None:

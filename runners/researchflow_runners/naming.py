@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -11,7 +12,8 @@ CUTOFF = 0.6
 SHORT_CUTOFF = 0.75
 
 #: Names of pins: never a number or a date, so that `as_of` can be any of the three.
-PIN_NAME = "[A-Za-z][A-Za-z0-9_.-]{0,63}"
+PIN_CHARS_MAX = 64
+PIN_NAME = f"[A-Za-z][A-Za-z0-9_.-]{{0,{PIN_CHARS_MAX - 1}}}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
@@ -29,3 +31,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
         alike = get_close_matches(folded, short, n=2, cutoff=SHORT_CUTOFF)
         found = alike if len(alike) == 1 else []
     return by_folded[found[0]] if found else None
+
+
+def is_pin_name(name: str) -> bool:
+    """Whether a pin can have the name."""
+    return re.fullmatch(PIN_NAME, name) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ import asyncpg
 from researchflow_runners.composed.stored import composed_views, leaves
 from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.errors import QueryError
-from researchflow_runners.naming import PIN_NAME
+from researchflow_runners.naming import is_pin_name
 from researchflow_runners.store.anchor import AsOf, pin_unknown, resolve_anchor
 from researchflow_runners.store.content import Content, joint_hash
 from researchflow_runners.store.database import Database, Session
@@ -134,7 +133,7 @@ async def pin_anchor(warehouse: Database, name: str, as_of: AsOf) -> AnchorInfo:
     Naming the same anchor again changes nothing. QueryError `pin_name_invalid`, `pin_exists`
     (another anchor has the name) or `too_many_pins`; FreshnessError as of `resolve_anchor`.
     """
-    if not re.fullmatch(PIN_NAME, name):
+    if not is_pin_name(name):
         hint = "begin with a letter, then letters, digits, dots, dashes, underscores; at most 64"
         raise _refused("pin_name_invalid", "the name is not one that a pin can have", hint)
     async with warehouse.transaction() as session:
@@ -161,7 +160,7 @@ async def unpin(warehouse: Database, name: str) -> int:
     """
     async with warehouse.transaction() as session:
         await lock_anchors(session)
-        anchor = await session.fetchval(_UNPIN, name)
+        anchor = await session.fetchval(_UNPIN, name) if is_pin_name(name) else None
         if anchor is None:
             raise await pin_unknown(session, name, field="name")
         await session.execute(_LOOK_AGAIN)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import asyncpg
 
 from researchflow_runners.errors import FreshnessError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import PIN_CHARS_MAX, is_pin_name, nearest
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
 
@@ -98,7 +98,7 @@ async def _found(session: Session, as_of: AsOf) -> asyncpg.Record | None:
         return await session.fetchrow(_BY_INSTANT, as_of)
     if isinstance(as_of, int):
         return await session.fetchrow(_BY_NUMBER, as_of) if 0 <= as_of < 2**63 else None
-    row = await session.fetchrow(_BY_PIN, as_of)
+    row = await session.fetchrow(_BY_PIN, as_of) if is_pin_name(as_of) else None
     if row is None:
         raise await pin_unknown(session, as_of, field="as_of")
     return row
@@ -108,7 +108,7 @@ async def pin_unknown(session: Session, name: str, *, field: str) -> FreshnessEr
     """The refusal of a pin that is not there."""
     names = await pin_names(session)
     return FreshnessError(
-        f'no pin is named "{name}"',
+        f'no pin is named "{name[:PIN_CHARS_MAX]}"',
         code="pin_unknown",
         hint="name a pin that exists, or an anchor's number",
         field=field,

@@ -25,6 +25,12 @@ from mcp_types import Tool as MCPTool
 from pydantic import AnyUrl, BaseModel
 
 from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.mcp.anchors import (
+    ANCHOR_TEMPLATE,
+    ANCHORS_RESOURCE,
+    ANCHORS_URI,
+    read_anchor,
+)
 from researchflow_server.mcp.middleware import LatencyMiddleware
 from researchflow_server.mcp.resources import (
     VIEW_TEMPLATE,
@@ -56,7 +62,7 @@ Answers questions about the patients of a FHIR server from typed views.
 for rows. Codes match exactly; find them with group_by on a code column and its display. query_sql \
 takes a SELECT over the same views for what that cannot ask.
 3. Every answer is dated: anchor, data_as_of, staleness_s, what the speed layer added, \
-degradations. Repeat them with the numbers. as_of asks an earlier anchor.
+degradations. Repeat them with the numbers. as_of asks an earlier anchor or a pin.
 4. truncated means more rows exist: call again with the same arguments and next_cursor as cursor.
 5. Errors name the field, the allowed values and a hint; retry only when retryable is true.
 
@@ -110,17 +116,21 @@ class ResearchFlowServer(MCPServer[Any]):
             return self._runtime.views
 
     async def list_resources(self) -> list[MCPResource]:
-        """Every view as a resource, and what else was added."""
-        return [*await listed_views(self._runtime), *await super().list_resources()]
+        """Every view as a resource, the anchors, and what else was added."""
+        views = await listed_views(self._runtime)
+        return [*views, ANCHORS_RESOURCE, *await super().list_resources()]
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
-        """The form of a view's address, and what else was added."""
-        return [VIEW_TEMPLATE, *await super().list_resource_templates()]
+        """The forms of a view's and an anchor's address, and what else was added."""
+        return [VIEW_TEMPLATE, ANCHOR_TEMPLATE, *await super().list_resource_templates()]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """A view's definition and freshness; failures are protocol errors with our codes."""
+        """A view's definition and freshness, or what an anchor holds; failures are protocol
+        errors with our codes."""
+        if str(uri).startswith(ANCHORS_URI):
+            return [await read_anchor(self._runtime, str(uri))]
         if not str(uri).startswith(VIEWS_URI):
             return await super().read_resource(uri, context)
         return [await read_view(self._runtime, str(uri))]
