@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,37 @@ async def test_redis_never_evicts_and_appends(services: Services) -> None:
     await client.aclose()
     assert policy == {"maxmemory-policy": "noeviction"}
     assert append == {"appendonly": "yes"}
+
+
+async def test_what_the_services_write_is_for_their_user_alone(own_directory: Path) -> None:
+    home = own_directory / "new" / "embedded"
+    async with embedded_services(home, volatile=True) as started:
+        client = Redis.from_url(started.redis_url)
+        await client.set("fhir:{Patient}:1", "a name")
+        await client.aclose()
+        cluster = (home / "postgres").resolve()
+        written = [home, cluster, cluster.with_name(f"{cluster.name}.log"), *home.rglob("*")]
+        assert any("aof" in path.name for path in written)
+        open_to_others = [
+            path for path in written if not path.is_symlink() and path.stat().st_mode & 0o077
+        ]
+        assert [path for path in open_to_others if not path.is_socket()] == []
+        assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_command_writes_is_for_its_user_alone(own_directory: Path) -> None:
+    report = own_directory / "report.json"
+    cases = own_directory / "cases"
+    cases.mkdir()
+    suite = {"title": "none", "fhirVersion": ["4.0.1"], "resources": [], "tests": []}
+    (cases / "none.json").write_text(json.dumps(suite))
+    code = "import sys; from researchflow_server.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "conformance", str(cases), "--report", str(report)]
+    environment = {**os.environ, "RESEARCHFLOW_HOME": str(own_directory / "home")}
+    subprocess.run(command, check=False, env=environment, capture_output=True, timeout=60)
+    written = [path for path in own_directory.rglob("*") if cases not in (path, path.parent)]
+    assert report in written
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
 
 
 async def test_another_major_version_is_refused_by_name(own_directory: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -48,7 +49,8 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; gives its exit code."""
+    """Runs one command; gives its exit code. What it writes is for its user alone."""
+    os.umask(0o077)
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(given).parse_args(given)
     try:

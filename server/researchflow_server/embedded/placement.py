@@ -58,13 +58,22 @@ def is_reachable(path: Path, account: Account | None) -> bool:
     """Whether the account may pass through every directory above `path`."""
     if account is None:
         return True
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
+    return all(_lets_through(parent.stat(), account) for parent in path.resolve().parents)
+
+
+def _lets_through(found: os.stat_result, account: Account) -> bool:
+    needed = stat.S_IXUSR if found.st_uid == account.uid else stat.S_IXOTH
+    return bool(found.st_mode & needed)
 
 
 def prepared(path: Path) -> Path:
-    """`path`, made with its parents; ServiceError `directory_unusable` when it cannot be."""
+    """`path`, with its parents; what is made of them is for one user alone.
+
+    That is the account of PostgreSQL where root makes them: it has to pass, and root may anyway.
+    ServiceError `directory_unusable` when it cannot be.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        _make_private_path(path)
     except OSError as error:
         raise ServiceError(
             f'data directory "{path}" cannot be made: {error.strerror}',
@@ -75,6 +84,16 @@ def prepared(path: Path) -> Path:
     return path.resolve()
 
 
+def _make_private_path(path: Path) -> None:
+    account = service_account()
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if account is not None:
+            os.chown(folder, account.uid, account.gid)
+    path.mkdir(exist_ok=True)
+
+
 def cluster_directory(directory: Path, account: Account | None) -> Path:
     """The cluster's directory, made, empty or not, and owned by the account."""
     cluster = directory / "postgres"
@@ -82,8 +101,8 @@ def cluster_directory(directory: Path, account: Account | None) -> Path:
         cluster.mkdir(mode=0o700, exist_ok=True)
         return cluster
     if not cluster.exists() and not is_reachable(cluster, account):
-        target = ROOT_HOME / f"postgres-{_digest(directory)}"
-        target.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target = _root_home() / f"postgres-{_digest(directory)}"
+        target.mkdir(mode=0o700, exist_ok=True)
         cluster.unlink(missing_ok=True)
         cluster.symlink_to(target)
     cluster.mkdir(mode=0o700, exist_ok=True)
@@ -100,8 +119,7 @@ def reachable_programs(programs: Path, account: Account | None) -> Path:
         return programs
     copy = ROOT_HOME / f"{programs.name}-{_digest(programs)}"
     if not copy.exists():
-        prepared(ROOT_HOME)
-        staging = Path(tempfile.mkdtemp(dir=ROOT_HOME, prefix=".copy-"))
+        staging = Path(tempfile.mkdtemp(dir=_root_home(), prefix=".copy-"))
         shutil.copytree(programs, staging, dirs_exist_ok=True, symlinks=True)
         staging.chmod(0o755)
         staging.rename(copy)
@@ -119,6 +137,13 @@ def socket_directory(directory: Path, service: str, account: Account | None) -> 
     chosen.mkdir(mode=0o700, exist_ok=True)
     _make_private(chosen, account)
     return chosen
+
+
+def _root_home() -> Path:
+    """ROOT_HOME, which every account may pass through."""
+    home = prepared(ROOT_HOME)
+    home.chmod(0o755)
+    return home
 
 
 def _make_private(path: Path, account: Account | None) -> None:

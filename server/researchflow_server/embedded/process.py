@@ -20,6 +20,8 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C",
 }
+#: What the services write holds patients' data.
+PRIVATE_UMASK = 0o077
 POLL_S = 0.01
 OUTPUT_LINES_MAX = 5
 
@@ -49,6 +51,7 @@ def _run(arguments: list[str], account: Account | None, timeout_s: float) -> Non
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
+                umask=PRIVATE_UMASK,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:

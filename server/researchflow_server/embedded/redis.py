@@ -62,6 +62,7 @@ class RedisServer:
     async def start(self) -> None:
         """Runs and answers, its append-only file read back."""
         home = prepared(self.directory / "redis")
+        home.chmod(0o700)
         if self.pid() is None:
             await run_program(self._command(home), timeout_s=START_TIMEOUT_S)
         await self._wait_until_ready()

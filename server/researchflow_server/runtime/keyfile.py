@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from researchflow_runners.errors import ServiceError
+from researchflow_server.embedded.placement import prepared
 from researchflow_server.settings import SettingsError
 
 KEY_BYTES = 32
@@ -14,12 +16,12 @@ KEY_BYTES = 32
 def cursor_key(path: Path) -> bytes:
     """The key in the file, which is made when it is absent; SettingsError when it is not ours."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        prepared(path.parent)
         _make(path)
         if path.stat().st_mode & 0o077:
             raise _unusable(path, f"run `chmod 600 {path}`")
         key = path.read_bytes()
-    except OSError as error:
+    except (OSError, ServiceError) as error:
         raise _unusable(path, "point RESEARCHFLOW_HOME to a folder you can write") from error
     if len(key) != KEY_BYTES:
         raise _unusable(path, "delete it; cursors given out before then end")
