@@ -27,6 +27,8 @@ from researchflow_runners.store.database import Database
 #: How long a change written without a projector of its own may wait when Redis does not wake us.
 WAIT_S = 1.0
 SWEEP_INTERVAL_S = 60.0
+#: A server that comes to evict entries is noticed so soon; what was acknowledged stays anyway.
+FITNESS_INTERVAL_S = 5.0
 #: Up to so many types are looked at without asking first which have moved.
 DIRECT_MAX = 4
 BACKOFF_FIRST_S = 0.1
@@ -65,6 +67,7 @@ class Projector:
         self._turn = asyncio.Lock()
         self._swept_anchor: int | None = None
         self._sweep_at = 0.0
+        self._fitness_at = 0.0
 
     @property
     def state(self) -> ProjectorState:
@@ -114,8 +117,7 @@ class Projector:
     async def _round(self, stop: asyncio.Event) -> None:
         """Waits for changes, applies them, and sweeps when a refresh or the clock asks for it."""
         with self._told():
-            if self._state.failing_since is not None:
-                await self._redis.connection.check_server()
+            await self._check_fitness()
             async with self._database.session() as session:
                 applied = await positions(session)
                 anchor = await session.fetchval(_NEWEST_ANCHOR)
@@ -123,6 +125,13 @@ class Projector:
             # Without news every log is looked at: one that was emptied tells nothing by itself.
             await self.drain(changed or None)
             await self._sweep_when_due(anchor)
+
+    async def _check_fitness(self) -> None:
+        """Looks now and then whether Redis keeps what it is given, and after each failure."""
+        now = asyncio.get_running_loop().time()
+        if self._state.failing_since is not None or now >= self._fitness_at:
+            await self._redis.connection.check_server()
+            self._fitness_at = now + FITNESS_INTERVAL_S
 
     async def _changed(self, stop: asyncio.Event, applied: Mapping[str, Position]) -> list[str]:
         """The types with something new; none once `stop` is set or WAIT_S have passed."""

@@ -7,7 +7,8 @@ hold its caller up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
@@ -19,6 +20,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -36,6 +38,7 @@ RETRY_FIRST_S = 0.02
 RETRY_LAST_S = 0.2
 VERSION_MIN = (6, 2)
 OUT_OF_MEMORY = "OOM command not allowed"
+READ_ONLY = "READONLY "
 
 
 class RedisConnection:
@@ -43,6 +46,8 @@ class RedisConnection:
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis
+        #: Why nothing is written, as of the last look; a server may be reconfigured while it runs.
+        self.unfit: StoreError | None = None
         self.upsert = _script(redis, "upsert.lua")
         self.forget = _script(redis, "forget.lua")
 
@@ -64,20 +69,28 @@ class RedisConnection:
         return connection
 
     async def check_server(self) -> None:
-        """StoreError `redis_eviction_enabled` or `redis_too_old` when entries could be lost."""
+        """StoreError `redis_eviction_enabled` or `redis_too_old` when entries could be lost.
+
+        Until a later look finds the server fit, writes are refused with the same error.
+        """
+        self.unfit = await self._unfitness()
+        if self.unfit is not None:
+            raise self.unfit.with_traceback(None)
+
+    async def _unfitness(self) -> StoreError | None:
         with redis_errors():
             server = await self.redis.info("server")
             memory = await self.redis.info("memory")
         version = str(server["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < VERSION_MIN:
-            raise StoreError(
+            return StoreError(
                 f'redis "{version}" is too old',
                 code="redis_too_old",
                 hint="run Redis 6.2 or newer",
             )
         policy = str(memory["maxmemory_policy"])
         if policy != "noeviction":
-            raise StoreError(
+            return StoreError(
                 f'redis evicts entries (maxmemory-policy "{policy}")',
                 code="redis_eviction_enabled",
                 hint="run `redis-cli config set maxmemory-policy noeviction` and keep it in "
@@ -85,17 +98,43 @@ class RedisConnection:
                 field="maxmemory-policy",
                 allowed=("noeviction",),
             )
+        return None
 
     async def pipeline(self, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> Any:
         """The answers to the commands, in order, in one round trip."""
+        return await self._at_the_primary(lambda: self._pipeline(commands, atomic=atomic))
+
+    async def run_scripts(self, script: AsyncScript, calls: Sequence[tuple[Any, Any]]) -> Any:
+        """The script's answers for each (keys, arguments), in order, in one round trip or two.
+
+        While the server is unfit nothing is written: see `check_server`.
+        """
+        if self.unfit is not None:
+            raise self.unfit.with_traceback(None)
+        return await self._at_the_primary(lambda: self._run_scripts(script, calls))
+
+    async def _at_the_primary(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """The step's result; connections to what a failover made a replica are made anew, once.
+
+        Every command here may run twice, so the step may.
+        """
+        try:
+            return await step()
+        except StoreError as error:
+            if error.code != "redis_read_only":
+                raise
+        with redis_errors():
+            await self.redis.connection_pool.disconnect(inuse_connections=False)
+        return await step()
+
+    async def _pipeline(self, commands: Sequence[tuple[Any, ...]], *, atomic: bool) -> Any:
         with redis_errors():
             async with self.redis.pipeline(transaction=atomic) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return await pipe.execute()
 
-    async def run_scripts(self, script: AsyncScript, calls: Sequence[tuple[Any, Any]]) -> Any:
-        """The script's answers for each (keys, arguments), in order, in one round trip or two."""
+    async def _run_scripts(self, script: AsyncScript, calls: Sequence[tuple[Any, Any]]) -> Any:
         with redis_errors():
             if len(calls) == 1:
                 return [await script(keys=calls[0][0], args=calls[0][1])]
@@ -116,13 +155,56 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except (ConnectionError, TimeoutError, OSError) as error:
-        refused = isinstance(error, AuthenticationError)
-        raise _refused() if refused else _unavailable() from error
+        raise _unconnected(error) from error
     except ResponseError as error:
-        # Inside a script the driver knows no type for it, only the text of the server.
-        raise _full() if OUT_OF_MEMORY in str(error) else _refused() from error
+        raise _unanswered(error) from error
     except (RedisError, ValueError) as error:
         raise _unavailable() from error
+
+
+def _unconnected(error: Exception) -> StoreError:
+    """Why there is no connection."""
+    if isinstance(error, AuthenticationError):
+        return _refused()
+    return _untrusted() if _is_untrusted(error) else _unavailable()
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the certificate was the reason; the driver keeps it as cause or context."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _unanswered(error: ResponseError) -> StoreError:
+    """Why a command was not done.
+
+    Inside a script the driver knows no type for it, only the text of the server.
+    """
+    if OUT_OF_MEMORY in str(error):
+        return _full()
+    if isinstance(error, ReadOnlyError) or READ_ONLY in str(error):
+        return _read_only()
+    return _refused()
+
+
+def _read_only() -> StoreError:
+    return StoreError(
+        "redis is a replica and takes no writes",
+        code="redis_read_only",
+        hint="after a failover give the URL of the new primary, or make this one primary "
+        "(REPLICAOF NO ONE); a name that moved is looked up again by itself",
+    )
+
+
+def _untrusted() -> StoreError:
+    return StoreError(
+        "the certificate of redis is not signed by an authority that is trusted here",
+        code="redis_certificate_untrusted",
+        hint="name the authority's file in the URL: rediss://…?ssl_ca_certs=FILE",
+    )
 
 
 def _unavailable() -> StoreError:
