@@ -41,11 +41,11 @@ async def rows_of_document(
 ) -> list[dict[str, Any]]:
     """The same over the `resources` of a JSON text, whose decimals stay as written."""
     await connection.execute("SET TIME ZONE 'UTC'")
-    return await conformance.rows_of(Session(connection), view, document)
+    return await conformance.rows_of(Session(connection, "warehouse"), view, document)
 
 
 async def check_case(connection: asyncpg.Connection, suite: Suite, case: Case | Malformed) -> None:
     """Fails unless the case's view gives what it expects."""
     await connection.execute("SET TIME ZONE 'UTC'")
-    reason = await conformance.judge(Session(connection), suite, case)
+    reason = await conformance.judge(Session(connection, "warehouse"), suite, case)
     assert reason is None, reason
