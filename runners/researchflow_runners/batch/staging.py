@@ -13,17 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-import anyio
-
-from researchflow_runners.errors import ResearchFlowError
+from researchflow_runners.batch.transfer import copy_across
 from researchflow_runners.source.meta import with_meta_of_text
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
 from researchflow_runners.source.replay import replayed_at
 from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Database, Session
-
-#: Chunks of COPY data held between the two connections.
-COPY_CHUNKS_MAX = 16
 
 KEY_COLUMNS = ("res_id", "res_type", "id", "res_ver", "deleted", "updated_at", "tags")
 ROW_COLUMNS = ("res_id", "id", "text", "meta")
@@ -261,23 +256,9 @@ class RemoteStaging:
         return compose("(SELECT unnest({}) AS res_id)", param(found or [], "bigint[]"))
 
     async def _copy(self, relation: Sql, table: str, columns: Sequence[str]) -> None:
-        """Streams the relation into the temporary table, a bounded number of chunks ahead."""
+        """Fills the temporary table with the relation's rows."""
         statement = compose("SELECT {} FROM {} AS s", _names(columns), relation)
-        send, receive = anyio.create_memory_object_stream[bytes](COPY_CHUNKS_MAX)
-
-        async def produce() -> None:
-            async with send:
-                await self.remote.copy_out(statement, send.send)
-
-        try:
-            async with anyio.create_task_group() as group, receive:
-                group.start_soon(produce)
-                await self.session.copy_in(table, columns=list(columns), source=receive)
-        except BaseExceptionGroup as failures:
-            known = failures.subgroup(ResearchFlowError)
-            if known is None:
-                raise
-            raise known.exceptions[0] from failures
+        await copy_across(self.remote, statement, self.session, table, columns)
 
 
 async def _snapshot(session: Session) -> str:
