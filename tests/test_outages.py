@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,12 +19,15 @@ from tool_server import ToolServer, tool_server
 
 RECOVERY_S = 20
 
+#: Nothing is refreshed by itself: the tests do it.
+UNHURRIED: dict[str, Any] = {"snapshot_s": 0.2, "refresh_objective_s": 0}
+
 
 @pytest_asyncio.fixture
 async def tools(own_services: Services, tmp_path: Path) -> AsyncIterator[ToolServer]:
     """A server over services of its own, one patient materialised and one inserted."""
     stores = (own_services.postgres_dsn, own_services.redis_url)
-    async with tool_server(*stores, tmp_path, background=True, snapshot_s=0.2) as server:
+    async with tool_server(*stores, tmp_path, background=True, **UNHURRIED) as server:
         await server.put(patient("ada"))
         await server.call("refresh_views")
         await server.call("cache_resources", resources=[patient("bea")])
@@ -93,7 +97,7 @@ async def test_a_server_starts_without_redis_and_takes_changes_when_it_comes(
 ) -> None:
     await own_services.redis.stop()
     stores = (own_services.postgres_dsn, own_services.redis_url)
-    async with tool_server(*stores, tmp_path, background=True, snapshot_s=0.2) as server:
+    async with tool_server(*stores, tmp_path, background=True, **UNHURRIED) as server:
         await server.put(patient("ada"))
         await server.call("refresh_views")
         degraded = await server.call("query_view", view="patient_simple")
@@ -118,7 +122,7 @@ async def test_a_server_without_postgres_does_not_start_and_says_why(
 
 
 async def test_embedded_services_that_were_killed_are_started_again(own_directory: Path) -> None:
-    settings = read_settings({}, home=own_directory, snapshot_s=0.2)
+    settings = read_settings({}, home=own_directory, **UNHURRIED)
     embedded = services_in(settings.embedded_path)
     async with open_runtime(settings, background=True) as runtime:
         await embedded.postgres.kill()

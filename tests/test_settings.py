@@ -46,6 +46,9 @@ def test_use_speed_layer_reads_the_usual_words(text: str, expected: bool) -> Non
         ("RESEARCHFLOW_RESULT_BYTES_MAX", "1000000"),
         ("RESEARCHFLOW_PENDING_CHECK_S", "nan"),
         ("RESEARCHFLOW_SOURCE_ZONE", "Mars/Olympus"),
+        ("RESEARCHFLOW_REFRESH_OBJECTIVE_S", "-1"),
+        ("RESEARCHFLOW_REFRESH_OBJECTIVES", "patient_simple"),
+        ("RESEARCHFLOW_REFRESH_OBJECTIVES", "patient_simple=0"),
         ("RESEARCHFLOW_SOURCE_BASE_URLS", "https://good/fhir,fhir"),
         ("RESEARCHFLOW_SOURCE_PARTITIONS", "default,clinic"),
     ],
@@ -90,3 +93,12 @@ def test_every_setting_is_documented() -> None:
     described = {line.split()[0]: line.split()[1:] for line in settings_help().splitlines()}
     assert described.keys() == set(VARIABLES.values())
     assert [name for name, words in described.items() if words[:1] in ([], ["None"])] == []
+
+
+def test_objectives_of_single_views_are_read_and_handed_on() -> None:
+    given = {"RESEARCHFLOW_REFRESH_OBJECTIVES": "patient_simple=30, own=600.5"}
+    settings = read_settings(given)
+    assert settings.refresh_objectives == {"patient_simple": 30.0, "own": 600.5}
+    assert read_settings(child_environment(settings)) == settings
+    assert settings.look_s == 7.5
+    assert read_settings({"RESEARCHFLOW_REFRESH_OBJECTIVE_S": "0"}).look_s == 30.0

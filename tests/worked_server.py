@@ -67,6 +67,7 @@ async def worked_server(dsn: str, redis_url: str, home: Path) -> AsyncIterator[W
         database_url=dsn,
         redis_url=redis_url,
         pending_check_s=LOOK_S,
+        refresh_objective_s=0,
         snapshot_s=LOOK_S,
     )
     async with (

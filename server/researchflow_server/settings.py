@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from researchflow_runners.batch.schedule import Objectives
 from researchflow_runners.errors import AddressError, ResearchFlowError, SourceDataError
 from researchflow_runners.source.options import ZONE_DEFAULT, SourceOptions
 from researchflow_runners.store.url import parse_url
@@ -51,6 +52,15 @@ def _honoured(url: str) -> str:
     return url
 
 
+def _pairs(value: Any) -> Any:
+    """A comma-separated list of name=value as a mapping."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in _names(value)]
+    return {name.strip(): number.strip() for name, _equals, number in parts}
+
+
+ObjectiveSeconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
 PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://"), AfterValidator(_honoured)]
 RedisUrl = Annotated[str, Field(pattern=r"^(rediss?|unix)://")]
@@ -103,6 +113,18 @@ class Settings(BaseModel):
         repr=False,
         description="Authorization header that the FHIR server's REST interface asks for",
     )
+    refresh_objective_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=7 * 86_400,
+        description="seconds within which changes reach an anchor; 0: not by itself",
+    )
+    refresh_objectives: Annotated[dict[str, ObjectiveSeconds], BeforeValidator(_pairs)] = Field(
+        default_factory=dict, description="the same of single views, view=seconds, comma-separated"
+    )
+    refresh_overlay_max: int = Field(
+        default=5_000, ge=1, le=1_000_000, description="waiting changes that refresh at once"
+    )
     pending_check_s: float = Field(
         default=30.0, ge=0.1, le=3_600, description="seconds between looks at the source"
     )
@@ -145,6 +167,20 @@ class Settings(BaseModel):
     def source_options(self) -> SourceOptions:
         """What the operator says of the FHIR server."""
         return SourceOptions(self.source_zone, self.source_base_urls, self.source_partitions)
+
+    @property
+    def objectives(self) -> Objectives:
+        """How soon changes are to be in an anchor."""
+        return Objectives(
+            self.refresh_objective_s, self.refresh_objectives, self.refresh_overlay_max
+        )
+
+    @property
+    def look_s(self) -> float:
+        """Seconds between looks at the source: often enough for the shortest objective."""
+        if not self.objectives.is_on:
+            return self.pending_check_s
+        return min(self.pending_check_s, self.objectives.shortest_s / 4)
 
     @property
     def cursor_key_path(self) -> Path:
@@ -203,12 +239,16 @@ def read_settings(environment: Mapping[str, str] | None = None, **flags: Any) ->
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a process of ours that must see the same settings."""
     chosen = settings.model_dump(exclude_none=True, exclude_defaults=True)
-    texts = {
-        VARIABLES[name]: ",".join(value) if isinstance(value, tuple) else str(value)
-        for name, value in chosen.items()
-    }
+    texts = {VARIABLES[name]: _text(value) for name, value in chosen.items()}
     inherited = {name: text for name, text in os.environ.items() if name not in VARIABLES.values()}
     return {**inherited, **texts}
+
+
+def _text(value: Any) -> str:
+    """A value as its variable gives it."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={one}" for name, one in value.items())
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _settings_error(error: ValidationError) -> SettingsError:

@@ -1,4 +1,4 @@
-"""What goes on beside the calls: projector, tail, looks at the source, snapshots, retention."""
+"""What goes on beside the calls: projector, tail, looks at the source, refreshes, retention."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.embedded import embedded_services, running
 from researchflow_server.fault import place_of
 from researchflow_server.runtime.runtime import Runtime
+from researchflow_server.runtime.scheduler import TICK_S, Scheduler
 from researchflow_server.runtime.stores import uses_embedded
 
 logger = logging.getLogger(__name__)
@@ -32,10 +33,12 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     repeated: list[tuple[Callable[[], Awaitable[object]], float]] = [
         (partial(runtime.projector.run, stop), RESTART_S),
         (runtime.fresh_snapshot, settings.snapshot_s),
-        (runtime.check_source, settings.pending_check_s),
+        (runtime.check_source, settings.look_s),
         (runtime.writer.settle, settings.pending_check_s),
         (runtime.expire_anchors, EXPIRE_INTERVAL_S),
     ]
+    if settings.objectives.is_on:
+        repeated.append((Scheduler(runtime).step, TICK_S))
     if uses_embedded(settings):
         repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
     if settings.use_speed_layer:
