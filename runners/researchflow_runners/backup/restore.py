@@ -97,6 +97,13 @@ async def restore_backup(warehouse: Database, target: Target) -> Restored:
     """
     manifest = await read_manifest(target)
     await check_files(target, manifest)
+    restored = Restored(
+        saved=Saved.of(manifest),
+        saved_at=manifest.saved_at,
+        registered=tuple([json.loads(one) async for one in _lines(target, manifest, REGISTERED)]),
+        composed=tuple([json.loads(one) async for one in _lines(target, manifest, COMPOSED)]),
+    )
+    await warehouse.install_schema()
     async with warehouse.dedicated(statement_timeout_s=TIMEOUT_S) as session:
         await hold_refreshes(session)
         async with session.transaction():
@@ -107,12 +114,7 @@ async def restore_backup(warehouse: Database, target: Target) -> Restored:
             async for line in _lines(target, manifest, PROVISIONAL):
                 await session.execute(_ENTRY, line)
             await session.execute(_BEGIN_EPOCH)
-    return Restored(
-        saved=Saved.of(manifest),
-        saved_at=manifest.saved_at,
-        registered=tuple([json.loads(one) async for one in _lines(target, manifest, REGISTERED)]),
-        composed=tuple([json.loads(one) async for one in _lines(target, manifest, COMPOSED)]),
-    )
+    return restored
 
 
 async def _require_empty(session: Session) -> None:

@@ -1,9 +1,9 @@
 """The content hash: a short name for exactly these rows, whatever their order.
 
-Each row's bytes are drawn out to 1,024 bits by SHA-2, and the rows' 16 lanes of 64 bits are added
-modulo 2**64. So a refresh adds what came and takes away what went, without reading the rest.
-docs/decisions says why sums and why so wide. The bytes are PostgreSQL's binary wire form of what a
-query can read of the row, which is the same on every supported version and under every setting.
+Each row's bytes give 1,024 bits, SHA-512 of them and SHA-512 of that, and the rows' 16 lanes of 64
+bits are added modulo 2**64. So a refresh adds what came and takes away what went, without reading
+the rest. Decision 0022 says why sums and why so wide. The bytes are PostgreSQL's binary wire form
+of what a query can read of the row, the same on every supported version and in every session.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ _LANE_SUMS = fixed(
 #: OFFSET 0 keeps the planner from computing a row's hash once for every lane.
 _SUMS = """
 SELECT count(*), {lanes} FROM (
-    SELECT ('x' || encode(sha512(r.seed || '\\x00'), 'hex')
-                || encode(sha512(r.seed || '\\x01'), 'hex'))::bit(1024) AS bits
-    FROM (SELECT sha256(record_send(ROW({columns}))) AS seed FROM {relation} AS t OFFSET 0) AS r
+    SELECT ('x' || encode(r.hash || sha512(r.hash), 'hex'))::bit(1024) AS bits
+    FROM (SELECT sha512(record_send(ROW({columns}))) AS hash FROM {relation} AS t OFFSET 0) AS r
     OFFSET 0) AS d
 """
 

@@ -246,6 +246,15 @@ EXCEPTION WHEN duplicate_object THEN NULL;
 END
 $$;
 
+-- Rewritten by every refresh or change: at autovacuum's default of a fifth dead rows, large ones
+-- would keep as much waste.
+ALTER TABLE researchflow.ledger
+    SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+ALTER TABLE researchflow.content
+    SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+ALTER TABLE researchflow.overlay_entry
+    SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
 -- A reader whose snapshot is older than a redefinition would find the new tables empty; the SQL
 -- views ask this first, so that such a reader gets an error and never a wrong zero. SECURITY
 -- DEFINER: who may read the SQL views need not be let into this schema.

@@ -6,6 +6,7 @@ peers.py      other engines of SQL on FHIR over the same resources
 ward.py       the loaded hospital that they share
 figure.py     one measured figure and the bound it is held to
 build.py      loading, the first build and a refresh
+hashing.py    what content hashes add to both
 merge.py      what the speed layer adds to a query
 visible.py    how soon an inserted change is seen over MCP
 overhead.py   what a tool call costs over HTTP beyond the runner's own time

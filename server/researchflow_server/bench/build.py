@@ -41,12 +41,12 @@ async def build_and_refresh(ward: Ward, bar: Progress) -> list[Figure]:
     task = bar.add_task("parsing and building", total=RUNS * 2)
     parses, builds = [], []
     for _run in range(RUNS):
-        parses.append(await _seconds(lambda: _parse_all(warehouse, seven)))
+        parses.append(await seconds_of(lambda: _parse_all(warehouse, seven)))
         bar.advance(task)
-        await _forget(warehouse)
-        builds.append(await _seconds(refresher.refresh))
+        await forget(warehouse)
+        builds.append(await seconds_of(refresher.refresh))
         bar.advance(task)
-    refreshes = [await _refresh_changed(ward, refresher, run, bar) for run in range(RUNS)]
+    refreshes = [await refresh_changed(ward, refresher, run, bar) for run in range(RUNS)]
     return [
         *_loading(ward),
         *_building(ward, parses, builds),
@@ -79,7 +79,8 @@ def _refreshing(ward: Ward, refreshes: Sequence[float], builds: Sequence[float])
     ]
 
 
-async def _seconds(work: Callable[[], Awaitable[Any]]) -> float:
+async def seconds_of(work: Callable[[], Awaitable[Any]]) -> float:
+    """How long the work takes."""
     began_s = time.perf_counter()
     await work()
     return time.perf_counter() - began_s
@@ -92,13 +93,14 @@ async def _parse_all(warehouse: Database, views: Sequence[CompiledView]) -> None
             await session.fetchval(_PARSE, view.resource)
 
 
-async def _forget(warehouse: Database) -> None:
+async def forget(warehouse: Database) -> None:
+    """Empties the warehouse."""
     async with warehouse.dedicated(statement_timeout_s=TIMEOUT_S) as session:
         await session.execute(_FORGET)
     await warehouse.install_schema()
 
 
-async def _refresh_changed(ward: Ward, refresher: Refresher, run: int, bar: Progress) -> float:
+async def refresh_changed(ward: Ward, refresher: Refresher, run: int, bar: Progress) -> float:
     """A refresh after resources of all kinds got a new version."""
     task = bar.add_task(f"refreshing {CHANGED:,} changes", total=1)
     source = ward.runtime.stores.source
@@ -108,6 +110,6 @@ async def _refresh_changed(ward: Ward, refresher: Refresher, run: int, bar: Prog
         if number % (ward.loaded.resources // CHANGED) == 0
     ][:CHANGED]
     await load_resources(source, changed)
-    seconds = await _seconds(refresher.refresh)
+    seconds = await seconds_of(refresher.refresh)
     bar.advance(task)
     return seconds

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from researchflow_runners.naming import nearest
 from researchflow_server.bench.build import build_and_refresh
 from researchflow_server.bench.figure import Figure, machine
+from researchflow_server.bench.hashing import hash_cost
 from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
 from researchflow_server.bench.peers import against_peers
@@ -29,6 +30,7 @@ ALONE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
 #: In this order; all share one loaded hospital. The last ones leave changes waiting.
 ON_WARD = {
     "build": build_and_refresh,
+    "hashing": hash_cost,
     "overhead": tool_overhead,
     "visible": insert_to_visible,
     "merge": merge_cost,
