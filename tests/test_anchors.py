@@ -104,6 +104,7 @@ async def test_instant_without_a_zone_is_refused(lived_in: Warehouse) -> None:
     assert (await refused(lived_in, datetime(2026, 1, 1))).code == "instant_without_zone"
 
 
+@pytest.mark.failure("anchor-expired")
 async def test_expired_anchor_says_so_and_names_the_range(lived_in: Warehouse) -> None:
     expiry = await expire_anchors(lived_in.database, Retention(timedelta(days=1), 2))
     assert expiry == Expiry(anchors=2, rows=2)

@@ -100,6 +100,7 @@ def unsaid(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 @pytest.mark.parametrize("tool", STRIDES)
+@pytest.mark.failure("postgres-session-cut")
 async def test_a_break_at_any_message_is_a_retryable_error(
     hospital: Hospital, unsaid: pytest.LogCaptureFixture, tool: str
 ) -> None:
@@ -135,6 +136,7 @@ async def sweep(hospital: Hospital, tool: str, *, end: str, how: Cut, first: int
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("is_full", [False, True], ids=["idle", "waiting to write"])
+@pytest.mark.failure("copy-breaks")
 def test_a_copy_whose_connection_breaks_ends_at_once(
     services: Services,
     unsaid: pytest.LogCaptureFixture,

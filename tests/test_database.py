@@ -76,6 +76,9 @@ async def test_argument_of_the_wrong_type_is_a_data_error(database: Database) ->
         ("SELECT * FROM nowhere", "relation_missing"),
     ],
 )
+@pytest.mark.failure("postgres-full-of-connections")
+@pytest.mark.failure("postgres-out-of-space")
+@pytest.mark.failure("postgres-conflict")
 async def test_store_failure_is_retryable(database: Database, statement: str, code: str) -> None:
     error = await fails(database, statement)
     assert (error.code, error.retryable) == (code, True)

@@ -73,6 +73,7 @@ async def test_a_schema_is_where_tables_are_looked_for(postgres_dsn: str, name: 
         ("port=http", "port"),
     ],
 )
+@pytest.mark.failure("url-not-honoured")
 def test_what_cannot_be_honoured_is_refused_by_name(
     tmp_path: Path, parameters: str, named: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_no_url_is_a_fault_of_the_program(name: str, value: str) -> None:
         assert parse_url(address.dsn).dsn == address.dsn
 
 
+@pytest.mark.failure("postgres-role-refused")
 async def test_a_wrong_role_is_the_urls_fault(postgres_dsn: str) -> None:
     with pytest.raises(AddressError) as refused:
         await Database.connect(postgres_dsn.replace("postgres@", "nobody_of_ours@"))

@@ -87,6 +87,7 @@ async def test_told_refresh_reads_no_other_keys(house: Warehouse) -> None:
     assert (await house.refresh(VIEWS)).changed == 1
 
 
+@pytest.mark.failure("late-commit")
 async def test_late_commit_is_told(house: Warehouse) -> None:
     async with house.source.database.transaction() as late:
         await Writer().apply(late, [Change("Patient", "late", '{"resourceType":"Patient"}')])
@@ -282,6 +283,7 @@ async def test_other_source_under_the_same_address_is_compared(
     assert await together.fetch(POSITION) == [("outbox", reason)]
 
 
+@pytest.mark.failure("source-restored")
 async def test_source_restored_from_an_older_copy_is_compared(
     postgres_dsn: str, own_directory: Path
 ) -> None:

@@ -118,6 +118,7 @@ async def recovered(server: ToolServer) -> bool:
     return not read.is_error and not written.is_error
 
 
+@pytest.mark.failure("postgres-hangs")
 async def test_a_postgres_that_hangs_holds_no_call_beyond_its_deadline(
     server: ToolServer, own_services: Services
 ) -> None:
@@ -127,6 +128,7 @@ async def test_a_postgres_that_hangs_holds_no_call_beyond_its_deadline(
     assert await until(lambda: recovered(server), timeout_s=RECOVERY_S)
 
 
+@pytest.mark.failure("source-hangs")
 async def test_a_source_that_hangs_leaves_answers_of_kept_views_alone(
     server: ToolServer, source: Services
 ) -> None:
@@ -138,6 +140,7 @@ async def test_a_source_that_hangs_leaves_answers_of_kept_views_alone(
     assert await until(lambda: recovered(server), timeout_s=RECOVERY_S)
 
 
+@pytest.mark.failure("redis-hangs")
 async def test_a_redis_that_hangs_degrades_answers_and_refuses_changes(
     server: ToolServer, own_services: Services
 ) -> None:
@@ -161,6 +164,7 @@ async def test_a_command_gives_up_connecting_within_seconds(
     assert given_up.value.code == "postgres_unavailable"
 
 
+@pytest.mark.failure("far-end-vanished")
 async def test_a_connection_over_the_network_notices_a_far_end_that_vanished(
     postgres_dsn: str,
 ) -> None:
@@ -185,6 +189,7 @@ async def asked_in_vain(opened: Database, wire: Wire) -> None:
         await session.fetchval("SELECT 1")
 
 
+@pytest.mark.failure("far-end-vanished")
 async def test_a_wire_that_goes_dead_ends_a_statement_at_its_deadline(postgres_dsn: str) -> None:
     async with wire_to(postgres_socket(postgres_dsn)) as wire:
         opened = await Database.connect(postgres_through(wire, postgres_dsn))

@@ -255,6 +255,7 @@ async def test_a_fault_of_ours_shows_nothing_of_itself(
     assert "ValueError at" in caplog.text
 
 
+@pytest.mark.failure("body-hostile")
 async def test_deep_nesting_is_refused_and_the_server_goes_on(tools: ToolServer) -> None:
     where: dict[str, Any] = {"column": "gender", "op": "eq", "value": "male"}
     for _level in range(200):

@@ -34,6 +34,7 @@ async def tools(own_services: Services, tmp_path: Path) -> AsyncIterator[ToolSer
         yield server
 
 
+@pytest.mark.failure("redis-down")
 async def test_redis_gone_answers_go_on_marked_and_changes_are_refused(
     tools: ToolServer, own_services: Services
 ) -> None:
@@ -56,6 +57,7 @@ async def test_redis_gone_answers_go_on_marked_and_changes_are_refused(
     assert [row[0] for row in after["rows"]] == ["ada", "bea", "carl"]
 
 
+@pytest.mark.failure("postgres-down")
 async def test_postgres_gone_is_retryable_and_recovers_without_restart(
     tools: ToolServer, own_services: Services
 ) -> None:
@@ -92,6 +94,7 @@ def settings(own_services: Services, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.mark.failure("redis-absent-at-start")
 async def test_a_server_starts_without_redis_and_takes_changes_when_it_comes(
     own_services: Services, tmp_path: Path
 ) -> None:
@@ -111,6 +114,7 @@ async def test_a_server_starts_without_redis_and_takes_changes_when_it_comes(
         assert await until(takes, timeout_s=RECOVERY_S)
 
 
+@pytest.mark.failure("postgres-absent-at-start")
 async def test_a_server_without_postgres_does_not_start_and_says_why(
     own_services: Services, settings: Settings
 ) -> None:
@@ -121,6 +125,7 @@ async def test_a_server_without_postgres_does_not_start_and_says_why(
     assert refused.value.code == "postgres_unavailable"
 
 
+@pytest.mark.failure("embedded-killed")
 async def test_embedded_services_that_were_killed_are_started_again(own_directory: Path) -> None:
     settings = read_settings({}, home=own_directory, **UNHURRIED)
     embedded = services_in(settings.embedded_path)

@@ -99,6 +99,7 @@ async def test_deadlines_hold_behind_a_pooler(postgres_dsn: str, own_directory: 
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
+@pytest.mark.failure("pooler-shares-sessions")
 async def test_a_shared_session_is_refused_by_name(
     postgres_dsn: str, own_directory: Path, mode: str
 ) -> None:

@@ -364,6 +364,7 @@ async def test_known_version_with_another_content_is_a_conflict_and_told(clinic:
     assert await clinic.ids("patient_simple") == ["a"]
 
 
+@pytest.mark.failure("source-down")
 async def test_source_that_goes_away_leaves_dated_answers_and_refuses_the_rest(
     apart: Clinic,
 ) -> None:

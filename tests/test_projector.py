@@ -142,6 +142,7 @@ async def test_late_version_that_the_batch_covers_does_not_stay_cached(stack: Sp
     assert await genders(stack) == BATCH
 
 
+@pytest.mark.failure("redis-emptied")
 async def test_flushed_redis_is_noticed_and_filled_again(stack: SpeedStack, redis_url: str) -> None:
     await put(stack, "p1", "other", 3)
     await stack.redis.delete("Patient", "p2", version=2)
@@ -166,6 +167,7 @@ async def test_flushed_redis_is_noticed_and_filled_again(stack: SpeedStack, redi
     assert tombstone.deleted
 
 
+@pytest.mark.failure("redis-older")
 async def test_redis_restored_from_an_old_dump_is_noticed_even_after_new_writes(
     stack: SpeedStack, redis_url: str
 ) -> None:

@@ -185,6 +185,7 @@ async def test_scan_refuses_what_it_cannot_honour(
         ("Patient", "p1", patient("p1", x="y" * 1_100_000), "resource_too_large"),
     ],
 )
+@pytest.mark.failure("body-hostile")
 async def test_bad_resource_is_refused_and_nothing_is_kept(
     client: RedisClient, resource_type: str, resource_id: str, resource: object, code: str
 ) -> None:
@@ -221,6 +222,7 @@ async def test_flush_empties_the_cache_and_leaves_other_keys(
     assert await client.count("Patient") == 0
 
 
+@pytest.mark.failure("redis-evicts")
 async def test_evicting_redis_is_refused(redis_url: str) -> None:
     redis = Redis.from_url(redis_url)
     await redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -233,6 +235,7 @@ async def test_evicting_redis_is_refused(redis_url: str) -> None:
         await redis.aclose()
 
 
+@pytest.mark.failure("redis-full")
 async def test_full_memory_is_its_own_error_and_reads_go_on(
     client: RedisClient, redis_url: str
 ) -> None:

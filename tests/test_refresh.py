@@ -133,6 +133,7 @@ async def test_deleted_resource_that_returns_is_found(together: Warehouse) -> No
     ]
 
 
+@pytest.mark.failure("late-commit")
 async def test_transaction_that_commits_late_is_found(house: Warehouse) -> None:
     late = Change("Patient", "late", '{"resourceType":"Patient","gender":"male"}')
     async with house.source.database.transaction() as session:
@@ -176,6 +177,7 @@ async def test_rows_without_order_of_arrival_have_their_number(together: Warehou
     assert await together.rows("people_names") == [("a", "B", "x"), ("a", "A", "y")]
 
 
+@pytest.mark.failure("refresher-second")
 async def test_second_refresher_is_refused(together: Warehouse) -> None:
     refusals: list[ResearchFlowError] = []
 
@@ -233,6 +235,7 @@ async def test_refresh_that_fails_while_computing_leaves_no_trace(
     assert len(await house.rows()) == 2
 
 
+@pytest.mark.failure("source-down")
 async def test_lost_source_is_a_retryable_error(postgres_dsn: str, source_dsn: str) -> None:
     async def cut(step: Progress) -> None:
         if step.phase == "compare":
@@ -249,6 +252,7 @@ async def test_lost_source_is_a_retryable_error(postgres_dsn: str, source_dsn: s
         assert await house.rows() == [("a", "female", None)]
 
 
+@pytest.mark.failure("refresh-fails-publishing")
 async def test_refresh_that_fails_while_publishing_leaves_no_trace(house: Warehouse) -> None:
     await house.put(patient("a"))
     await house.refresh([PEOPLE])
@@ -264,6 +268,7 @@ async def test_refresh_that_fails_while_publishing_leaves_no_trace(house: Wareho
     assert await house.fetch(RUNS) == [("published", None), ("failed", caught.value.code)]
 
 
+@pytest.mark.failure("resource-does-not-fit")
 async def test_resource_that_cannot_be_computed_is_a_dead_letter(house: Warehouse) -> None:
     await house.put(patient("a", name=[{"family": "A", "given": ["x"]}]))
     await house.put(patient("b", name=[{"family": "B", "given": ["x", "secret"]}]))
@@ -470,6 +475,7 @@ async def test_source_entry_counts_again_when_its_cover_is_dropped(together: War
     assert await together.live() == [("a", "unknown", None)]
 
 
+@pytest.mark.failure("refresher-killed")
 async def test_killed_backend_leaves_a_run_that_the_next_one_buries(
     own_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ async def test_snapshot_does_not_see_later_commits_and_cannot_write(database: Da
         assert await snapshot.head("Patient", "late") is not None
 
 
+@pytest.mark.failure("source-without-tables")
 async def test_database_without_hapi_tables_is_refused(empty_dsn: str) -> None:
     database = await Database.connect(empty_dsn)
     with pytest.raises(SourceDataError) as caught:

@@ -90,6 +90,7 @@ async def fill(session: Session) -> None:
 
 
 @pytest.mark.parametrize("first", ["built", "changed"])
+@pytest.mark.failure("resource-unreadable")
 async def test_each_broken_resource_is_a_dead_letter_of_each_view(
     house: Warehouse, first: str
 ) -> None:

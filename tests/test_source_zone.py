@@ -23,6 +23,7 @@ UPDATE researchflow.source_check SET checked_at = checked_at - interval '90 min'
 """
 
 
+@pytest.mark.failure("source-zone-wrong")
 async def test_answers_say_that_the_zone_is_wrong_and_claim_no_freshness(
     postgres_dsn: str, redis_url: str
 ) -> None:

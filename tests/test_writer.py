@@ -47,6 +47,7 @@ async def test_update_without_version_follows_the_newest_known(stack: SpeedStack
     assert await genders(stack) == {"p1": "female", "p2": "male"}
 
 
+@pytest.mark.failure("deliveries-disordered")
 async def test_delete_takes_the_resource_out_and_a_late_update_does_not_bring_it_back(
     stack: SpeedStack,
 ) -> None:
