@@ -19,6 +19,12 @@ CREATE TABLE hfj_forced_id (
     pid bigint PRIMARY KEY, partition_id integer, partition_date date,
     forced_id varchar(100) NOT NULL, resource_pid bigint NOT NULL, resource_type varchar(100));
 """
+#: Where HAPI before 6.8 kept meta.source.
+PROVENANCE = """
+CREATE TABLE hfj_res_ver_prov (
+    res_ver_pid bigint PRIMARY KEY, partition_id integer, partition_date date,
+    request_id varchar(16), res_pid bigint NOT NULL, source_uri varchar(768));
+"""
 #: Tables of a server in database partition mode.
 PARTITIONED_TABLES = """
 ALTER TABLE hfj_res_ver DROP CONSTRAINT fk_resource_history_resource;

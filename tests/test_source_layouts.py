@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from hapi_rows import OLD_TABLES, PARTITIONED_TABLES, add_head, add_version, current
+from hapi_rows import OLD_TABLES, PARTITIONED_TABLES, PROVENANCE, add_head, add_version, current
 from researchflow_runners.errors import SourceDataError, StatementError
 from researchflow_runners.source import HapiSource
 from researchflow_runners.sql import compose
@@ -132,6 +132,44 @@ async def test_database_without_hapi_tables_is_refused(empty_dsn: str) -> None:
     await database.close()
     assert caught.value.code == "source_tables_missing"
     assert '"hfj_resource"' in caught.value.message
+
+
+async def test_source_of_meta_is_found_in_its_own_table_before_it_moved(
+    database: Database,
+) -> None:
+    async with database.transaction() as session:
+        await session.execute(OLD_TABLES)
+        await session.execute(PROVENANCE)
+        for res_id in (1, 2, 3):
+            await add_head(session, res_id, 1)
+            await add_version(session, res_id, 1, res_text_vc="{}")
+        await session.execute(
+            "INSERT INTO hfj_res_ver_prov (res_ver_pid, res_pid, source_uri, request_id) VALUES "
+            "(101, 1, 'urn:feed', 'r1'), (201, 2, 'urn:feed', NULL)"
+        )
+    async with HapiSource(database).snapshot() as snapshot:
+        found = await current(snapshot, with_meta=True)
+        assert {name: row[2].get("source") for name, row in found.items()} == {
+            "1": "urn:feed#r1",
+            "2": "urn:feed",
+            "3": None,
+        }
+
+
+async def test_history_switched_off_leaves_one_version_that_is_the_newest(
+    database: Database,
+) -> None:
+    async with database.transaction() as session:
+        await add_head(session, 1, 1, fhir_id="a")
+        await add_version(session, 1, 1, res_text_vc='{"v":1}')
+        # The next update writes the same row again, under the next number.
+        await session.execute("UPDATE hfj_resource SET res_ver = 2")
+        await session.execute("UPDATE hfj_res_ver SET res_ver = 2, res_text_vc = '{\"v\":2}'")
+    async with HapiSource(database).snapshot() as snapshot:
+        assert await current(snapshot) == {"a": (2, '{"v":2}', None)}
+        strict = await snapshot.current("Patient", with_meta=False, is_strict=True)
+        rows = await snapshot.session.fetch(compose("SELECT c.text FROM {} AS c", strict))
+        assert [row["text"] for row in rows] == ['{"v":2}']
 
 
 async def test_heads_are_found_by_index(database: Database) -> None:

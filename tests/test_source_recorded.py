@@ -13,8 +13,12 @@ import pytest
 import pytest_asyncio
 
 from conftest import SHARED
+from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.compiler import compile_view
 from researchflow_runners.source import HapiSource, SourceOptions
 from researchflow_runners.store.database import Database
+from researchflow_runners.views import shipped_views
+from warehouse import open_warehouse
 
 RECORDED = SHARED / "hapi"
 BASE_URL = "http://127.0.0.1:18611/fhir"
@@ -73,3 +77,16 @@ async def test_recorded_deletions_are_deleted(database: Database, recorded: Path
             assert head is not None
             assert (head.deleted, head.res_id, head.version) == (True, int(res_id), int(number))
             assert await snapshot.content(*reference.split("/")) is None
+
+
+async def test_views_over_the_recorded_tables_join_and_lose_nothing(
+    database: Database, postgres_dsn: str
+) -> None:
+    views = [compile_view(one) for one in shipped_views()]
+    source = HapiSource(database, SourceOptions.checked(base_urls=[BASE_URL]))
+    async with open_warehouse(postgres_dsn) as house:
+        result = await Refresher(house.database, source, views).refresh()
+        patients = dict(await house.fetch("SELECT id, patient_id FROM sqlonfhir.observation_labs"))
+    assert sum(view.dead_letters for view in result.views) == 0
+    assert all(count.agrees for count in result.counts)
+    assert (patients["t-aref"], patients["t-vref"], patients["t-oref"]) == ("t-pat", "t-pat", None)

@@ -58,6 +58,8 @@ _UNREADABLE = """(SELECT r.res_id,
             WHEN v.res_encoding = 'ESR' THEN 'its content is kept outside the source database'
             ELSE {why} END AS reason
   FROM {versions} AND (v.res_encoding IS NULL OR v.res_encoding = 'DEL' OR {content} = ''))"""
+_PROVENANCE = """(SELECT p.source_uri || coalesce('#' || p.request_id, '')
+                   FROM hfj_res_ver_prov p WHERE p.res_ver_pid = v.pid)"""
 _NO_OBJECT = "CASE WHEN v.res_text IS NOT NULL THEN 'its large object is missing' END"
 _NO_CONTENT = "'its version in the source has no content'"
 
@@ -70,7 +72,8 @@ class HapiLayout:
     `has_fhir_id_column` and `has_forced_id` say where to look, and what is in neither is named
     by its key. `has_large_objects` says that some contents are large objects:
     `current_relation` then reads LEGACY_TABLE, which must hold them (`SourceSnapshot.current` sees
-    to that). `is_partitioned` says that a key is one only within its partition.
+    to that). `has_provenance` says that meta.source has a table of its own, as before
+    HAPI 6.8. `is_partitioned` says that a key is one only within its partition.
     """
 
     has_fhir_id: bool = True
@@ -81,6 +84,7 @@ class HapiLayout:
     has_large_objects: bool = False
     has_source_uri: bool = True
     has_request_id: bool = True
+    has_provenance: bool = False
     has_tag_versions: bool = True
     is_partitioned: bool = False
     options: SourceOptions = field(default_factory=SourceOptions)
@@ -225,6 +229,7 @@ class HapiLayout:
         names += ["res_text_vc"] * self.has_text_vc
         names += ["res_text"] * self.has_large_object_column
         names += ["source_uri"] * self.has_source_uri + ["request_id"] * self.has_request_id
+        names += ["pid"] * self.has_provenance
         return fixed(", ".join(f"coalesce(e.{name}, b.{name}) AS {name}" for name in names))
 
     def _content(self) -> Sql:
@@ -242,7 +247,7 @@ class HapiLayout:
         return fixed("coalesce(" + ", ".join([*reasons, _NO_CONTENT]) + ")")
 
     def _meta(self) -> Sql:
-        source = "NULL::text"
+        source = _PROVENANCE if self.has_provenance else "NULL::text"
         if self.has_source_uri:
             source = "v.source_uri"
             if self.has_request_id:

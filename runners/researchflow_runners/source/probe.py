@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.source.layout import HapiLayout
 from researchflow_runners.source.options import SourceOptions
@@ -23,7 +25,8 @@ SELECT c.relname AS table_name, a.attname AS column_name
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
  WHERE a.attrelid = ANY (ARRAY[to_regclass('hfj_resource'), to_regclass('hfj_res_ver'),
                                to_regclass('hfj_forced_id'), to_regclass('hfj_res_tag'),
-                               to_regclass('hfj_tag_def')]::oid[])
+                               to_regclass('hfj_tag_def'),
+                               to_regclass('hfj_res_ver_prov')]::oid[])
    AND a.attnum > 0 AND NOT a.attisdropped
 """
 #: to_regclass finds nothing in a schema that the role may not use.
@@ -92,6 +95,7 @@ async def probe(session: Session, options: SourceOptions) -> HapiLayout:
         and await session.fetchval(_LARGE_OBJECTS)
         and await session.fetchval(_IN_LARGE_OBJECTS),
         has_source_uri=("hfj_res_ver", "source_uri") in found,
+        has_provenance=_has_provenance(found),
         has_request_id=("hfj_res_ver", "request_id") in found,
         has_tag_versions={("hfj_tag_def", "tag_version"), ("hfj_tag_def", "tag_user_selected")}
         <= found,
@@ -110,10 +114,19 @@ async def _require_tables(session: Session, found: set[tuple[str, str]]) -> None
         for column in NEEDED[table]:
             if (table, column) not in found:
                 raise _unknown(table, column)
-    read = [*TABLES, *(["hfj_forced_id"] if ("hfj_forced_id", "forced_id") in found else [])]
+    read = [*TABLES, *["hfj_forced_id"] * (("hfj_forced_id", "forced_id") in found)]
+    read += ["hfj_res_ver_prov"] * _has_provenance(found)
     forbidden = await session.fetchrow(_FORBIDDEN, read)
     if forbidden is not None:
-        raise _forbidden(forbidden["schema"], forbidden["name"], forbidden["role"])
+        raise _forbidden(forbidden["schema"], forbidden["name"], forbidden["role"], read)
+
+
+def _has_provenance(found: set[tuple[str, str]]) -> bool:
+    """Whether meta.source is kept there: since HAPI 6.8 it is in the version itself."""
+    return ("hfj_res_ver_prov", "source_uri") in found and (
+        "hfj_res_ver",
+        "source_uri",
+    ) not in found
 
 
 async def _require_unique_ids(session: Session, layout: HapiLayout) -> None:
@@ -177,8 +190,8 @@ def _unknown(table: str, column: str) -> SourceDataError:
     )
 
 
-def _forbidden(schema: str, table: str, role: str) -> SourceDataError:
-    tables = ", ".join(f"{schema}.{name}" for name in TABLES)
+def _forbidden(schema: str, table: str, role: str, read: Sequence[str]) -> SourceDataError:
+    tables = ", ".join(f"{schema}.{name}" for name in read)
     return SourceDataError(
         f'the role "{role}" may not read the table "{table}" of the source',
         code="source_no_rights",
