@@ -153,6 +153,43 @@ async def test_missing_redis_server_says_what_to_install(
     assert caught.value.code == "binary_missing"
 
 
+def _server_that_says(folder: Path, name: str, told: str) -> None:
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{told}'\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "is_chosen"),
+    [
+        ("redis-server", "Redis server v=99.0.1 sha=0:0 malloc=libc", True),
+        ("valkey-server", "Valkey server v=99.0.1 sha=0:0 malloc=libc", True),
+        ("redis-server", "Redis server v=6.0.16 sha=0:0 malloc=libc", False),
+        ("redis-server", "no server of ours", False),
+    ],
+)
+def test_the_newest_redis_is_started(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str, is_chosen: bool
+) -> None:
+    _server_that_says(own_directory, name, told)
+    monkeypatch.setenv("PATH", str(own_directory))
+    assert (redis_module._program().parent == own_directory) is is_chosen
+
+
+async def test_the_file_of_an_older_redis_is_read_back(own_directory: Path) -> None:
+    home = own_directory / "redis"
+    home.mkdir()
+    command = [b"SET", b"kept", b"8"]
+    text = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in command)
+    (home / "appendonly.aof").write_bytes(b"*3\r\n" + text)
+    server = services_in(own_directory).redis
+    await server.start()
+    client = Redis.from_url(server.url)
+    assert await client.get("kept") == b"8"
+    await client.aclose()
+    await server.stop()
+
+
 async def test_directory_below_a_file_is_refused(own_directory: Path) -> None:
     (own_directory / "file").write_text("")
     with pytest.raises(ServiceError) as caught:

@@ -20,6 +20,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -181,9 +182,9 @@ def _is_untrusted(error: BaseException | None) -> bool:
 def _unanswered(error: ResponseError) -> StoreError:
     """Why a command was not done.
 
-    Inside a script the driver knows no type for it, only the text of the server.
+    Of a script Redis 6 tells it by its text alone, Redis 7 by a type of the driver's.
     """
-    if OUT_OF_MEMORY in str(error):
+    if isinstance(error, OutOfMemoryError) or OUT_OF_MEMORY in str(error):
         return _full()
     if isinstance(error, ReadOnlyError) or READ_ONLY in str(error):
         return _read_only()

