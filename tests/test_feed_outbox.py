@@ -42,12 +42,16 @@ TAGS = {
 }
 
 
-@pytest_asyncio.fixture(params=["one database", "two databases"])
+in_both = pytest.mark.parametrize("house", ["one database", "two databases"], indirect=True)
+
+
+@pytest_asyncio.fixture
 async def house(
     request: pytest.FixtureRequest, postgres_dsn: str, source_dsn: str
 ) -> AsyncIterator[Warehouse]:
-    """With the outbox installed and a first anchor over one patient, `old`."""
-    apart = source_dsn if request.param == "two databases" else None
+    """With the outbox installed and a first anchor over one patient, `old`; in two databases
+    unless in_both."""
+    apart = None if getattr(request, "param", "") == "one database" else source_dsn
     async with open_warehouse(postgres_dsn, apart) as opened:
         await _settle(opened)
         yield opened
@@ -71,6 +75,7 @@ async def _ids(house: Warehouse) -> list[str]:
     return [row[0] for row in await house.rows()]
 
 
+@in_both
 async def test_first_refresh_compares_and_the_next_is_told_by_the_outbox(house: Warehouse) -> None:
     assert await house.fetch(POSITION) == [("outbox", "first_read")]
     await house.put(patient("new"), result("r", "new", 1.0))
@@ -88,6 +93,7 @@ async def test_told_refresh_reads_no_other_keys(house: Warehouse) -> None:
 
 
 @pytest.mark.failure("late-commit")
+@in_both
 async def test_late_commit_is_told(house: Warehouse) -> None:
     async with house.source.database.transaction() as late:
         await Writer().apply(late, [Change("Patient", "late", '{"resourceType":"Patient"}')])
@@ -121,6 +127,7 @@ async def test_rolled_back_change_is_not_told(house: Warehouse) -> None:
     assert await _ids(house) == ["old"]
 
 
+@in_both
 async def test_deleted_recreated_and_expunged_resources_are_told(house: Warehouse) -> None:
     await house.put(patient("a"), patient("b"), patient("c"))
     await house.refresh(VIEWS)
@@ -326,6 +333,7 @@ async def test_source_whose_transactions_lie_behind_the_position_is_compared(
     assert await together.fetch(POSITION) == [("outbox", "source_older")]
 
 
+@in_both
 async def test_new_view_is_built_from_a_comparison(house: Warehouse) -> None:
     await house.put(patient("new", active=True))
     await house.refresh((PEOPLE_ACTIVE, RESULTS))
@@ -353,7 +361,7 @@ async def test_reading_role_needs_the_grants_and_no_more(
 ) -> None:
     source = together.source.database
     async with source.session() as session:
-        await session.execute("DROP ROLE IF EXISTS rf_reader; CREATE ROLE rf_reader")
+        await session.execute("DROP ROLE IF EXISTS rf_reader; CREATE ROLE rf_reader LOGIN")
         await session.execute("GRANT SELECT ON hfj_resource, hfj_res_ver, hfj_res_tag TO rf_reader")
     reader = await Database.connect(_as(postgres_dsn, "rf_reader"))
     try:
@@ -371,7 +379,7 @@ async def test_reading_role_needs_the_grants_and_no_more(
 
 async def test_writers_need_no_right_on_the_outbox(together: Warehouse, postgres_dsn: str) -> None:
     async with together.source.database.session() as session:
-        await session.execute("DROP ROLE IF EXISTS rf_hapi; CREATE ROLE rf_hapi")
+        await session.execute("DROP ROLE IF EXISTS rf_hapi; CREATE ROLE rf_hapi LOGIN")
         await session.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO rf_hapi")
         await session.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO rf_hapi")
     hapi = await Database.connect(_as(postgres_dsn, "rf_hapi"))
@@ -411,7 +419,7 @@ def test_position_ends_with_the_newest_change(snapshot: str, newest: int, expect
 
 def _as(dsn: str, role: str) -> str:
     """The same database for another role."""
-    return f"{dsn}&role={role}"
+    return dsn.replace("://postgres@", f"://{role}@")
 
 
 async def test_newest_row_is_that_of_the_highest_number(together: Warehouse) -> None:
@@ -426,6 +434,7 @@ async def test_newest_row_is_that_of_the_highest_number(together: Warehouse) -> 
     assert state.witness.startswith("11 ")
 
 
+@in_both
 async def test_pending_changes_are_told_with_the_date_of_the_change(house: Warehouse) -> None:
     """Dates of versions are the server's request times; tags and expunged resources have none."""
     await house.put(patient("a"), patient("b"))

@@ -28,6 +28,9 @@ ENTRIES = "SELECT id, version, deleted, provenance FROM researchflow.overlay_ent
 BOUND_S = 20.0
 
 
+in_both = pytest.mark.parametrize("followed", ["one database", "two databases"], indirect=True)
+
+
 @dataclass
 class Followed:
     """A warehouse, its views and a tail that the test lets run."""
@@ -40,12 +43,12 @@ class Followed:
         return [row[0] for row in await self.house.live()]
 
 
-@pytest_asyncio.fixture(params=["one database", "two databases"])
+@pytest_asyncio.fixture
 async def followed(
     request: pytest.FixtureRequest, postgres_dsn: str, source_dsn: str
 ) -> AsyncIterator[Followed]:
-    """With an outbox and an anchor over one patient, `old`."""
-    apart = source_dsn if request.param == "two databases" else None
+    """With an outbox and an anchor over one patient, `old`; in two databases unless in_both."""
+    apart = None if getattr(request, "param", "") == "one database" else source_dsn
     async with open_warehouse(postgres_dsn, apart) as house:
         await install_outbox(house.source.database)
         yield await _first_anchor(house)
@@ -64,6 +67,7 @@ async def _first_anchor(house: Warehouse) -> Followed:
     return Followed(house, Tail(house.database, house.source, compiled(*VIEWS)))
 
 
+@in_both
 async def test_change_shows_live_and_the_anchor_stays(followed: Followed) -> None:
     await followed.house.put(patient("new", gender="male"), result("r", "new", 2.0))
     done = await followed.tail.catch_up()
@@ -96,6 +100,7 @@ async def test_change_that_a_refresh_absorbed_first_makes_no_entry(followed: Fol
     assert (await followed.tail.catch_up()).entries == 0
 
 
+@in_both
 async def test_deleted_expunged_and_recreated_resources_show_so(followed: Followed) -> None:
     house = followed.house
     await house.put(patient("a"), patient("b"), patient("c"))
@@ -130,6 +135,7 @@ async def test_expunged_before_any_refresh_leaves_the_live_rows(followed: Follow
     assert await followed.ids() == ["old"]
 
 
+@in_both
 async def test_late_commit_and_rollback_beside_a_long_transaction(followed: Followed) -> None:
     house = followed.house
     async with house.source.database.transaction() as long:
@@ -194,6 +200,7 @@ async def _tag(house: Warehouse, code: str) -> None:
         await session.execute("UPDATE hfj_resource SET has_tags = true WHERE res_id = 1")
 
 
+@in_both
 async def test_change_during_a_refresh_outlives_it(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +305,7 @@ async def test_pages_do_not_change_what_shows(
     assert [row[:2] for row in await house.live()] == [("old", "male"), *shown]
 
 
+@in_both
 async def test_gap_is_compared_and_the_tail_goes_on_by_the_outbox(followed: Followed) -> None:
     house = followed.house
     await house.put(patient("seen"))
@@ -377,6 +385,7 @@ async def _shows(followed: Followed, *ids: str) -> None:
     await _until(holds)
 
 
+@in_both
 async def test_running_tail_shows_changes_by_itself_and_prunes_the_outbox(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,18 +410,25 @@ async def test_running_tail_shows_changes_by_itself_and_prunes_the_outbox(
         assert followed.tail.state.reason is None
 
 
-async def test_tail_goes_on_after_its_connections_were_cut(followed: Followed) -> None:
+async def _put(session: Session, patient_id: str) -> None:
+    """On this connection, so that no other is opened."""
+    async with session.transaction():
+        await Writer().apply(session, [Change("Patient", patient_id, "{}")])
+
+
+async def test_tail_goes_on_after_its_connection_was_cut(followed: Followed) -> None:
     house = followed.house
-    async with _running(followed.tail):
-        await house.put(patient("a"))
-        await _shows(followed, "a", "old")
-        async with house.database.session() as session:
-            await session.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE pid <> pg_backend_pid() AND application_name = 'researchflow'"
-            )
-        await house.put(patient("b"))
-        await _shows(followed, "a", "b", "old")
+    backends = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    async with house.source.database.session() as session:
+        before = {row[0] for row in await session.fetch(backends)}
+        async with _running(followed.tail):
+            await _put(session, "a")
+            await _shows(followed, "a", "old")
+            after = {row[0] for row in await session.fetch(backends)}
+            for pid in after - before:
+                await session.execute("SELECT pg_terminate_backend($1)", pid)
+            await _put(session, "b")
+            await _shows(followed, "a", "b", "old")
 
 
 async def test_position_and_entries_are_one_commit(followed: Followed) -> None:

@@ -26,11 +26,11 @@ _AFTER = """(SELECT c.res_id, c.at FROM researchflow_outbox.change AS c
         OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip({snapshot}::pg_snapshot)))){unseen})"""
 _UNSEEN = " AND NOT pg_visible_in_snapshot(c.xid, {}::pg_snapshot)"
 _CHECK = """
-SELECT pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax($2::text::pg_snapshot) AS older,
+SELECT pg_snapshot_xmax({read}::pg_snapshot) > pg_snapshot_xmax({now}::pg_snapshot) AS older,
        NOT EXISTS (SELECT FROM researchflow_outbox.change
-                   WHERE xid = $3::text::xid8 AND seq = $4 AND at = $5) AS lost
+                   WHERE xid = {xid}::xid8 AND seq = {seq} AND at = {at}) AS lost,
+       EXISTS (SELECT FROM {changes} AS c WHERE c.res_id IS NULL) AS emptied
 """
-_EMPTIED = "SELECT EXISTS (SELECT FROM {} AS c WHERE c.res_id IS NULL)"
 _PRUNE = """
 WITH read AS (SELECT $1::text::pg_snapshot AS refresh, $2::text::pg_snapshot AS tail)
 DELETE FROM researchflow_outbox.change WHERE (xid, seq) IN (
@@ -59,15 +59,11 @@ async def continue_from(
         return Continued(None, state.reason)
     if position is None or position.snapshot is None or position.identity is None:
         return Continued(None, "first_read")
+    changes = changes_after(position.snapshot)
     reason = state.identity.differs(position.identity)
     if reason is None:
-        reason = await _lost(session, state, position.snapshot, position.witness)
-    if reason is not None:
-        return Continued(None, reason)
-    changes = changes_after(position.snapshot)
-    if await session.fetchval(compose(_EMPTIED, changes)):
-        return Continued(None, "table_emptied")
-    return Continued(changes, None)
+        reason = await _lost(session, state, position, changes)
+    return Continued(changes if reason is None else None, reason)
 
 
 def changes_after(snapshot: str, *, unseen_in: str | None = None) -> Sql:
@@ -87,16 +83,25 @@ async def prune_outbox(session: Session, refresh: FeedPosition, tail: FeedPositi
 
 
 async def _lost(
-    session: Session, state: FeedState, snapshot: str, witness: str | None
+    session: Session, state: FeedState, position: FeedPosition, changes: Sql
 ) -> Reason | None:
-    """Whether the source is older than the position: a copy from before it."""
-    if witness is None:
+    """Whether the outbox lacks something: in a copy from before the position, or by TRUNCATE."""
+    if position.witness is None:
         return "changes_missing"
-    xid, seq, at = witness.split(" ")
-    row = await session.fetchrow(
-        _CHECK, snapshot, state.snapshot, xid, int(seq), datetime.fromisoformat(at)
+    xid, seq, at = position.witness.split(" ")
+    checked = compose(
+        _CHECK,
+        read=param(position.snapshot, "text"),
+        now=param(state.snapshot, "text"),
+        xid=param(xid, "text"),
+        seq=param(int(seq), "bigint"),
+        at=param(datetime.fromisoformat(at), "timestamptz"),
+        changes=changes,
     )
+    row = await session.fetchrow(checked)
     assert row is not None
     if row["older"]:
         return "source_older"
-    return "changes_missing" if row["lost"] else None
+    if row["lost"]:
+        return "changes_missing"
+    return "table_emptied" if row["emptied"] else None

@@ -58,8 +58,9 @@ async def read_position(session: Session, reader: Reader) -> FeedPosition | None
 
 async def claim_position(session: Session, reader: Reader) -> FeedPosition | None:
     """The same, held until the transaction ends; None when another process holds it."""
-    await session.execute(_BEGIN, reader)
     row = await session.fetchrow(_CLAIM, reader)
+    if row is None and await session.execute(_BEGIN, reader):
+        row = await session.fetchrow(_CLAIM, reader)
     return _position(row) if row else None
 
 

@@ -19,9 +19,10 @@ from researchflow_runners.feed.position import (
     read_position,
     store_position,
 )
+from researchflow_runners.feed.probed import ProbedSource
 from researchflow_runners.feed.resource_state import ResourceState, read_states
 from researchflow_runners.feed.state import FeedKind, FeedState, Reason, look_at_feed
-from researchflow_runners.source.reader import HapiSource, SourceSnapshot
+from researchflow_runners.source.reader import SourceSnapshot
 from researchflow_runners.source.replay import known_before
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Database, Session
@@ -116,7 +117,7 @@ class TailRound:
     def __init__(
         self,
         warehouse: Database,
-        source: HapiSource,
+        source: ProbedSource,
         views: Mapping[str, CompiledView],
         session: Session,
     ) -> None:
@@ -156,7 +157,7 @@ class TailRound:
             open_staging(
                 own,
                 self._warehouse,
-                Origin(self._source, frozenset(batch.tagged_types)),
+                Origin(self._source.source, frozenset(batch.tagged_types)),
                 timeout_s=COMPARE_TIMEOUT_S,
             ) as staging,
         ):
@@ -237,21 +238,24 @@ async def _news(
 
     A type that was published since is not in what the tail has read.
     """
-    own = position if set(batch.types) <= set(position.types) else None
-    since_anchor = await continue_from(session, state, batch.refresh)
-    since_position = await continue_from(session, state, own)
-    if since_position.changes is not None:
-        assert own is not None
-        start = own.snapshot
-    elif since_anchor.changes is not None:
-        start = batch.refresh.snapshot
-    else:
+    start = position if set(batch.types) <= set(position.types) else batch.refresh
+    continued = await continue_from(session, state, start)
+    if continued.changes is None and start is position:
+        start = batch.refresh
+        continued = await continue_from(session, state, start)
+    if continued.changes is None:
         return None
-    assert start is not None
-    absorbed = batch.refresh.snapshot if since_anchor.changes is not None else None
-    changes = changes_after(start, unseen_in=absorbed)
+    assert start.snapshot is not None
+    changes = changes_after(start.snapshot, unseen_in=_absorbed(state, batch.refresh))
     rows = await session.fetch(compose(_TOLD, changes, param(CHANGES_MAX + 1, "bigint")))
     return _News(state, None, [row[0] for row in rows])
+
+
+def _absorbed(state: FeedState, refresh: FeedPosition) -> str | None:
+    """The anchor's snapshot, when it is one of this very source."""
+    if state.identity is None or refresh.identity is None:
+        return None
+    return refresh.snapshot if state.identity.differs(refresh.identity) is None else None
 
 
 def _newest(states: Sequence[ResourceState]) -> list[ResourceState]:

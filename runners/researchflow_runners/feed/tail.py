@@ -17,6 +17,7 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.feed.outbox import CHANNEL, prune_outbox
 from researchflow_runners.feed.position import FeedPosition, read_position
+from researchflow_runners.feed.probed import ProbedSource
 from researchflow_runners.feed.round import Round, TailRound
 from researchflow_runners.feed.state import FeedKind, Reason
 from researchflow_runners.source.reader import HapiSource
@@ -58,7 +59,7 @@ class Tail:
         scan_interval_s: float = SCAN_INTERVAL_S,
     ) -> None:
         self._warehouse = warehouse
-        self._source = source
+        self._source = ProbedSource(source)
         self._views: Mapping[str, CompiledView] = {view.name: view for view in views}
         self._scan_interval_s = scan_interval_s
         self._state = TailState()
@@ -76,7 +77,7 @@ class Tail:
         try:
             while not stop.is_set():
                 try:
-                    async with self._source.database.dedicated(
+                    async with self._source.source.database.dedicated(
                         statement_timeout_s=STATEMENT_TIMEOUT_S
                     ) as session:
                         await self._follow(session, stop)
@@ -91,7 +92,7 @@ class Tail:
 
     async def catch_up(self) -> Round:
         """One round on a connection of its own."""
-        async with self._source.database.dedicated(
+        async with self._source.source.database.dedicated(
             statement_timeout_s=STATEMENT_TIMEOUT_S
         ) as session:
             return await self._round(session)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 
 from rich.progress import Progress
 
 from researchflow_runners.naming import nearest
 from researchflow_server.bench.build import build_and_refresh
 from researchflow_server.bench.figure import Figure, machine
+from researchflow_server.bench.follow import commit_to_visible
+from researchflow_server.bench.growth import refresh_growth
 from researchflow_server.bench.hashing import hash_cost
 from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
@@ -26,6 +29,11 @@ from researchflow_server.console import console, progress_bar, show_json, table
 ALONE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
     "views": view_speed,
     "peers": against_peers,
+    "growth": refresh_growth,
+}
+#: The same at sizes that take half an hour; only by name.
+LARGE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
+    "growth-large": partial(refresh_growth, large=True),
 }
 #: In this order; all share one loaded hospital. The last ones leave changes waiting.
 ON_WARD = {
@@ -34,13 +42,15 @@ ON_WARD = {
     "overhead": tool_overhead,
     "visible": insert_to_visible,
     "merge": merge_cost,
+    "follow": commit_to_visible,
 }
 BENCHMARKS = (*ALONE, *ON_WARD)
+NAMES = (*BENCHMARKS, *LARGE)
 
 
 def register(parser: ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the figures as JSON")
     form.add_argument("--markdown", action="store_true", help="print them as a table of Markdown")
@@ -50,22 +60,23 @@ def register(parser: ArgumentParser) -> None:
 
 async def run(arguments: Namespace) -> int:
     """Fails when a figure is not within its bound."""
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
         raise UsageError(
             f'there is no benchmark "{unknown[0]}"',
             code="usage",
             field="names",
-            allowed=BENCHMARKS,
-            did_you_mean=nearest(unknown[0], BENCHMARKS),
-            hint=f"name some of {', '.join(BENCHMARKS)}",
+            allowed=NAMES,
+            did_you_mean=nearest(unknown[0], NAMES),
+            hint=f"name some of {', '.join(NAMES)}",
         )
     figures: list[Figure] = []
-    wanted = [name for name in BENCHMARKS if name in (arguments.names or BENCHMARKS)]
+    wanted = [name for name in NAMES if name in (arguments.names or BENCHMARKS)]
+    alone = ALONE | LARGE
     with progress_bar(quiet=arguments.json) as bar:
         for name in wanted:
-            if name in ALONE:
-                figures += await ALONE[name](bar)
+            if name in alone:
+                figures += await alone[name](bar)
         if any(name in ON_WARD for name in wanted):
             async with ward(bar) as loaded:
                 for name in wanted:
