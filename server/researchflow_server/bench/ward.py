@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 from rich.progress import Progress
@@ -42,6 +43,11 @@ class Ward:
     def data(self) -> str:
         """The data, in words."""
         return f"{self.loaded.resources:,} resources"
+
+    async def value(self, statement: str, *arguments: Any) -> Any:
+        """The first value that the warehouse gives."""
+        async with self.runtime.stores.warehouse.session() as session:
+            return await session.fetchval(statement, *arguments)
 
 
 @asynccontextmanager
