@@ -18,12 +18,14 @@ from researchflow_runners.source.load import delete_resource, expunge
 from researchflow_runners.speed.change import Change, ChangeOutcome
 from researchflow_runners.speed.known import Key
 from researchflow_server.embedded import Services
+from researchflow_server.embedded.process import until
 from researchflow_server.feeds import body, intake
 from researchflow_server.feeds.gate import SECRET_HEADER
 from researchflow_server.metrics.deliveries import Deliveries
 from tool_server import module_stores
 
 LETTERS = "SELECT array_agg(code ORDER BY letter_id) FROM researchflow.refused_delivery"
+WAIT_S = 20.0
 DEEP = b'{"resourceType":"Patient","id":"ada","extension":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
 LONE = b'{"resourceType":"Patient","id":"ada","name":[{"family":"\\ud800"}]}'
 
@@ -78,14 +80,27 @@ async def test_late_delete_and_ghost_change_nothing(feed: FeedServer) -> None:
     assert await feed.rows("patient_simple", "id") == [("ada",)]
 
 
-async def test_empty_post_says_look(feed: FeedServer) -> None:
-    heard = feed.tools.runtime.bell.times
+async def test_empty_post_wakes_the_tail(feed: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = feed.tools.runtime.tail
+    await feed.tools.put(patient("bea"))
+    await tail.catch_up()
+    stop = asyncio.Event()
+    monkeypatch.setattr("researchflow_runners.feed.tail.SCAN_PAUSE_S", 0.01)
+    following = asyncio.create_task(tail.run(stop))
+
+    async def shown(name: str) -> bool:
+        return (name,) in await feed.rows("patient_simple", "id")
+
+    assert await until(lambda: shown("bea"), timeout_s=WAIT_S)
+    await feed.tools.put(patient("cleo"))
     response = await feed.deliver(
         "POST", body=b"", content_type="application/x-www-form-urlencoded; charset=UTF-8"
     )
     assert response.status_code == 200
-    assert feed.tools.runtime.bell.times == heard + 1
     assert feed.counted("looked") == 1
+    assert await until(lambda: shown("cleo"), timeout_s=WAIT_S)
+    stop.set()
+    await following
 
 
 async def test_secret_is_taken_from_either_header_and_a_wrong_one_leaves_nothing(

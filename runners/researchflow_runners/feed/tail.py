@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
 SCAN_INTERVAL_S = 30.0
+#: A comparison of everything costs: it may be asked for more often than it is made.
+SCAN_PAUSE_S = 2.0
 PRUNE_INTERVAL_S = 10.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
@@ -64,11 +66,16 @@ class Tail:
         self._scan_interval_s = scan_interval_s
         self._state = TailState()
         self._prune_at = 0.0
+        self._woken = asyncio.Event()
 
     @property
     def state(self) -> TailState:
         """A snapshot of the state."""
         return self._state
+
+    def wake(self) -> None:
+        """Says that something changed at the source: the next round is soon."""
+        self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follows until `stop` is set; an outage is waited out with growing pauses."""
@@ -99,21 +106,22 @@ class Tail:
 
     async def _follow(self, session: Session, stop: asyncio.Event) -> None:
         """Round after round on one connection, which the notifications come by too."""
-        woken = asyncio.Event()
         listening = False
         while not stop.is_set():
-            woken.clear()
+            self._woken.clear()
             done = await self._round(session)
             if done.kind == "outdated":
                 continue
             if done.feed == "outbox" and not listening:
                 # What was committed before this is found by the next round, which is at once.
-                await session.listen(CHANNEL, woken.set)
+                await session.listen(CHANNEL, self.wake)
                 listening = True
                 continue
             await self._prune(session, done)
+            if done.feed == "scan":
+                await _first_of(stop, timeout_s=min(SCAN_PAUSE_S, self._scan_interval_s))
             wait_s = self._scan_interval_s if done.feed == "scan" else POLL_S
-            await _first_of(stop, woken, timeout_s=wait_s)
+            await _first_of(stop, self._woken, timeout_s=wait_s)
 
     async def _round(self, session: Session) -> Round:
         done = await TailRound(self._warehouse, self._source, self._views, session).perform()

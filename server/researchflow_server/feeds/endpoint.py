@@ -115,7 +115,7 @@ class FeedEndpoint:
             await self._keep_letter(request, body, error.code)
             raise
         if told.looks:
-            self._runtime.bell.ring()
+            self._runtime.tail.wake()
             return "looked"
         return "taken" if outcomes else "silent"
 

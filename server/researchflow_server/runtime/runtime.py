@@ -23,7 +23,6 @@ from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
 from researchflow_server.metrics.snapshot import Snapshot, ViewState, take_snapshot
 from researchflow_server.metrics.tally import RefreshTally
-from researchflow_server.runtime.bell import Bell
 from researchflow_server.runtime.keyfile import cursor_key
 from researchflow_server.runtime.refreshes import Refreshes
 from researchflow_server.runtime.stores import Stores
@@ -69,7 +68,6 @@ class Runtime:
             cursor_key=cursor_key(settings.cursor_key_path),
         )
         self.metrics = Metrics(self._counted)
-        self.bell = Bell()
         self._refresh_tally = RefreshTally()
         self._looking: asyncio.Task[Snapshot] | None = None
         self._next_look: asyncio.Task[Snapshot] | None = None
