@@ -192,6 +192,7 @@ async def test_empty_warehouse_gives_an_empty_backup_that_restores(
         assert await rows(runtime, "patient_simple") == []
 
 
+@pytest.mark.failure("restore-view-refused")
 async def test_definition_that_is_refused_now_is_named_and_the_rest_restored(
     lived_in: Runtime, settings: Settings, tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ async def test_files_belong_to_their_owner_alone(house: Warehouse, tmp_path: Pat
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.failure("backup-exists")
 async def test_place_that_holds_a_backup_is_refused(house: Warehouse, tmp_path: Path) -> None:
     target = FolderTarget(tmp_path / "backup")
     await save_backup(house.database, target)
@@ -239,6 +241,7 @@ async def test_place_that_holds_a_backup_is_refused(house: Warehouse, tmp_path: 
     assert caught.value.code == "backup_exists"
 
 
+@pytest.mark.failure("anchor-differs")
 async def test_rows_that_were_changed_behind_our_back_are_not_saved(
     house: Warehouse, tmp_path: Path
 ) -> None:
@@ -312,6 +315,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
 }
 
 
+@pytest.mark.failure("backup-damaged")
+@pytest.mark.failure("backup-incomplete")
+@pytest.mark.failure("backup-newer")
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_damaged_backup_is_refused_by_name_and_restores_nothing(
     house: Warehouse, backup: Path, damage: str
@@ -336,6 +342,7 @@ async def test_rows_that_do_not_give_their_hash_are_refused(house: Warehouse, ba
     assert caught.value.code == "backup_damaged"
 
 
+@pytest.mark.failure("restore-not-empty")
 async def test_warehouse_that_holds_something_is_left_alone(
     house: Warehouse, tmp_path: Path
 ) -> None:
@@ -348,6 +355,7 @@ async def test_warehouse_that_holds_something_is_left_alone(
     assert await house.rows() == before
 
 
+@pytest.mark.failure("backup-place-unusable")
 async def test_folder_that_cannot_be_written_is_named(house: Warehouse, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BackupError) as caught:

@@ -219,6 +219,16 @@ def test_anchor_is_pinned_described_verified_backed_up_and_freed(run: Run, store
     assert run("anchor", "describe", "?")[0] == USAGE
 
 
+def test_refresh_by_a_scheduler_keeps_to_the_retention(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCHFLOW_RETENTION_ANCHORS", "1")
+    for name in ("a", "b"):
+        run("load", ndjson(stores / f"{name}.ndjson", patient(name)))
+        assert run("refresh")[0] == OK
+    assert [one["anchor"] for one in json.loads(run("anchor", "list", "--json")[1])] == [2]
+
+
 def test_verification_that_finds_a_difference_fails(run: Run, stores: Path) -> None:
     run("load", ndjson(stores / "a.ndjson", patient("a")))
     run("refresh")

@@ -66,6 +66,8 @@ async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
                 bar.update(task, completed=progress.done, total=progress.total, description=words)
 
             result = await runtime.refresher.refresh(show, change=change)
+        # Where a scheduler calls this command and no server runs, nobody else would.
+        await runtime.expire_anchors()
     if as_json:
         show_json(asdict(result))
     else:
