@@ -85,8 +85,8 @@ async def test_a_clock_that_jumps_ages_no_answer(
         assert stored["rows"][0][1] == "stored"
         fresh = await structured(client, "query_view", view="patient_simple", max_staleness_s=600)
         assert fresh["row_count"] == 2
-        published = await structured(client, "refresh_views")
-        assert published["status"] == "published"
+        refreshed = await structured(client, "refresh_views")
+        assert refreshed["status"] in ("published", "unchanged")
 
         async def is_told() -> bool:
             return bool((await structured(client, "get_statistics"))["warehouse_up"])
