@@ -486,3 +486,76 @@ def test_refused_expression_is_told_with_its_place(run: Run, tmp_path: Path) -> 
     assert code == FAILED
     assert "in select[0].column[0].path at characters 0 to 10" in err
     assert 'did you mean "family"' in err
+
+
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p",
+    "name": [{"given": [None, "Ann"], "_given": [{"id": "g"}, None]}],
+    "multipleBirthInteger": 2,
+}
+
+
+def test_expression_is_evaluated_over_files_with_types(run: Run, stores: Path) -> None:
+    file = ndjson(stores / "p.ndjson", PATIENT, {"resourceType": "Patient", "id": "q"})
+    code, out, _err = run("fhirpath", "name.given.combine(id.upper())", file)
+    assert code == OK
+    first, second = map(json.loads, out.splitlines())
+    assert first == {
+        "resource": "Patient/p",
+        "items": [
+            {"type": "string", "value": None},
+            {"type": "string", "value": "Ann"},
+            {"type": "System.String", "value": "P"},
+        ],
+    }
+    assert second["items"] == [{"type": "System.String", "value": "Q"}]
+    code, out, _err = run("fhirpath", "multipleBirth", file)
+    assert json.loads(out.splitlines()[0])["items"] == [{"type": "integer", "value": 2}]
+
+
+def test_expression_shows_its_tree_and_its_sql(run: Run) -> None:
+    code, out, _err = run("fhirpath", "Patient.name.given", "--tree", "--sql")
+    assert (code, "Child types=string" in out, "SELECT" in out) == (OK, True, True)
+
+
+def test_expression_that_is_wrong_is_an_error_with_its_place(run: Run, stores: Path) -> None:
+    code, _out, err = run("fhirpath", "Patient.nmae")
+    assert (code, "unknown_element" in err, "characters" in err) == (FAILED, True, True)
+    assert run("fhirpath")[0] == USAGE
+
+
+def test_resource_that_makes_an_expression_fail_hides_no_other(run: Run, stores: Path) -> None:
+    two = {**PATIENT, "id": "two", "name": [{"family": "A"}, {"family": "B"}]}
+    file = ndjson(stores / "p.ndjson", two, PATIENT)
+    code, out, _err = run("fhirpath", "name.single().family", file)
+    first, second = map(json.loads, out.splitlines())
+    assert (code, first["error"]["code"], second["items"]) == (FAILED, "several_items", [])
+
+
+def test_batch_answers_every_line_in_order(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [
+        '{"expression": "multipleBirth / 2.0 * 1.50", "resource": '
+        '{"resourceType": "Patient", "multipleBirthInteger": 1}}',
+        '{"expression": "extension.value", "resource": {"resourceType": "Patient", '
+        '"extension": [{"url": "u", "valueDecimal": 1.50}]}}',
+        "no json",
+        json.dumps({"expression": "name.(", "resource": PATIENT}),
+        json.dumps({"expression": "name", "resource": {"resourceType": "Nothing"}}),
+        json.dumps({"expression": "name.given", "resource": PATIENT}),
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(asked)))
+    code, out, _err = run("fhirpath", "--batch")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == OK
+    assert '"items": [1.50]' in out.splitlines()[1]
+    assert [one.get("error", {}).get("code") for one in answers] == [
+        None if place in (1, 5) else code
+        for place, code in enumerate(
+            ["not_a_number", None, "invalid_json", "syntax", "unknown_resource_type", None]
+        )
+    ]
+    assert answers[3]["error"]["span"] == [5, 6]
+    assert answers[5] == {"items": [None, "Ann"]}

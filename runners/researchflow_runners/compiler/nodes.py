@@ -100,6 +100,16 @@ class RowIndex(IntegerExpr):
 
 
 @dataclass(frozen=True)
+class ItemIndex(IntegerExpr):
+    """`$index`: the place of an item in its collection, from 0."""
+
+    alias: str
+
+    def value(self) -> Sql:
+        return fixed(f"({self.alias}.n - 1)::integer")
+
+
+@dataclass(frozen=True)
 class Empty(Expr):
     """No item, whatever the resource."""
 

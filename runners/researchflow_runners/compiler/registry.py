@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from researchflow_runners.compiler.expr import Expr
-from researchflow_runners.compiler.nodes import Constant
+from researchflow_runners.compiler.nodes import Constant, Focus
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import known_type
 from researchflow_runners.errors import FhirPathError, Span
@@ -40,6 +40,10 @@ class Invocation:
         """The argument as a node, its names relative to `on` or else to the caller's focus."""
         scope = self.scope if on is None else self.scope.on(on)
         return self.resolve(self.arguments[position], scope)
+
+    def per_item(self, position: int, item: Focus) -> Expr:
+        """The argument as a node for each item of the source."""
+        return self.resolve(self.arguments[position], self.scope.each(item))
 
     def text_constant(self, position: int) -> Constant:
         """The argument, which must be a constant of a string type."""

@@ -10,6 +10,7 @@ from researchflow_runners.compiler.expr import Expr, KeyExpr
 from researchflow_runners.compiler.nodes import (
     Constant,
     Empty,
+    ItemIndex,
     Resource,
     ResourceId,
     ResourceMeta,
@@ -17,6 +18,7 @@ from researchflow_runners.compiler.nodes import (
 from researchflow_runners.compiler.operators.arithmetic import negative
 from researchflow_runners.compiler.operators.quantities import quantity_literal
 from researchflow_runners.compiler.operators.subsetting import indexed
+from researchflow_runners.compiler.operators.type_info import TypeInfo, type_name
 from researchflow_runners.compiler.operators.type_tests import type_test
 from researchflow_runners.compiler.registry import Invocation, binary_operator, invoke
 from researchflow_runners.compiler.scope import Scope
@@ -101,6 +103,9 @@ def resolve(node: Node, scope: Scope) -> Expr:
             return binary_operator(operator, resolve(left, scope), resolve(right, scope), node.span)
         case TypeTest(operator, operand, type_name):
             return type_test(operator, resolve(operand, scope), type_name, scope, node.span)
+        case Special(name) if name == "index" and scope.index is not None:
+            scope.indexed.add(scope.index.alias)
+            return ItemIndex(scope.index.alias, span=node.span)
         case Special(name):
             raise FhirPathError(
                 f"'${name}' is not supported",
@@ -171,6 +176,8 @@ def element_of(source: Expr, name: str, scope: Scope, span: Span) -> Expr:
     """`source.name`, typed by the model; FhirPathError `unknown_element` when there is none."""
     if not source.types:
         return Empty(span=span)
+    if isinstance(source, TypeInfo) and name in ("name", "namespace"):
+        return type_name(source, name)
     if isinstance(source, Resource) and name == "id":
         return ResourceId(source.alias, span=span)
     if isinstance(source, Resource) and name == "meta":

@@ -19,7 +19,8 @@ class Scope:
     `lenient` lets an element be absent from the focus, as long as some FHIR type has it: `repeat`
     applies one path to nodes of several types. `resolved` collects the node of each expression by
     its place in the view, for all scopes of the view; `numbered` the aliases of iterations whose
-    row index is read, `wholes` those of items whose type or extensions are asked for.
+    row index is read; `wholes` those of items whose type or extensions are asked for, `indexed`
+    those whose index is. `index` is the innermost item that has an index.
     """
 
     this: Expr
@@ -28,10 +29,12 @@ class Scope:
     constants: Mapping[str, Constant]
     aliases: Iterator[int] = field(default_factory=count, compare=False)
     lenient: bool = False
+    index: Focus | None = None
     value_sets: Mapping[str, ValueSet] = field(default_factory=dict)
     resolved: dict[str, Expr] = field(default_factory=dict, compare=False)
     numbered: set[str] = field(default_factory=set, compare=False)
     wholes: set[str] = field(default_factory=set, compare=False)
+    indexed: set[str] = field(default_factory=set, compare=False)
 
     def alias(self, prefix: str) -> str:
         """A FROM alias that is used nowhere else in the statement."""
@@ -40,6 +43,10 @@ class Scope:
     def on(self, this: Expr) -> Scope:
         """The same scope with another focus."""
         return replace(self, this=this)
+
+    def each(self, item: Focus) -> Scope:
+        """The same scope for each item of a collection, which has an index."""
+        return replace(self, this=item, index=item)
 
     def item(self, types: Types) -> Focus:
         """A focus of these types that no FROM item provides yet."""

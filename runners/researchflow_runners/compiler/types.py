@@ -77,6 +77,8 @@ def kind_of_type(name: str) -> Kind:
         return _KIND_OF_PRIMITIVE[name]
     if is_primitive(name):
         return "string"
+    if name == SYSTEM + "TypeInfo":
+        return "complex"
     return "quantity" if model().is_subtype(name, "Quantity") else "complex"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from researchflow_runners.compiler.child import Child, placed
-from researchflow_runners.compiler.expr import Expr, Path, single
+from researchflow_runners.compiler.expr import Expr, Path, numbered, single
 from researchflow_runners.compiler.nodes import Focus, ResourceId
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import SYSTEM, Types, is_primitive
@@ -30,7 +30,7 @@ COMPLEX = """(SELECT jsonb_build_object('v', k.v, 'x', k.v, 't', {type}) FROM {r
 KEY = "(SELECT jsonb_build_object('v', k.v, 'x', {}, 't', 'id') FROM {} AS k(v))"
 KEPT = "(SELECT t.v FROM {} AS t(v) WHERE t.v ->> 't' IN ({}))"
 VALUES = "(SELECT coalesce(w.v -> 'v', 'null') FROM {} AS w(v))"
-AS_ITEMS = "(SELECT coalesce(w.v -> 'v', 'null'), w.v FROM {} AS w(v)) AS {}(v, w)"
+AS_ITEMS = "(SELECT coalesce(w.v -> 'v', 'null'), w.v, w.n FROM {} AS w(v, n)) AS {}(v, w, n)"
 
 
 class WholeExpr(Expr):
@@ -151,12 +151,14 @@ class ValuesOfWhole(Expr):
         return compose(VALUES, self.source.rows())
 
 
-def items_as(item: Focus, source: Expr, wholes: Expr | None) -> Sql:
+def items_as(item: Focus, source: Expr, wholes: Expr | None, *, is_indexed: bool = False) -> Sql:
     """The items of a source under the alias of a focus; `wholes` when it is asked for whole."""
     alias = fixed(item.alias)
-    if wholes is None:
-        return compose("{} AS {}(v)", source.rows(), alias)
-    return compose(AS_ITEMS, wholes.rows(), alias)
+    if wholes is not None:
+        return compose(AS_ITEMS, numbered(wholes), alias)
+    if is_indexed:
+        return compose("{} AS {}(v, n)", numbered(source), alias)
+    return compose("{} AS {}(v)", source.rows(), alias)
 
 
 def wholes_of(scope: Scope, item: Focus, source: Expr) -> Expr | None:

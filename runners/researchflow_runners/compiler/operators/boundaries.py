@@ -8,7 +8,9 @@ the end to it; one that the type does not have is empty.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from researchflow_runners.compiler.expr import Expr, Form
 from researchflow_runners.compiler.nodes import Constant, Empty
@@ -46,6 +48,8 @@ DECIMAL_ENDS = {
     "high": ("+", "trim_scale(b.v)", "ceil(b.v * 1e{n}) * 1e-{n}"),
 }
 DIGITS_MAX = 28
+MINUTE_DIGITS = 12
+TO_THE_HOUR = re.compile(r".*T\d\d(Z|[+-]\d\d:\d\d)?")
 #: Precision → characters up to it, in a date or dateTime and in a time.
 DATE_PRECISIONS = {4: 4, 6: 7, 8: 10}
 DATE_TIME_PRECISIONS = {**DATE_PRECISIONS, 10: 13, 12: 16, 14: 19, 17: 23}
@@ -119,8 +123,31 @@ def _boundary(call: Invocation, end: str) -> Expr:
         )
     if not call.arguments:
         return Boundary(call.source, end, None, span=call.span)
+    _check_written(call)
     cut = cuts.get(_precision(call))
     return Empty(span=call.span) if cut is None else Boundary(call.source, end, cut, span=call.span)
+
+
+def _check_written(call: Invocation) -> None:
+    """Refuses literals of which engines do not agree."""
+    source, digits = call.source, _precision(call)
+    found = source.operand_expr if isinstance(source, Negative) else source
+    if not isinstance(found, Constant):
+        return
+    is_finer = call.name == "highBoundary" and digits > MINUTE_DIGITS
+    if is_finer and found.kind == "dateTime" and TO_THE_HOUR.fullmatch(found.text_value):
+        raise call.refused(
+            "takes no literal that is written to the hour", hint="Write the minutes too."
+        )
+    if found.kind in NUMBERS and 0 < digits <= DIGITS_MAX:
+        number = Decimal(found.text_value)
+        # The end that lies towards zero is zero for all.
+        outwards = (source is found) == (call.name == "highBoundary")
+        if outwards and number and abs(number) < Decimal(1).scaleb(-digits):
+            raise call.refused(
+                f"takes no literal that has no digit within the first {digits} places",
+                hint="Ask for more digits.",
+            )
 
 
 def _precision(call: Invocation) -> int:

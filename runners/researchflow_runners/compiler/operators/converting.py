@@ -148,11 +148,11 @@ def converts_to_string(call: Invocation) -> Expr:
         _check_primitive(call)
     if call.source.kind == "empty":
         return Empty(span=call.span)
-    return _IsThere(call.source, span=call.span)
+    return IsThere(call.source, span=call.span)
 
 
 @dataclass(frozen=True)
-class _IsThere(BooleanExpr):
+class IsThere(BooleanExpr):
     """True of the one item there is."""
 
     source: Expr

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from researchflow_runners.compiler.expr import Expr, Form
+from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.compiler.operators.quantities import QuantityConstant
 from researchflow_runners.compiler.types import Types, system_type
 from researchflow_runners.errors import FhirPathError, Span
@@ -167,6 +168,9 @@ def shifted(operator: str, source: Expr, amount: Expr, span: Span) -> Expr:
         unit = amount.calendar or amount.code
         raise _refused(f"a {kind} takes no amount in '{unit}'", kind, amount.span)
     number = Decimal(amount.number)
+    is_literal = isinstance(source, Constant)
+    if is_literal and amount.calendar is None and amount.code == "s" and number % 1:
+        raise _refused("engines leave out a part of 1 's' of a literal", kind, amount.span)
     _check_length(number, amount)
     signed = number if operator == "+" else -number
     return Shifted(source, format(signed, "f"), amount.code, span=span)

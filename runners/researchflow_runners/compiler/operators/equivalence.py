@@ -4,20 +4,24 @@ Strings are equivalent whatever their case, with every run of whitespace read as
 folded as `lower()` folds it. Decimals are compared rounded to the precision of the one with fewer
 digits, zeroes at the end not counted; since 1.4 ~ 1, 1 ~ 1.3 and yet 1.4 !~ 1.3, two collections
 of several decimals have no definite answer and are refused. Dates and times of unequal precision
-are not equivalent. Complex items and quantities are refused: compare their elements.
+are not equivalent. Quantities are compared in one unit, rounded likewise. Complex items are
+refused: compare their elements.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.nodes import Constant
 from researchflow_runners.compiler.operators.comparison import comparable_kind
 from researchflow_runners.compiler.operators.existence import existence_of
-from researchflow_runners.compiler.operators.logic import BooleanExpr, Not
+from researchflow_runners.compiler.operators.logic import And, BooleanExpr, Not
+from researchflow_runners.compiler.operators.quantities import compared
 from researchflow_runners.compiler.operators.sameness import moment_key
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, shown
+from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, kind_of_type, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -98,6 +102,11 @@ def _equivalent(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     if not left.types or not right.types:
         other = left if left.types else right
         return Not(existence_of(other, span), span=span)
+    if left == right and left.kind == "complex":
+        # Whatever it is, it is equivalent to itself.
+        return Constant("System.Boolean", "true", span=span)
+    if "quantity" in (left.kind, right.kind) and not (left.many or right.many):
+        return _quantities(left, right, span)
     if {left.kind, right.kind} & {"complex", "quantity"}:
         refused = left if left.kind in ("complex", "quantity") else right
         hint = "Compare elements of it, such as its code and its system."
@@ -110,6 +119,51 @@ def _equivalent(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
         raise _refused(f"'{operator}' does not compare two collections of decimals", hint, span)
     left, right = (right, left) if right.many else (left, right)
     return EquivalentDecimals(left, right, span=span)
+
+
+#: The number of the right side in the left one's unit, rounded as the less precise one.
+ROUNDED_QUANTITIES = """(round({0}, least(min_scale({0}), min_scale(trim_scale({1}))))
+ = round({1}, least(min_scale({0}), min_scale(trim_scale({1})))))"""
+
+
+@dataclass(frozen=True)
+class EquivalentQuantities(BooleanExpr):
+    """Whether two quantities are equivalent, each in its unit; never empty."""
+
+    left: Expr
+    right: Expr
+
+    def value(self) -> Sql:
+        return compose(
+            "(CASE WHEN {a} AND {b} THEN coalesce({same}, false) ELSE {a} = {b} END)",
+            a=self.left.exists(),
+            b=self.right.exists(),
+            same=compared(ROUNDED_QUANTITIES, self.left, self.right, in_left_unit=True),
+        )
+
+
+def _quantities(left: Expr, right: Expr, span: Span) -> Expr:
+    """The node for a quantity on one side, and a quantity or a choice on the other."""
+    sides = []
+    for side in (left, right):
+        kept = tuple(one for one in side.types if kind_of_type(one) == "quantity")
+        if side.kind == "quantity":
+            sides.append(side)
+        elif isinstance(side, Child) and kept:
+            keys = tuple(one for one in side.keys if one[1] in kept)
+            sides.append(Child(side.source, keys, side.element_many))
+        else:
+            raise _refused(
+                f"'~' does not compare {shown(left.types)} and {shown(right.types)}",
+                "Compare two quantities, such as value.ofType(Quantity) ~ 5 'mg'.",
+                span,
+            )
+    found: Expr = EquivalentQuantities(sides[0], sides[1], span=span)
+    for side, kept_side in zip((left, right), sides, strict=True):
+        if side is not kept_side:
+            # A value of another type is equivalent to no quantity.
+            found = And(existence_of(kept_side, span), found, span=span)
+    return found
 
 
 def _refused(message: str, hint: str, span: Span) -> FhirPathError:

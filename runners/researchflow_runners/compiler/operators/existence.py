@@ -10,7 +10,7 @@ from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.nodes import Focus
 from researchflow_runners.compiler.operators.filtering import where_node
 from researchflow_runners.compiler.operators.first import first_of
-from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, require_boolean
+from researchflow_runners.compiler.operators.logic import BooleanExpr, Not, as_boolean
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types, is_primitive
 from researchflow_runners.compiler.whole import items_as, wholes_of
@@ -77,11 +77,12 @@ class All(BooleanExpr):
     item: Focus
     criterion: Expr
     wholes: Expr | None = None
+    is_indexed: bool = False
 
     def value(self) -> Sql:
         return compose(
             "(NOT EXISTS (SELECT FROM {} WHERE ({}) IS NOT TRUE))",
-            items_as(self.item, self.source, self.wholes),
+            items_as(self.item, self.source, self.wholes, is_indexed=self.is_indexed),
             self.criterion.boolean(),
         )
 
@@ -110,9 +111,10 @@ def count(call: Invocation) -> Expr:
 @function("all", arguments=1)
 def all_(call: Invocation) -> Expr:
     item = call.scope.item(call.source.types)
-    criterion = require_boolean(call.argument(0, on=item), "the criterion of 'all()'")
+    criterion = as_boolean(call.per_item(0, item), "the criterion of 'all()'")
     wholes = wholes_of(call.scope, item, call.source)
-    return All(call.source, item, criterion, wholes, span=call.span)
+    is_indexed = item.alias in call.scope.indexed
+    return All(call.source, item, criterion, wholes, is_indexed, span=call.span)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from researchflow_runners.compiler.child import Child, Values, values_of
 from researchflow_runners.compiler.expr import Expr, Path, Requirement, single
 from researchflow_runners.compiler.jsonpath import PathParts, call
-from researchflow_runners.compiler.nodes import Focus, Resource
-from researchflow_runners.compiler.operators.logic import rarer, require_boolean
+from researchflow_runners.compiler.nodes import Constant, Focus, Resource
+from researchflow_runners.compiler.operators.logic import as_boolean, rarer, require_boolean
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.scope import Scope
 from researchflow_runners.compiler.types import Types, is_primitive
@@ -75,6 +75,7 @@ class Where(Expr):
     item: Focus
     criterion: Expr
     wholes: Expr | None = None
+    is_indexed: bool = False
 
     @property
     def types(self) -> Types:
@@ -88,7 +89,7 @@ class Where(Expr):
         return compose(
             "(SELECT {alias}.v FROM {items} WHERE {criterion})",
             alias=fixed(self.item.alias),
-            items=items_as(self.item, self.source, self.wholes),
+            items=items_as(self.item, self.source, self.wholes, is_indexed=self.is_indexed),
             criterion=self.criterion.boolean(),
         )
 
@@ -125,6 +126,7 @@ class Select(Expr):
     item: Focus
     projection: Expr
     wholes: Expr | None = None
+    is_indexed: bool = False
 
     @property
     def types(self) -> Types:
@@ -137,7 +139,7 @@ class Select(Expr):
     def rows(self) -> Sql:
         return compose(
             "(SELECT p.v FROM {} CROSS JOIN LATERAL {} AS p(v))",
-            items_as(self.item, self.source, self.wholes),
+            items_as(self.item, self.source, self.wholes, is_indexed=self.is_indexed),
             self.projection.rows(),
         )
 
@@ -150,10 +152,10 @@ def where_node(invocation: Invocation) -> Expr:
     source = invocation.source
     role = f"the criterion of '{invocation.name}()'"
     if isinstance(source, Resource):
-        criterion = require_boolean(invocation.argument(0, on=source), role)
+        criterion = _criterion(invocation.argument(0, on=source), role)
         return ResourceWhere(source, criterion, span=invocation.span)
     item = invocation.scope.item(source.types)
-    criterion = require_boolean(invocation.argument(0, on=item), role)
+    criterion = _criterion(invocation.per_item(0, item), role)
     if criterion.asks_value_of(item) and values_of(source) is not source:
         return values_of(source)
     predicate = criterion.condition(item, negated=False)
@@ -169,7 +171,13 @@ def where_node(invocation: Invocation) -> Expr:
             span=invocation.span,
         )
     wholes = wholes_of(invocation.scope, item, source)
-    return Where(source, item, criterion, wholes, span=invocation.span)
+    is_indexed = item.alias in invocation.scope.indexed
+    return Where(source, item, criterion, wholes, is_indexed, span=invocation.span)
+
+
+def _criterion(expr: Expr, role: str) -> Expr:
+    """The criterion as a boolean; a literal of another type, which decides nothing, is refused."""
+    return require_boolean(expr, role) if isinstance(expr, Constant) else as_boolean(expr, role)
 
 
 def _filterable(source: Expr, item: Focus, criterion: Expr) -> Expr | None:
@@ -237,6 +245,7 @@ def where(call: Invocation) -> Expr:
 @function("select", arguments=1)
 def select(call: Invocation) -> Expr:
     item = call.scope.item(call.source.types)
-    projection = call.argument(0, on=item)
+    projection = call.per_item(0, item)
     wholes = wholes_of(call.scope, item, call.source)
-    return Select(call.source, item, projection, wholes, span=call.span)
+    is_indexed = item.alias in call.scope.indexed
+    return Select(call.source, item, projection, wholes, is_indexed, span=call.span)

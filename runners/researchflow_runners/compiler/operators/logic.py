@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from researchflow_runners.compiler.expr import Expr, Form, Requirement
+from researchflow_runners.compiler.child import Child
+from researchflow_runners.compiler.expr import Expr, Form, Requirement, single
 from researchflow_runners.compiler.jsonpath import PathParts, concatenated
 from researchflow_runners.compiler.registry import Invocation, binary, function
-from researchflow_runners.compiler.types import Types, shown
+from researchflow_runners.compiler.types import Types, fhir_type, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, param
 
@@ -29,6 +30,46 @@ def rarer(one: Requirement, other: Requirement) -> Requirement:
     if one is None or other is None:
         return one or other
     return min(one, other, key=lambda texts: (len(texts), -max(map(len, texts))))
+
+
+@dataclass(frozen=True)
+class Single(BooleanExpr):
+    """The one item of a node as a boolean: its value, or true of an item of another type.
+
+    FHIRPath 2.0, section 4.5; several items raise SQLSTATE 21000. `booleans` are those items of the
+    node that are booleans.
+    """
+
+    source: Expr
+    booleans: Expr | None
+
+    def value(self) -> Sql:
+        there = self.source.exists()
+        if self.source.many:
+            there = compose("{} IS NOT NULL", single(self.source))
+        if self.booleans is None:
+            return compose("(CASE WHEN {} THEN true END)", there)
+        return compose(
+            "(CASE WHEN {} THEN {} WHEN {} THEN true END)",
+            self.booleans.exists(),
+            self.booleans.boolean(),
+            there,
+        )
+
+
+def as_boolean(expr: Expr, role: str) -> Expr:
+    """The node where one boolean is wanted, which one item of another type makes true.
+
+    FhirPathError `not_boolean` where only the data tell whether an item is a boolean.
+    """
+    if expr.kind in ("boolean", "empty"):
+        return expr
+    if "boolean" not in map(fhir_type, expr.types):
+        return Single(expr, None, span=expr.span)
+    if not isinstance(expr, Child):
+        return require_boolean(expr, role)
+    keys = tuple(one for one in expr.keys if one[1] == "boolean")
+    return Single(expr, Child(expr.source, keys, expr.element_many), span=expr.span)
 
 
 def require_boolean(expr: Expr, role: str) -> Expr:
@@ -124,8 +165,8 @@ def _both(left: Expr, right: Expr, item: Expr, joiner: str, negated: bool) -> Pa
 @binary("and", "or", "xor", "implies")
 def logical(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
     """The node of a logical operator."""
-    require_boolean(left, f"the left side of '{operator}'")
-    require_boolean(right, f"the right side of '{operator}'")
+    left = as_boolean(left, f"the left side of '{operator}'")
+    right = as_boolean(right, f"the right side of '{operator}'")
     if operator == "and":
         return And(left, right, span=span)
     if operator == "or":
@@ -137,4 +178,4 @@ def logical(operator: str, left: Expr, right: Expr, span: Span) -> Expr:
 
 @function("not")
 def not_(call: Invocation) -> Expr:
-    return Not(require_boolean(call.source, "the input of 'not()'"), span=call.span)
+    return Not(as_boolean(call.source, "the input of 'not()'"), span=call.span)

@@ -8,22 +8,25 @@ can hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from researchflow_runners.compiler.expr import Expr, Form
+from researchflow_runners.compiler.expr import Expr, Form, Path
 from researchflow_runners.compiler.nodes import Constant, Empty
 from researchflow_runners.compiler.operators.arithmetic import within
+from researchflow_runners.compiler.operators.quantities import QuantityConstant
 from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import NUMBERS, Types, system_type
 from researchflow_runners.sql import Sql, compose, join
 
 #: PostgreSQL rounds to no more places than these.
 PLACES_MAX = 1000
+ABSOLUTE_QUANTITY = """(SELECT CASE WHEN q.v ? 'value' THEN
+ jsonb_set(q.v, '{{value}}', to_jsonb(abs((q.v ->> 'value')::numeric))) END
+ FROM (SELECT {} AS v OFFSET 0) AS q)"""
 OF_OPERANDS = "(SELECT {} FROM (SELECT {{}} OFFSET 0) AS m)"
 #: FHIRPath name → SQL over the input `m.x` and the argument `m.y`, and the type of the result;
 #: None is integer when all operands are.
 FUNCTIONS: dict[str, tuple[str, str | None]] = {
-    "abs": ("abs(m.x)", None),
     "ceiling": ("ceil(m.x)", "integer"),
     "floor": ("floor(m.x)", "integer"),
     "truncate": ("trunc(m.x)", "integer"),
@@ -86,6 +89,33 @@ def _of_one_number(name: str, template: str, result: str | None) -> None:
 
 for _name, (_template, _result) in FUNCTIONS.items():
     _of_one_number(_name, _template, _result)
+
+
+@dataclass(frozen=True)
+class AbsoluteQuantity(Expr):
+    """A quantity with its value made positive."""
+
+    source: Expr
+
+    @property
+    def types(self) -> Types:
+        return self.source.types
+
+    def path(self) -> Path:
+        return Path(self, ())
+
+    def value(self) -> Sql:
+        return compose(ABSOLUTE_QUANTITY, self.source.json())
+
+
+@function("abs")
+def absolute(call: Invocation) -> Expr:
+    if call.source.kind != "quantity":
+        return _computed(call, "abs(m.x)", None)
+    if isinstance(call.source, QuantityConstant):
+        number = call.source.number.removeprefix("-")
+        return replace(call.source, number=number, span=call.span)
+    return AbsoluteQuantity(call.source, span=call.span)
 
 
 @function("log", arguments=1)

@@ -12,8 +12,9 @@ import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from researchflow_runners.compiler.expr import Expr, Path, StringExpr
-from researchflow_runners.compiler.nodes import Constant
+from researchflow_runners.compiler.expr import Expr, Form, Path, StringExpr
+from researchflow_runners.compiler.nodes import Constant, Empty
+from researchflow_runners.compiler.registry import Invocation, function
 from researchflow_runners.compiler.types import Types
 from researchflow_runners.compiler.ucum import unit_of
 from researchflow_runners.compiler.units import (
@@ -40,7 +41,8 @@ COMPARED = """(SELECT CASE WHEN l.u = r.u THEN {same}{converted} END
 CONVERTED = """ WHEN {table} -> l.c ->> 0 = {table} -> r.c ->> 0
  THEN (SELECT {across} FROM (SELECT (l.x + (f.l ->> 3)::numeric) * (f.l ->> 1)::numeric
  * (f.r ->> 2)::numeric AS x, (r.x + (f.r ->> 3)::numeric) * (f.r ->> 1)::numeric
- * (f.l ->> 2)::numeric AS y FROM (SELECT {table} -> l.c AS l, {table} -> r.c AS r) AS f) AS w)"""
+ * (f.l ->> 2)::numeric AS y, (f.l ->> 1)::numeric * (f.r ->> 2)::numeric AS f,
+ (f.l ->> 3)::numeric AS s FROM (SELECT {table} -> l.c AS l, {table} -> r.c AS r) AS f) AS w)"""
 WRITTEN = r"""(SELECT CASE WHEN NOT t.q ? 'comparator'
  THEN (t.q ->> 'value') || ' ''' || replace(replace(p.u, '\', '\\'), '''', '\''') || '''' END
  FROM (SELECT {quantity} AS q OFFSET 0) AS t CROSS JOIN LATERAL {parts} AS p)"""
@@ -115,13 +117,17 @@ def convertible(one: str, other: str) -> bool:
     return left is not None and right is not None and left.base == right.base
 
 
-def compared(template: str, left: Expr, right: Expr) -> Sql:
-    """The SQL of a comparison of two quantities; its template takes two numbers."""
+def compared(template: str, left: Expr, right: Expr, *, in_left_unit: bool = False) -> Sql:
+    """The SQL of a comparison of two quantities; its template takes two numbers.
+
+    These are exact and of the same unit, which is any; or those of the left side's unit.
+    """
     code = next((one.code for one in (left, right) if isinstance(one, QuantityConstant)), None)
     converted = EMPTY
     if code is None or unit_of(code) is not None:
         table = param(conversions_json(code), "jsonb")
-        across = compose(template, fixed("w.x"), fixed("w.y"))
+        sides = ("l.x", "w.y / w.f - w.s") if in_left_unit else ("w.x", "w.y")
+        across = compose(template, *map(fixed, sides))
         converted = compose(CONVERTED, table=table, across=across)
     return compose(
         COMPARED,
@@ -151,6 +157,40 @@ class QuantityText(StringExpr):
 
     def value(self) -> Sql:
         return compose(WRITTEN, quantity=self.source.json(), parts=_parts(fixed("t.q")))
+
+
+@dataclass(frozen=True)
+class Comparable(Expr):
+    """Whether two quantities have units that convert into each other."""
+
+    left: Expr
+    right: Expr
+
+    @property
+    def types(self) -> Types:
+        return ("System.Boolean",)
+
+    @property
+    def form(self) -> Form:
+        return "boolean"
+
+    def value(self) -> Sql:
+        return compose(
+            "(CASE WHEN {} AND {} THEN {} END)",
+            self.left.exists(),
+            self.right.exists(),
+            compose("coalesce({}, false)", compared("true", self.left, self.right)),
+        )
+
+
+@function("comparable", arguments=1)
+def comparable(call: Invocation) -> Expr:
+    other = call.argument(0)
+    if not call.source.types or not other.types:
+        return Empty(span=call.span)
+    if call.source.kind != "quantity" or other.kind != "quantity":
+        raise call.refused("compares two quantities", hint="Write 1 'cm'.comparable(1 'm').")
+    return Comparable(call.source, other, span=call.span)
 
 
 def quantity_text(source: Expr, span: Span) -> Expr:

@@ -1,4 +1,4 @@
-"""`ofType()`, `is` and `as`: types.py says which types these take."""
+"""`ofType()`, `is`, `as` and `conformsTo()`: types.py says which types these take."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from researchflow_runners.errors import Span
 from researchflow_runners.fhir import model
 from researchflow_runners.sql import Sql, compose
 
+DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
+
 
 @function("ofType", arguments=1)
 def of_type(call: Invocation) -> Expr:
@@ -37,6 +39,18 @@ def is_function(call: Invocation) -> Expr:
     return _is(call.source, call.type_argument(0), call.scope, call.span)
 
 
+@function("conformsTo", arguments=1)
+def conforms_to(call: Invocation) -> Expr:
+    """Whether the one item is of a type that FHIR itself defines; profiles are not looked at."""
+    url = call.text_constant(0).text_value
+    name = url.removeprefix(DEFINITIONS)
+    if name == url or not model().is_type(name):
+        raise call.refused(
+            "knows the types of FHIR only, no profiles", hint="Select by elements of the profile."
+        )
+    return _is(call.source, name, call.scope, call.span)
+
+
 def type_test(operator: str, operand: Expr, written: str, scope: Scope, span: Span) -> Expr:
     """The node of `operand is type` or `operand as type`."""
     wanted = type_specifier(written, span)
@@ -45,7 +59,7 @@ def type_test(operator: str, operand: Expr, written: str, scope: Scope, span: Sp
 
 def narrowed(source: Expr, wanted: str, scope: Scope, span: Span) -> Expr:
     """The items that `ofType(wanted)` selects."""
-    if _is_open(source) and model().is_resource(wanted):
+    if is_open(source) and model().is_resource(wanted):
         return _of_resource_type(source, wanted, scope, span)
     return _kept(
         source, tuple(one for one in source.types if is_selected(one, wanted)), scope, span
@@ -73,7 +87,7 @@ def _kept(source: Expr, kept: Types, scope: Scope, span: Span) -> Expr:
     return ValuesOfWhole(OfType(whole(source, scope), kept), span=span)
 
 
-def _is_open(source: Expr) -> bool:
+def is_open(source: Expr) -> bool:
     """Whether the items are resources of which only the data tell the type."""
     fhir = model()
     return any(fhir.is_resource(one) and fhir.is_abstract(one) for one in source.types)
@@ -121,7 +135,7 @@ def _is(operand: Expr, wanted: str, scope: Scope, span: Span) -> Expr:
     """Whether the one item is of a type; empty when there is no item."""
     if not operand.types:
         return Empty(span=span)
-    if _is_open(operand) and not all(is_type(one, wanted) for one in operand.types):
+    if is_open(operand) and not all(is_type(one, wanted) for one in operand.types):
         narrow = narrowed(operand, wanted, scope, span)
     else:
         fitting = tuple(one for one in operand.types if is_type(one, wanted))
