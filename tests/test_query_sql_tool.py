@@ -90,6 +90,13 @@ async def test_what_an_order_leaves_open_is_settled_by_the_columns(clinic: Clini
     assert [row[0] for row in await rows(clinic, union)] == ["c", "b", "a", "2", "1"]
 
 
+async def test_rows_that_tie_with_the_last_are_kept_where_asked(clinic: Clinic) -> None:
+    text = (
+        "SELECT id FROM observation_labs ORDER BY value_quantity DESC FETCH FIRST 1 ROW WITH TIES"
+    )
+    assert sorted(row[0] for row in await rows(clinic, text)) == ["s", "t"]
+
+
 async def test_rows_without_an_order_come_in_that_of_their_columns(clinic: Clinic) -> None:
     text = "SELECT value_quantity AS v, patient_id FROM observation_labs -- all of them"
     found = await rows(clinic, text)

@@ -11,6 +11,7 @@ from researchflow_runners.composed.checked import CheckedSql, Edit
 
 #: Words that may follow the sort keys of a SELECT.
 _AFTER_ORDER = frozenset({"LIMIT", "OFFSET", "FETCH", "FOR"})
+_WITH_TIES = "LIMIT_OPTION_WITH_TIES"
 _OPENING, _CLOSING, _SEMICOLON = "ASCII_40", "ASCII_41", "ASCII_59"
 
 
@@ -18,8 +19,9 @@ def ordered(checked: CheckedSql, columns: Sequence[Column]) -> CheckedSql:
     """The text with every column of its result as a further sort key; as it is without an order.
 
     Rows that are then still equal look the same, so that a LIMIT keeps the same rows each time.
+    With WITH TIES it stays as it is too: more keys would untie what is to be kept.
     """
-    if "sortClause" not in checked.tree:
+    if "sortClause" not in checked.tree or checked.tree.get("limitOption") == _WITH_TIES:
         return checked
     places = [str(n) for n, column in enumerate(columns, start=1) if column.pg_type != "jsonb"]
     if not places:
