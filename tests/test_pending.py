@@ -151,6 +151,19 @@ async def test_long_pending_change_of_a_proved_zone_keeps_its_date(house: Wareho
     assert timedelta(minutes=30) <= age < timedelta(minutes=31)
 
 
+async def test_old_change_beside_one_without_a_date_keeps_its_age(house: Warehouse) -> None:
+    await house.put(patient("gone"))
+    await house.refresh([PEOPLE])
+    await house.put(patient("a"))
+    await house.source_execute(
+        "UPDATE hfj_resource SET res_updated = res_updated - interval '2 h' WHERE fhir_id = 'a'"
+    )
+    await house.expunge("Patient/gone")
+    (patients,) = await check_source(house.database, house.source, ["Patient"])
+    assert patients.oldest_pending_at is not None
+    assert patients.checked_at - patients.oldest_pending_at > timedelta(hours=1)
+
+
 async def test_tags_alone_are_a_pending_change_where_a_view_reads_meta(house: Warehouse) -> None:
     await house.put(patient("a"), patient("b"))
     await house.refresh([TAGS])

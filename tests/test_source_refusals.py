@@ -130,7 +130,7 @@ async def test_role_without_rights_is_told_the_grant_that_helps(
         granted: list[str] = []
         while len(granted) < 2:
             error = await refusal(reader)
-            assert error.code == "source_no_rights"
+            assert error.code == "source_rights_missing"
             grant = error.hint.partition("run: ")[2]
             await admin.execute(grant)
             granted.append(grant)
@@ -150,7 +150,7 @@ async def test_large_objects_of_another_owner_are_refused_by_name(
     async with HapiSource(reader).snapshot() as snapshot:
         with pytest.raises(SourceDataError) as caught:
             await snapshot.current("Patient", with_meta=False)
-    assert caught.value.code == "source_no_rights"
+    assert caught.value.code == "source_rights_missing"
     async with database.session() as admin:
         await admin.execute(f"GRANT SELECT ON LARGE OBJECT {oid} TO {ROLE}")
     async with HapiSource(reader).snapshot() as snapshot:

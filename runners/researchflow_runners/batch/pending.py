@@ -77,8 +77,8 @@ WHERE s.checked_at <= excluded.checked_at
 class Pending:
     """Changes of one resource type that wait for a refresh, as of `checked_at`.
 
-    No change is older than `oldest_pending_at`; it is the last instant at which none waited where
-    the dates of the source cannot be believed.
+    No change is older than `oldest_pending_at`; where the dates of the source cannot be believed
+    it is no later than the last instant at which none waited.
     """
 
     resource_type: str
@@ -163,16 +163,15 @@ def _oldest_at(
     """An instant before which no waiting change was made, as old as any date that may be true.
 
     A change may be committed long after the date that it carries, so the last look that saw none
-    does not make it younger.
+    does not make it younger. It stands for changes whose date is none or cannot be believed.
     """
     if not row["pending"]:
         return None
-    dated: datetime | None = None
-    if not row["undated"] and row["newest_at"] <= look.source_at:
-        oldest_at = earliest_meaning(row["oldest_at"], clock.zone)
-        dated = min(oldest_at - look.ahead, look.looked_at)
-    if complete_at is None:
-        return dated or look.looked_at
-    if dated is None:
-        return complete_at
-    return dated if clock.is_proved else min(dated, complete_at)
+    oldest_at = row["oldest_at"]
+    if oldest_at is None or oldest_at > look.source_at:
+        return complete_at or look.looked_at
+    dated = min(earliest_meaning(oldest_at, clock.zone) - look.ahead, look.looked_at)
+    are_dated = not row["undated"] and row["newest_at"] <= look.source_at
+    if complete_at is None or (are_dated and clock.is_proved):
+        return dated
+    return min(dated, complete_at)

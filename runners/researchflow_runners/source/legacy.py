@@ -80,7 +80,7 @@ async def _fetch(session: Session, query: Sql) -> list[dict[str, object]]:
             raise
         raise SourceDataError(
             "the source's role may not read the large objects that hold resources",
-            code="source_no_rights",
+            code="source_rights_missing",
             hint="as their owner run GRANT SELECT ON LARGE OBJECT for each, or as superuser "
             "ALTER ROLE … SET lo_compat_privileges = on",
             field="hfj_res_ver.res_text",

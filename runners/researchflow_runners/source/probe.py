@@ -77,8 +77,8 @@ async def probe(session: Session, options: SourceOptions) -> HapiLayout:
     """The layout of the HAPI tables on the session's search path.
 
     SourceDataError `source_tables_missing` when there are none, `source_schema_unknown` when
-    they are not HAPI's, `source_no_rights` when the role may not read them, `source_ids_repeat`
-    when one id stands for several resources.
+    they are not HAPI's, `source_rights_missing` when the role may not read them,
+    `source_ids_repeat` when one id stands for several resources.
     """
     found = {(row["table_name"], row["column_name"]) for row in await session.fetch(_COLUMNS)}
     await _require_tables(session, found)
@@ -194,7 +194,7 @@ def _forbidden(schema: str, table: str, role: str, read: Sequence[str]) -> Sourc
     tables = ", ".join(f"{schema}.{name}" for name in read)
     return SourceDataError(
         f'the role "{role}" may not read the table "{table}" of the source',
-        code="source_no_rights",
+        code="source_rights_missing",
         hint=f'as the tables\' owner run: GRANT SELECT ON {tables} TO "{role}"',
         field=table,
     )
@@ -203,7 +203,7 @@ def _forbidden(schema: str, table: str, role: str, read: Sequence[str]) -> Sourc
 def _no_schema(schema: str, role: str) -> SourceDataError:
     return SourceDataError(
         f'the role "{role}" may not use the schema "{schema}" of the source',
-        code="source_no_rights",
+        code="source_rights_missing",
         hint=f'as the schema\'s owner run: GRANT USAGE ON SCHEMA {schema} TO "{role}"',
         field=schema,
     )
