@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from researchflow_runners.errors import StoreError
 from researchflow_runners.source.load import delete_resource, expunge
 from researchflow_runners.speed.change import Change, ChangeOutcome
 from researchflow_runners.speed.known import Key
+from researchflow_server.cli import status
 from researchflow_server.embedded import Services
 from researchflow_server.embedded.process import until
 from researchflow_server.feeds import body, intake
@@ -193,6 +195,22 @@ async def test_letters_name_no_patient_and_do_not_grow(
     rows = await feed.value("SELECT json_agg(r)::text FROM researchflow.refused_delivery AS r")
     assert len(json.loads(rows)) == 3
     assert "Smith" not in rows
+
+
+async def test_status_shows_the_letters(
+    feed: FeedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await feed.deliver("PUT", "/Patient/John-Smith", b"{")
+    settings = feed.tools.runtime.settings
+    for name in ("home", "database_url", "redis_url"):
+        monkeypatch.setenv(f"RESEARCHFLOW_{name.upper()}", str(getattr(settings, name)))
+    await status.run(Namespace(json=True))
+    (letter,) = json.loads(capsys.readouterr().out)["refused_deliveries"]
+    assert (letter["code"], letter["resource_type"]) == ("resource_invalid", "Patient")
+    await status.run(Namespace(json=False))
+    shown = capsys.readouterr().out
+    assert "resource_invalid" in shown
+    assert "Smith" not in shown
 
 
 async def test_more_than_the_rate_is_told_to_come_back(

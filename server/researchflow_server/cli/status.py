@@ -16,6 +16,7 @@ from researchflow_server.cli.outcome import OK, UNREACHABLE
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.source_words import source_lines
 from researchflow_server.console import console, show_json, table
+from researchflow_server.feeds.refused import RefusedDelivery, list_refused
 from researchflow_server.metrics.snapshot import Snapshot
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.runtime.feed import feed_lines
@@ -50,6 +51,7 @@ async def run(arguments: Namespace) -> int:
         if found is not None:
             console().print("\n".join(source_lines(found, kept.source_clock, kept.counts)))
         _show_letters(kept.dead_letters)
+        _show_refused(kept.refused_deliveries)
     return OK if snapshot.warehouse_up and snapshot.redis_up and source_up else UNREACHABLE
 
 
@@ -60,6 +62,7 @@ class Kept:
     source_clock: SourceClock | None = None
     counts: tuple[TypeCount, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
+    refused_deliveries: tuple[RefusedDelivery, ...] = ()
 
 
 async def _kept(runtime: Runtime) -> Kept:
@@ -68,6 +71,7 @@ async def _kept(runtime: Runtime) -> Kept:
             source_clock=await read_source_clock(session),
             counts=await read_counts(session),
             dead_letters=tuple(await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)),
+            refused_deliveries=tuple(await list_refused(session, limit=LETTERS_SHOWN_MAX)),
         )
 
 
@@ -90,6 +94,16 @@ def _show_letters(letters: Sequence[DeadLetter]) -> None:
             [one.view, f"{one.resource_type}/{one.id}", one.column, one.reason] for one in letters
         ]
         console().print(table(["view", "lacks", "column", "because of"], rows))
+
+
+def _show_refused(letters: Sequence[RefusedDelivery]) -> None:
+    """What subscriptions delivered and could not be taken; the newest when there are many."""
+    if letters:
+        rows = [
+            [f"{one.received_at:%Y-%m-%d %H:%M:%S}", one.code, one.resource_type, one.size_bytes]
+            for one in letters
+        ]
+        console().print(table(["refused delivery, UTC", "because of", "type", "bytes"], rows))
 
 
 def _show(snapshot: Snapshot, *, source_up: bool) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from researchflow_runners.store.database import Database
+from researchflow_runners.store.database import Database, Session
 
 #: So many are kept, the newest.
 LETTERS_MAX = 1_000
@@ -45,10 +44,9 @@ async def write_refused(
         await session.execute(_WRITE, code, resource_type, size_bytes, digest, LETTERS_MAX)
 
 
-async def list_refused(database: Database, *, limit: int) -> Sequence[RefusedDelivery]:
+async def list_refused(session: Session, *, limit: int) -> list[RefusedDelivery]:
     """The newest dead letters, newest first."""
-    async with database.session() as session:
-        rows = await session.fetch(_LIST, limit)
+    rows = await session.fetch(_LIST, limit)
     return [
         RefusedDelivery(
             row["received_at"], row["code"], row["res_type"], row["size_bytes"], row["sha256"]
