@@ -127,6 +127,7 @@ async def test_role_without_rights_is_told_the_grant_that_helps(
 ) -> None:
     async with database.session() as admin:
         await admin.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+        await admin.execute("REVOKE EXECUTE ON FUNCTION pg_control_checkpoint() FROM PUBLIC")
         granted: list[str] = []
         while len(granted) < 2:
             error = await refusal(reader)

@@ -57,6 +57,7 @@ async def test_replica_is_read_like_a_primary(pair: Pair, warehouse: Database) -
     assert refreshed.counts[0].agrees
 
 
+@pytest.mark.failure("replica-behind")
 async def test_what_a_paused_replica_lacks_is_no_newer_than_its_last_replay(
     pair: Pair, warehouse: Database
 ) -> None:
@@ -83,6 +84,7 @@ async def test_what_a_paused_replica_lacks_is_no_newer_than_its_last_replay(
     assert patients.checked_at < committed_at
 
 
+@pytest.mark.failure("replica-behind")
 async def test_direct_answer_older_than_it_may_be_is_refused(pair: Pair) -> None:
     await put(pair, "old")
     runner = PostgresRunner(HapiSource(pair.replica), cursor_key=b"k" * 32)

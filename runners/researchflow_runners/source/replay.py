@@ -9,12 +9,10 @@ from researchflow_runners.store.database import Session
 #: A replica's instant is its primary's clock, an entry's is Redis'; they may differ by so much.
 CLOCKS_APART_MAX = timedelta(seconds=60)
 
-#: A replica that replayed no commit since it started has replayed its last checkpoint.
-_REPLAYED = """
-SELECT CASE WHEN pg_is_in_recovery()
-            THEN greatest(pg_last_xact_replay_timestamp(),
-                          (SELECT checkpoint_time FROM pg_control_checkpoint())) END
-"""
+_REPLAYED = "SELECT pg_is_in_recovery() AS is_replica, pg_last_xact_replay_timestamp() AS at"
+#: A replica that replayed no commit since it started has replayed its last checkpoint. Asked only
+#: then: not every primary lets everybody call it.
+_CHECKPOINT = "SELECT checkpoint_time FROM pg_control_checkpoint()"
 
 
 async def replayed_at(session: Session) -> datetime | None:
@@ -23,7 +21,11 @@ async def replayed_at(session: Session) -> datetime | None:
     By the primary's clock. A primary where nothing is committed moves it no further, so that it
     may lie long before what the replica knows, and never after.
     """
-    instant: datetime | None = await session.fetchval(_REPLAYED)
+    row = await session.fetchrow(_REPLAYED)
+    assert row is not None
+    if not row["is_replica"]:
+        return None
+    instant: datetime = row["at"] or await session.fetchval(_CHECKPOINT)
     return instant
 
 
