@@ -305,6 +305,20 @@ async def test_pages_do_not_change_what_shows(
     assert [row[:2] for row in await house.live()] == [("old", "male"), *shown]
 
 
+async def test_entry_that_a_refresh_has_read_too_leaves_with_it(followed: Followed) -> None:
+    """Written after the refresh began, and of no later state than its snapshot shows."""
+    house = followed.house
+    await house.put(patient("new"))
+
+    async def between(progress: Any) -> None:
+        if progress.phase == "compare":
+            assert (await followed.tail.catch_up()).entries == 1
+
+    await Refresher(house.database, house.source, compiled(*VIEWS)).refresh(between)
+    assert await house.fetch(ENTRIES) == []
+    assert await followed.ids() == ["new", "old"]
+
+
 @in_both
 async def test_gap_is_compared_and_the_tail_goes_on_by_the_outbox(followed: Followed) -> None:
     house = followed.house

@@ -17,6 +17,7 @@ CREATE TEMP TABLE rf_seen AS
 SELECT entry_id, stream_id, origin, received_at FROM researchflow.overlay_entry
 WHERE origin IN ('source', 'reported')
 """
+#: What the tail read leaves when the refresh's snapshot shows the same changes.
 #: Versions compare within one incarnation only, and an entry leaves with its own. A type that no
 #: view reads is in no ledger: the batch layer will not cover what waits of it.
 _DROP_COVERED = """
@@ -24,10 +25,13 @@ DELETE FROM researchflow.overlay_entry AS e
 WHERE EXISTS (SELECT FROM rf_seen AS s
               WHERE s.entry_id = e.entry_id AND s.stream_id = e.stream_id
                 AND (s.origin = 'source' OR $2::timestamptz IS NULL OR s.received_at < $2))
+   OR e.read_xids IS NOT NULL
+      AND NOT EXISTS (SELECT FROM unnest(e.read_xids) AS x (xid)
+                      WHERE NOT pg_visible_in_snapshot(x.xid, $3::text::pg_snapshot))
    OR e.res_type = ANY ($1::text[]) AND (
     EXISTS (SELECT FROM researchflow.ledger AS l
             WHERE l.res_type = e.res_type AND l.id = e.id AND e.version <= l.res_ver
-              AND NOT e.is_state
+              AND e.read_xids IS NULL
               AND (e.origin <> 'source' OR coalesce(e.incarnation, l.res_id) = l.res_id))
     OR e.base_res_id = coalesce(e.incarnation, e.base_res_id) AND NOT EXISTS (
             SELECT FROM researchflow.ledger AS l
@@ -46,15 +50,15 @@ async def note_entries(session: Session) -> None:
 
 
 async def absorb_entries(
-    session: Session, types: Sequence[str], *, replayed_at: datetime | None
+    session: Session, types: Sequence[str], *, snapshot: str, replayed_at: datetime | None
 ) -> int:
     """Drops the overlay entries that the new ledger covers or refutes; gives how many.
 
-    `replayed_at` is the instant that a replica shows, None for a primary: of what was reported
-    later a replica may know nothing yet.
+    `snapshot` is the source's, as the ledger shows it. `replayed_at` is the instant that a replica
+    shows, None for a primary: of what was reported later a replica may know nothing yet.
     """
     before = known_before(replayed_at)
-    dropped = await session.execute(_DROP_COVERED, list(types), before)
+    dropped = await session.execute(_DROP_COVERED, list(types), before, snapshot)
     await session.execute(_REBASE)
     await alternate_waiting(session)
     return dropped

@@ -27,7 +27,8 @@ SELECT coalesce(s.res_id, l.res_id) AS res_id,
                  AND s.res_type = l.res_type AND l.tags IS NULL
                  AND s.res_type <> ALL ({compared}) AND NOT {all}
                  AND NOT EXISTS (SELECT FROM researchflow.overlay_entry AS e
-                                 WHERE e.is_state AND e.incarnation = s.res_id) THEN 'noted'
+                                 WHERE e.read_xids IS NOT NULL AND e.incarnation = s.res_id)
+                 THEN 'noted'
             ELSE 'present' END AS state,
        l.res_id IS NOT NULL AS known
 FROM (SELECT res_id, res_type, id, res_ver, deleted, tags FROM {keys} AS k) AS s
@@ -39,7 +40,8 @@ _DIFFERS = fixed("""
 WHERE s.res_id IS NULL OR l.res_id IS NULL OR s.res_ver <> l.res_ver OR s.deleted <> l.deleted
    OR s.id <> l.id OR s.res_type <> l.res_type
    OR s.tags IS DISTINCT FROM l.tags AND s.tags IS NOT NULL
-   OR s.res_id IN (SELECT e.incarnation FROM researchflow.overlay_entry AS e WHERE e.is_state)
+   OR s.res_id IN (SELECT e.incarnation FROM researchflow.overlay_entry AS e
+                   WHERE e.read_xids IS NOT NULL)
 """)
 _SET_ASIDE = """
 CREATE TEMP TABLE rf_noted AS SELECT res_id, tags FROM rf_changed WHERE state = 'noted';

@@ -122,7 +122,9 @@ async def _confirm(
     session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
 ) -> Done:
     """The last anchor still holds: only the overlay and what is known of the source move on."""
-    dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
+    dropped = await absorb_entries(
+        session, plan.types, snapshot=staging.snapshot, replayed_at=staging.replayed_at
+    )
     await publish_feed(session, computed.feed, plan, staging)
     await _checked(session, plan, computed, staging)
     anchor = await current_anchor(session)
@@ -144,7 +146,9 @@ async def _publish(session: Session, plan: Plan, computed: Computed, staging: St
         for _view, published in plan.kept
     }
     await publish_ledger(session, plan, computed.diff)
-    dropped = await absorb_entries(session, plan.types, replayed_at=staging.replayed_at)
+    dropped = await absorb_entries(
+        session, plan.types, snapshot=staging.snapshot, replayed_at=staging.replayed_at
+    )
     for view in plan.built:
         await _publish_built(session, view, plan)
         content = computed.added[view.name]

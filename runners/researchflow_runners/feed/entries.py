@@ -55,11 +55,11 @@ WHERE e.res_type = k.res_type AND e.id = k.id
 _INSERT = """
 INSERT INTO researchflow.overlay_entry
     (res_type, id, origin, version, deleted, resource, provenance, received_at, base_res_id,
-     stream_id, incarnation, is_state)
+     stream_id, incarnation, read_xids)
 SELECT k.res_type, k.id, 'source', k.version, k.resource IS NULL, k.resource, $6, $7, l.res_id,
-       $8, k.res_id, true
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
-     AS k (res_type, id, version, resource, res_id)
+       $8, k.res_id, string_to_array(k.xids, ' ')::xid8[]
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $9::text[])
+     AS k (res_type, id, version, resource, res_id, xids)
 LEFT JOIN LATERAL (
     SELECT res_id FROM researchflow.ledger AS l
     WHERE l.res_type = k.res_type AND l.id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l
@@ -114,11 +114,13 @@ async def write_entries(
     views: Mapping[str, CompiledView],
     *,
     provenance: str,
+    xids: Mapping[int, str],
     read_at: datetime,
     answered_before: datetime,
 ) -> Written:
     """Brings the overlay to the states, one for each (type, id); the caller holds `lock_types`.
 
+    `xids` has for each res_id the source's transactions that changed it, separated by spaces.
     Reports that came before `answered_before` leave: the source has been asked since.
     """
     if not states:
@@ -137,6 +139,7 @@ async def write_entries(
         provenance,
         read_at,
         START,
+        [xids[one.res_id] for one in states],
     )
     dead = 0
     for resource_type in dict.fromkeys(types):

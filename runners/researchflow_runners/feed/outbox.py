@@ -21,7 +21,7 @@ PRUNE_ROWS_MAX = 50_000
 
 #: What is not visible in a snapshot began after it or was in progress: both by index, however
 #: long the oldest transaction has been open.
-_AFTER = """(SELECT c.res_id, c.at FROM researchflow_outbox.change AS c
+_AFTER = """(SELECT c.res_id, c.at, c.xid FROM researchflow_outbox.change AS c
  WHERE (c.xid >= pg_snapshot_xmax({snapshot}::pg_snapshot)
         OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip({snapshot}::pg_snapshot)))){unseen})"""
 _UNSEEN = " AND NOT pg_visible_in_snapshot(c.xid, {}::pg_snapshot)"
@@ -53,7 +53,7 @@ class Continued:
 async def continue_from(
     session: Session, state: FeedState, position: FeedPosition | None
 ) -> Continued:
-    """The changes after the position as a relation of (res_id, at), or why only a comparison
+    """The changes after the position as a relation of (res_id, at, xid), or why only a comparison
     finds them. `session` is the source's, in the transaction of `state`."""
     if state.identity is None:
         return Continued(None, state.reason)
@@ -68,7 +68,7 @@ async def continue_from(
 
 def changes_after(snapshot: str, *, unseen_in: str | None = None) -> Sql:
     """The rows that are not visible in the snapshot, nor in `unseen_in`, as a relation of
-    (res_id, at)."""
+    (res_id, at, xid)."""
     unseen = compose(_UNSEEN, param(unseen_in, "text")) if unseen_in else EMPTY
     return compose(_AFTER, snapshot=param(snapshot, "text"), unseen=unseen)
 

@@ -41,7 +41,10 @@ SELECT (SELECT max(anchor) FROM researchflow.anchor) AS anchor, now() AS now,
              WHERE c.reads_meta ORDER BY 1) AS tagged_types
 """
 _ANCHOR = "SELECT max(anchor) FROM researchflow.anchor"
-_TOLD = "SELECT DISTINCT c.res_id FROM {} AS c LIMIT {}"
+_TOLD = """
+SELECT c.res_id, string_agg(DISTINCT c.xid::text, ' ') AS xids FROM {} AS c
+GROUP BY c.res_id LIMIT {}
+"""
 #: What the ledger lacks and the overlay does not say (of tags it cannot tell), and what the overlay
 #: says against a ledger that has it right.
 _UNSAID = """
@@ -97,13 +100,19 @@ class _Batch:
 class _News:
     """What the source has beyond what live answers show, in one snapshot of it.
 
-    `reason` is why everything was compared, None when the outbox told.
+    `xids` has for each res_id the transactions that changed it. `reason` is why everything was
+    compared, None when the outbox told.
     """
 
     state: FeedState
     reason: Reason | None
-    ids: list[int]
+    xids: dict[int, str]
     replayed_at: datetime | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """The keys of what changed."""
+        return list(self.xids)
 
     @property
     def provenance(self) -> FeedKind:
@@ -167,7 +176,9 @@ class TailRound:
             await compare_keys(own, keys, types=batch.types, tagged_types=batch.tagged_types)
             rows = await own.fetch(_UNSAID, batch.types, CHANGES_MAX + 1)
             reason = continued.reason or "first_read"
-            news = _News(state, reason, [row[0] for row in rows], staging.replayed_at)
+            # Whoever sees this transaction, which has not begun, sees all that was compared.
+            next_xid = staging.snapshot.split(":")[1]
+            news = _News(state, reason, {row[0]: next_xid for row in rows}, staging.replayed_at)
             return await self._write(held, staging.source, batch, news)
 
     async def _write(
@@ -210,6 +221,7 @@ class TailRound:
             _newest(states),
             self._views,
             provenance=news.provenance,
+            xids=news.xids,
             read_at=batch.now,
             answered_before=known_before(news.replayed_at) or batch.now,
         )
@@ -248,7 +260,7 @@ async def _news(
     assert start.snapshot is not None
     changes = changes_after(start.snapshot, unseen_in=_absorbed(state, batch.refresh))
     rows = await session.fetch(compose(_TOLD, changes, param(CHANGES_MAX + 1, "bigint")))
-    return _News(state, None, [row[0] for row in rows])
+    return _News(state, None, {row["res_id"]: row["xids"] for row in rows})
 
 
 def _absorbed(state: FeedState, refresh: FeedPosition) -> str | None:

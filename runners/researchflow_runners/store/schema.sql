@@ -149,9 +149,9 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     -- Every live query reads these rows; out of line, the resources do not cost it a page each.
 ) WITH (toast_tuple_target = 256);
 ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS incarnation bigint;
--- The tail read it from the source after the current anchor: it counts whatever its version is.
-ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS is_state boolean NOT NULL
-    DEFAULT false;
+-- The source's transactions whose changes the tail read with it, null for others: it counts whatever
+-- its version is, until a refresh has seen them all.
+ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS read_xids xid8[];
 ALTER TABLE researchflow.overlay_entry ALTER COLUMN resource SET STORAGE EXTERNAL;
 ALTER TABLE researchflow.overlay_entry DROP CONSTRAINT IF EXISTS overlay_entry_origin_check;
 ALTER TABLE researchflow.overlay_entry ADD CONSTRAINT overlay_entry_origin_check

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mcp import Client
 
+from researchflow_runners.feed.prepare import install_outbox
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
 from researchflow_server.console import console, progress_bar
@@ -52,6 +53,7 @@ async def run(arguments: Namespace) -> int:
             async with open_runtime(settings, background=False) as runtime:
                 bar.update(starting, completed=1)
                 resources = await fill(runtime.stores.source, arguments.data, bar)
+                await install_outbox(runtime.stores.source)
                 anchor = await materialise(runtime, bar)
                 bar.stop()
                 screen.say(

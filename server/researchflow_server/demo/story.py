@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ MOVED = (
     "researchflow_refresh_changed_resources_total",
     "mcp_server_operation_duration_seconds_count",
 )
+#: The outbox needs a fraction of a second; a busy machine may take longer.
+FOLLOW_S_MAX = 30.0
 Refresh = Callable[
     [Callable[[Watch], Awaitable[RefreshViewsOutput]]], Awaitable[RefreshViewsOutput]
 ]
@@ -57,6 +60,7 @@ class Story:
         await self.refresh(refresh, live, changes=len(joiner.resources) + 1)
         await self.read_earlier(first)
         await self.ask_agents()
+        await self.follow(joiner)
         await self.show_numbers(before)
 
     async def list_tools(self) -> None:
@@ -144,6 +148,20 @@ class Story:
         check(extract["patients"] == cohort["count"], "the extract holds the cohort")
         for name, rows, _size in files:
             check(self._agents.records_in(name) == rows, f"{name} holds the rows it tells of")
+
+    async def follow(self, joiner: Joiner) -> None:
+        """A change that the FHIR server stores and nobody tells us of."""
+        self._screen.step(f"The FHIR server deletes {joiner.patient_id}; nobody tells us")
+        before = await ask_cohort(self._asker)
+        check(joiner.patient_id in _ids(before), "she is in the cohort")
+        await delete_resource(self._source, "Patient", joiner.patient_id)
+        committed_s = time.monotonic()
+        answer = await ask_cohort(self._asker)
+        while joiner.patient_id in _ids(answer) and time.monotonic() < committed_s + FOLLOW_S_MAX:
+            answer = await ask_cohort(self._asker)
+        self._screen.answers({"before": before, "by itself": answer})
+        self._screen.say(f"seen {(time.monotonic() - committed_s) * 1000:.0f} ms after the commit")
+        check(_ids(answer) == _ids(before) - {joiner.patient_id}, "she left the cohort by herself")
 
     async def show_numbers(self, before: dict[str, float]) -> None:
         """Statistics and metrics: the same numbers."""
