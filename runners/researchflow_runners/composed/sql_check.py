@@ -14,6 +14,7 @@ from typing import Any
 from researchflow_runners.composed.casts import clock_probe, guarded
 from researchflow_runners.composed.checked import CheckedSql, Edit
 from researchflow_runners.composed.grammar import NODE, NODES, VALUE
+from researchflow_runners.composed.growth import GROWTH_MAX, growth
 from researchflow_runners.composed.names import Names
 from researchflow_runners.composed.refusal import Refusals
 from researchflow_runners.composed.syntax import Syntax, read_sql, too_large
@@ -48,6 +49,8 @@ def check_sql(
     walk = _Walk(syntax, refusals, Names(relations, refusals))
     walk.visit(kind, tree, frozenset(), 1)
     walk.names.check_columns()
+    if growth(tree) > GROWTH_MAX:
+        raise too_large(f"{GROWTH_MAX} columns joined into one value", field)
     return CheckedSql(
         syntax=syntax,
         tree=tree,

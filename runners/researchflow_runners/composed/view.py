@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,13 +13,16 @@ from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.outputs import ROW_BYTES_MAX, TOO_LARGE, columns_sql, fits
-from researchflow_runners.errors import QueryError, StatementError
+from researchflow_runners.errors import QueryError, StatementError, StoreError
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
+from researchflow_runners.store.data_faults import is_data_error
 
 #: Part of every digest: raise it when the same definition gives other rows.
 COMPOSER_VERSION = "1"
 #: SQLSTATEs of a text that is no date or time.
 NO_DATE = ("22007", "22008")
+#: SQLSTATE of a statement that wrote more temporary files than it may.
+LIMIT_EXCEEDED = "53400"
 #: Types of which one value may have several texts.
 _MANY_TEXTS = frozenset({"numeric", "double precision", "jsonb"})
 #: The rows of a view with at least the named columns, to stand in FROM before an alias.
@@ -108,6 +112,33 @@ class ComposedView:
             hint="register it again with SQL that fits its views, or drop it",
             field="view",
         )
+
+
+@contextmanager
+def users_sql(name: str, *, field: str | None = None) -> Iterator[None]:
+    """Says whose SQL it is that cannot be computed inside: QueryError `composed_view_fails`, or
+    `sql_too_costly` when it needs more memory or temporary files than a statement may have."""
+    try:
+        yield
+    except StatementError as error:
+        if error.sqlstate == LIMIT_EXCEEDED:
+            raise _too_costly(name, field) from error
+        if not is_data_error(error):
+            raise
+        raise does_not_fit(name, error, field=field) from error
+    except StoreError as error:
+        if error.code != "postgres_resources":
+            raise
+        raise _too_costly(name, field) from error
+
+
+def _too_costly(name: str, field: str | None) -> QueryError:
+    return QueryError(
+        f'the SQL of "{name}" needs more memory or temporary files than a statement may have',
+        code="sql_too_costly",
+        hint="aggregate before joining, read fewer rows, or make shorter texts and lists",
+        field=field,
+    )
 
 
 def does_not_fit(name: str, error: StatementError, *, field: str | None = None) -> QueryError:

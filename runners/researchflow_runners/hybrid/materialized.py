@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from researchflow_runners.composed.stored import leaves
-from researchflow_runners.composed.view import does_not_fit
-from researchflow_runners.errors import FreshnessError, StatementError
+from researchflow_runners.composed.view import users_sql
+from researchflow_runners.errors import FreshnessError
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     composed_among,
@@ -26,15 +26,14 @@ from researchflow_runners.hybrid.choice import (
 from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
+from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.sql import Sql
-from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
-from researchflow_runners.store.privileges import step_down
 from researchflow_runners.store.published import PublishedView
 
 #: Below what MCP clients wait for a call.
@@ -62,6 +61,7 @@ class MaterializedViewRunner:
         """`check_source` looks at the source for pending changes of these resource types."""
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
+        self.places = Places(database.sessions_max)
         self._database = database
         self.cursor_key = cursor_key
         self.use_speed_layer = use_speed_layer
@@ -120,9 +120,7 @@ class MaterializedViewRunner:
                 facts = facts.merged()
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
-            if any(name in composed_among(views) for name in names):
-                await step_down(session)
-            with _composed_error_told(names, views):
+            async with self._written_by_users(session, names, views):
                 read, speed = await _rows(session, asked, choice, facts, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return dated(query.view, names, asked, choice, facts, read, speed, timings)
@@ -132,6 +130,19 @@ class MaterializedViewRunner:
         return self._database.transaction(
             isolation="repeatable read", readonly=True, statement_timeout_s=STATEMENT_TIMEOUT_S
         )
+
+    @asynccontextmanager
+    async def _written_by_users(
+        self, session: Session, names: Sequence[str], views: AnswerableViews
+    ) -> AsyncIterator[None]:
+        """A place, fewer rights, and whose fault it is, where users' SQL is among the views."""
+        composed = [name for name in names if name in composed_among(views)]
+        if not composed:
+            yield
+            return
+        async with self.places.one(session):
+            with users_sql(composed[0], field="view"):
+                yield
 
     async def facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
         """The facts and the catalogue; one round trip while the catalogue stays as it was."""
@@ -161,18 +172,6 @@ async def _facts_of(session: Session, names: Sequence[str], views: AnswerableVie
         types={view.resource_type for view in found},
         own_type=own.resource_type if isinstance(own, PublishedView) else None,
     )
-
-
-@contextmanager
-def _composed_error_told(names: Sequence[str], views: AnswerableViews) -> Iterator[None]:
-    """Says whose SQL it is that a row does not fit."""
-    try:
-        yield
-    except StatementError as error:
-        composed = [name for name in names if name in composed_among(views)]
-        if not composed or not is_data_error(error):
-            raise
-        raise does_not_fit(composed[0], error, field="view") from error
 
 
 async def _rows(

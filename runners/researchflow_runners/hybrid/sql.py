@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -21,8 +20,8 @@ from researchflow_runners.composed.order import ordered, tie_warnings
 from researchflow_runners.composed.outputs import columns_sql, fits
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.syntax import relations_named
-from researchflow_runners.composed.view import Source, does_not_fit, with_sql
-from researchflow_runners.errors import QueryError, StatementError
+from researchflow_runners.composed.view import Source, users_sql, with_sql
+from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.answerable import AnswerableViews, materialised, relation_of
 from researchflow_runners.hybrid.choice import Choice, check_staleness, choose, views_asked
 from researchflow_runners.hybrid.facts import Facts
@@ -33,9 +32,7 @@ from researchflow_runners.query.columns import answer_column
 from researchflow_runners.query.model import ParameterValue, SqlQuery
 from researchflow_runners.query.sql import Statement
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
-from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.privileges import step_down
 
 #: What statistics and errors call SQL that has no name.
 SQL_VIEW = "sql"
@@ -102,11 +99,11 @@ class SqlRunner:
                 session, asked, facts, read_views, use_speed_layer=self._views.use_speed_layer
             )
             check_staleness(query, choice, facts)
-            await step_down(session)
             facts_ms = (time.perf_counter() - began_s) * 1000
-            with _told():
-                prepared = await self._prepare(session, query, types, names, views)
-                read = await _read(session, asked, choice, facts, prepared, views)
+            async with self._views.places.one(session):
+                with users_sql(SQL_VIEW, field=FIELD):
+                    prepared = await self._prepare(session, query, types, names, views)
+                    read = await _read(session, asked, choice, facts, prepared, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return dated(
             SQL_VIEW, names, asked, choice, facts, read, _contribution(choice, facts), timings
@@ -279,14 +276,3 @@ def _bound(value: Any, pg_type: str) -> Any:
     if isinstance(value, list):
         return [_bound(one, pg_type.removesuffix("[]")) for one in value]
     return Decimal(repr(value)) if pg_type == "numeric" else value
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Says that it is the SQL which a row does not fit."""
-    try:
-        yield
-    except StatementError as error:
-        if not is_data_error(error):
-            raise
-        raise does_not_fit(SQL_VIEW, error, field=FIELD) from error

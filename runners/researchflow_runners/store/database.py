@@ -285,6 +285,11 @@ class Database:
         await _connected(_opened(pool, connect=must_answer), role)
         return cls(pool, address, role)
 
+    @property
+    def sessions_max(self) -> int:
+        """How many pooled connections there are at most."""
+        return int(self._pool.get_max_size())
+
     async def close(self) -> None:
         """Closes every connection; those still busy after a while are cut."""
         try:

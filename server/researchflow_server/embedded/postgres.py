@@ -31,6 +31,9 @@ INIT_TIMEOUT_S = 120.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 CONNECTIONS_MAX = 100
+#: Of address space, for each backend: the shared buffers, what sorts and hashes of a large refresh
+#: take, and room. Beyond it a statement fails, and nothing else does.
+BACKEND_BYTES_MAX = 3 * 1024**3
 
 #: Given at every start, so that an old cluster runs with today's settings. Errors of statements
 #: stay out of the log (`log_min_messages`), because their text may carry a patient's values.
@@ -67,6 +70,7 @@ class PostgresServer:
     directory: Path
     major: int = MAJOR_DEFAULT
     volatile: bool = False
+    backend_bytes_max: int = BACKEND_BYTES_MAX
     account: Account | None = field(default_factory=service_account)
 
     @property
@@ -133,6 +137,7 @@ class PostgresServer:
             [programs / "bin/pg_ctl", "-D", cluster, "-l", log, "-o", options, *waiting, "start"],
             account=self.account,
             timeout_s=START_TIMEOUT_S + 5,
+            address_space_bytes=self.backend_bytes_max,
         )
 
     async def _ensure_database(self) -> None:

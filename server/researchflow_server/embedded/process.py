@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,22 +23,32 @@ ENVIRONMENT = {
 }
 #: What the services write holds patients' data.
 PRIVATE_UMASK = 0o077
+#: A shell sets the bound of what it becomes: between fork and exec of ours no Python may run.
+BOUNDED = 'ulimit -v "$0" && exec "$@"'
 POLL_S = 0.01
 OUTPUT_LINES_MAX = 5
 
 
 async def run_program(
-    arguments: Sequence[str | Path], *, account: Account | None = None, timeout_s: float
+    arguments: Sequence[str | Path],
+    *,
+    account: Account | None = None,
+    timeout_s: float,
+    address_space_bytes: int | None = None,
 ) -> None:
     """Returns when the program has ended well; ServiceError `service_failed` otherwise.
 
+    `address_space_bytes` bounds the program and each process it starts, where the system is Linux.
     Output goes to a file, since a daemon started by the program would keep a pipe open.
     """
-    await to_thread.run_sync(_run, [str(part) for part in arguments], account, timeout_s)
+    command = [str(part) for part in arguments]
+    name = Path(command[0]).name
+    if address_space_bytes is not None and sys.platform == "linux":
+        command = ["/bin/sh", "-c", BOUNDED, str(address_space_bytes // 1024), *command]
+    await to_thread.run_sync(_run, name, command, account, timeout_s)
 
 
-def _run(arguments: list[str], account: Account | None, timeout_s: float) -> None:
-    name = Path(arguments[0]).name
+def _run(name: str, arguments: list[str], account: Account | None, timeout_s: float) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             ended = subprocess.run(

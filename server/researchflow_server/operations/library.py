@@ -6,8 +6,8 @@ snapshot, merged with the changes that wait. Values of parameters are bound, nev
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -20,8 +20,7 @@ from researchflow_runners.composed.describe import describe
 from researchflow_runners.composed.outputs import columns_sql, fits
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.stored import known_identities
-from researchflow_runners.composed.view import ComposedView, Source, does_not_fit, with_sql
-from researchflow_runners.errors import StatementError
+from researchflow_runners.composed.view import ComposedView, Source, users_sql, with_sql
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     answerable_views,
@@ -30,9 +29,7 @@ from researchflow_runners.hybrid.answerable import (
 )
 from researchflow_runners.hybrid.facts import read_facts
 from researchflow_runners.sql import Sql, compose, fixed, join
-from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.privileges import step_down
 from researchflow_runners.store.published import PublishedView
 from researchflow_server.operations.asked import Asked
 from researchflow_server.operations.filters import Filters
@@ -72,14 +69,14 @@ async def library_rows(
             own_type=None,
         )
         reading = _Reading(views, behind, compiled, asked.filters, stored.state(facts))
-        with _told(name), placed(asked.named_by):
-            columns, rows = await _opened(session, subject, asked, reading)
-            where = compose(" WHERE {}", fits(columns, fixed("r")))
-            statement = selected(columns, rows, where=where, limit=asked.limit)
-            await step_down(session)
-            stream = await session.stream(statement)
-        dated = dated_by(facts, name, asked, is_live=stored.merges, redis_is_up=redis_is_up)
-        yield OpenRows(dated, columns, stream, partial(_told, name))
+        async with stored.runtime.hybrid.materialized.places.one(session):
+            with users_sql(name), placed(asked.named_by):
+                columns, rows = await _opened(session, subject, asked, reading)
+                where = compose(" WHERE {}", fits(columns, fixed("r")))
+                statement = selected(columns, rows, where=where, limit=asked.limit)
+                stream = await session.stream(statement)
+            dated = dated_by(facts, name, asked, is_live=stored.merges, redis_is_up=redis_is_up)
+            yield OpenRows(dated, columns, stream, partial(users_sql, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +138,6 @@ async def _behind(session: Session, subject: SqlSubject, views: AnswerableViews)
         return subject.depends_on
     identities = await known_identities(session)
     return views_behind(subject, {name: identities[name] for name in views})
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Says whose SQL it is that a row does not fit."""
-    try:
-        yield
-    except StatementError as error:
-        if not is_data_error(error):
-            raise
-        raise does_not_fit(name, error) from error
 
 
 def _no_patients(view: str) -> OperationError:
