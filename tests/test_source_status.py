@@ -19,6 +19,7 @@ from researchflow_runners.source.findings import look_at_source
 from researchflow_runners.store.database import Database
 from researchflow_server.cli import main
 from researchflow_server.cli.outcome import FAILED, OK
+from researchflow_server.cli.source_words import count_words
 from warehouse import PEOPLE, Warehouse, open_warehouse, patient
 
 REASON = "SELECT reason FROM researchflow.feed_position WHERE reader = 'refresh'"
@@ -92,6 +93,21 @@ async def test_difference_that_a_feed_cannot_see_is_told_and_then_compared(
     assert await house.fetch(REASON) == [("reconciliation",)]
     await house.refresh([PEOPLE])
     assert await house.fetch(REASON) == [(None,)]
+
+
+async def test_versions_that_differ_under_equal_counts_are_told_and_then_compared(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await install_outbox(house.source.database)
+    await house.put(patient("a"), patient("b"))
+    await house.refresh([PEOPLE])
+    await house.fetch("UPDATE researchflow.ledger SET res_ver = 9 WHERE id = 'b'")
+    monkeypatch.setattr(counts, "COUNT_INTERVAL_S", 0.0)
+    (count,) = (await house.refresh([PEOPLE])).counts
+    assert (count.in_source, count.in_ledger, count.agrees) == (2, 2, False)
+    assert "versions differ: some Patient" in count_words([count])[0]
+    result = await house.refresh([PEOPLE])
+    assert (result.changed, result.counts[0].agrees) == (1, True)
 
 
 @pytest.fixture

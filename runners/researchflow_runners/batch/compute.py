@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
-from researchflow_runners.batch.counts import counts_are_due
+from researchflow_runners.batch.counts import SourceSum, counts_are_due, sum_keys
 from researchflow_runners.batch.dead_letters import create_dead_table, note_culprits
 from researchflow_runners.batch.diff import Diff, find_changes
 from researchflow_runners.batch.feed import RefreshFeed, read_feed
@@ -41,7 +41,7 @@ class Computed:
     feed: RefreshFeed
     diff: Diff
     newest_at: datetime | None
-    counts: dict[str, int] | None = None
+    counts: dict[str, SourceSum] | None = None
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
     added: dict[str, Content] = field(default_factory=dict)
@@ -56,7 +56,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         diff = await find_changes(session, keys, plan, told=told)
         computed = Computed(feed, diff, await staging.newest_at())
         if feed.changes is None or await counts_are_due(session):
-            computed.counts = await staging.source.counts()
+            source = staging.source
+            computed.counts = await sum_keys(source.session, source.keys(plan.types))
         await create_dead_table(session)
         changed = [kept for kept in plan.kept if kept[0].resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1

@@ -1,7 +1,9 @@
-"""How many resources of each type the source has, beside how many the ledger knows.
+"""Reconciliation: how many resources of each type the source has and in which versions, beside
+what the ledger knows.
 
-Counting costs about 0.2 s for a million resources on each side, so a refresh that looked at nothing
-but what a feed told does it once in COUNT_INTERVAL_S; one that compared every key always does.
+It reads every key on each side, so a refresh that looked at nothing but what a feed told does it
+once in COUNT_INTERVAL_S; one that compared every key always does. A difference makes the next
+refresh compare every key.
 """
 
 from __future__ import annotations
@@ -10,53 +12,86 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.database import Session
 
-COUNT_INTERVAL_S = 60.0
+COUNT_INTERVAL_S = 300.0
 
 _ARE_DUE = """
 SELECT NOT EXISTS (SELECT FROM researchflow.source_count
                     WHERE counted_at > now() - make_interval(secs => $1))
 """
 _DIFFER = """
-SELECT EXISTS (SELECT FROM researchflow.source_count WHERE in_source <> in_ledger)
+SELECT EXISTS (SELECT FROM researchflow.source_count
+               WHERE in_source <> in_ledger OR source_sum IS DISTINCT FROM ledger_sum)
+"""
+#: Of keys with a column res_type: living resources, and a checksum of every key's version.
+_SUMS = """
+SELECT k.res_type, count(*) FILTER (WHERE NOT k.deleted) AS n,
+       bit_xor(hashint8extended(k.res_id, k.res_ver * 2 + k.deleted::int)) AS checksum
+FROM {} AS k GROUP BY k.res_type
 """
 #: `source` and `ledger` hold for the same snapshot of the source.
 _STORE = """
 WITH known AS (
-    SELECT res_type, count(*) AS n FROM researchflow.ledger WHERE NOT deleted GROUP BY res_type
+    SELECT res_type, count(*) FILTER (WHERE NOT deleted) AS n,
+           bit_xor(hashint8extended(res_id, res_ver * 2 + deleted::int)) AS checksum
+    FROM researchflow.ledger GROUP BY res_type
 ), counted AS (
-    SELECT t.res_type, t.n AS in_source, coalesce(k.n, 0) AS in_ledger
-    FROM unnest($1::text[], $2::bigint[]) AS t (res_type, n)
+    SELECT t.res_type, t.n AS in_source, coalesce(k.n, 0) AS in_ledger,
+           t.checksum AS source_sum, coalesce(k.checksum, 0) AS ledger_sum
+    FROM unnest($1::text[], $2::bigint[], $4::bigint[]) AS t (res_type, n, checksum)
     LEFT JOIN known AS k ON k.res_type = t.res_type
 ), gone AS (
     DELETE FROM researchflow.source_count WHERE res_type <> ALL ($1::text[])
 )
-INSERT INTO researchflow.source_count AS s (res_type, in_source, in_ledger, counted_at)
-SELECT res_type, in_source, in_ledger, $3 FROM counted
+INSERT INTO researchflow.source_count AS s
+    (res_type, in_source, in_ledger, source_sum, ledger_sum, counted_at)
+SELECT res_type, in_source, in_ledger, source_sum, ledger_sum, $3 FROM counted
 ON CONFLICT (res_type) DO UPDATE
 SET in_source = excluded.in_source, in_ledger = excluded.in_ledger,
+    source_sum = excluded.source_sum, ledger_sum = excluded.ledger_sum,
     counted_at = excluded.counted_at
-RETURNING s.res_type, s.in_source, s.in_ledger, s.counted_at
+RETURNING s.res_type, s.in_source, s.in_ledger, s.source_sum = s.ledger_sum, s.counted_at
 """
 _READ = """
-SELECT res_type, in_source, in_ledger, counted_at FROM researchflow.source_count ORDER BY res_type
+SELECT res_type, in_source, in_ledger, source_sum IS NOT DISTINCT FROM ledger_sum, counted_at
+FROM researchflow.source_count ORDER BY res_type
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TypeCount:
-    """Resources of one type that are not deleted, at one instant of the source."""
+    """Resources of one type that are not deleted, at one instant of the source.
+
+    `same_versions` tells whether each key, the deleted ones too, has the same version on both
+    sides.
+    """
 
     resource_type: str
     in_source: int
     in_ledger: int
+    same_versions: bool
     counted_at: datetime
 
     @property
     def agrees(self) -> bool:
-        """Whether the batch layer knows as many as the source has."""
-        return self.in_source == self.in_ledger
+        """Whether the batch layer knows what the source has."""
+        return self.in_source == self.in_ledger and self.same_versions
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSum:
+    """What a source has of one type: living resources, and a checksum over every key's version."""
+
+    count: int
+    checksum: int
+
+
+async def sum_keys(session: Session, keys: Sql) -> dict[str, SourceSum]:
+    """The sums of a relation of the source's keys, by type."""
+    rows = await session.fetch(compose(_SUMS, keys))
+    return {row["res_type"]: SourceSum(row["n"], row["checksum"]) for row in rows}
 
 
 async def counts_are_due(session: Session) -> bool:
@@ -70,11 +105,20 @@ async def counts_differ(session: Session) -> bool:
 
 
 async def store_counts(
-    session: Session, types: Sequence[str], counted: Mapping[str, int], counted_at: datetime
+    session: Session,
+    types: Sequence[str],
+    found: Mapping[str, SourceSum],
+    counted_at: datetime,
 ) -> tuple[TypeCount, ...]:
     """The counts of these types by type, kept for status; the ledger must be the snapshot's."""
-    numbers = [counted.get(name, 0) for name in types]
-    rows = await session.fetch(_STORE, list(types), numbers, counted_at)
+    sums = [found.get(name, SourceSum(0, 0)) for name in types]
+    rows = await session.fetch(
+        _STORE,
+        list(types),
+        [one.count for one in sums],
+        counted_at,
+        [one.checksum for one in sums],
+    )
     return tuple(sorted((TypeCount(*row) for row in rows), key=lambda one: one.resource_type))
 
 

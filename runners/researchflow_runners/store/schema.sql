@@ -188,6 +188,10 @@ CREATE TABLE IF NOT EXISTS researchflow.source_count (
     counted_at timestamptz NOT NULL
 );
 
+-- Checksums over every key's version, of both sides.
+ALTER TABLE researchflow.source_count ADD COLUMN IF NOT EXISTS source_sum bigint;
+ALTER TABLE researchflow.source_count ADD COLUMN IF NOT EXISTS ledger_sum bigint;
+
 -- Whether the source's dates can be believed: see runners' source/clock.py.
 CREATE TABLE IF NOT EXISTS researchflow.source_clock (
     is_only        boolean PRIMARY KEY DEFAULT true CHECK (is_only),
