@@ -33,6 +33,7 @@ from researchflow_runners.query.columns import (
     low_sql,
     value_sql,
 )
+from researchflow_runners.query.impossible import check_possible
 from researchflow_runners.query.model import VALUES_MAX, Compare, Operator, Scalar
 from researchflow_runners.query.period import Period
 from researchflow_runners.query.values import (
@@ -90,6 +91,7 @@ def compare_truth(compare: Compare, column: Column, alias: Sql, *, field: str) -
     _check_operator(compare, kind, field=field)
     if compare.op in _PRESENCE:
         return _presence(compare, column, alias, field=field)
+    check_possible(compare, column, field=f"{field}.value")
     if compare.op in ("in", "not_in"):
         values = _values(compare, field=field)
         truth = _membership(values, kind, column, alias, field=field)

@@ -32,7 +32,8 @@ REFUSALS = (
     "sql_too_large",
     "sql_type", "sql_unordered", "staleness_exceeded", "statement_rejected", "statement_timeout",
     "too_many_columns", "units_mixed", "unknown_column", "unknown_parameter", "unknown_relation",
-    "unknown_view", "value_type", "view_fails", "view_not_materialised", "view_not_published",
+    "unknown_view", "value_never_matches", "value_type",
+    "view_fails", "view_not_materialised", "view_not_published",
 )  # fmt: skip
 
 
