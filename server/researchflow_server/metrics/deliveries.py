@@ -31,7 +31,7 @@ class Deliveries:
         """The metric, every outcome from 0."""
         samples = tuple(((word,), float(self._counts[word])) for word in OUTCOMES)
         return Family(
-            "researchflow_feed_deliveries",
+            "researchflow_subscription_deliveries",
             "Deliveries of subscriptions, by how they were answered.",
             "counter",
             ("outcome",),
