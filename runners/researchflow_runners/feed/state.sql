@@ -5,7 +5,8 @@ WITH hapi AS (
                              to_regclass('hfj_res_tag')]::oid[])
 ), outbox AS (
     SELECT c.oid, has_schema_privilege(n.oid, 'USAGE')
-                  AND has_table_privilege(c.oid, 'SELECT') AS readable
+                  AND has_table_privilege(c.oid, 'SELECT')
+                  AND has_table_privilege(c.oid, 'DELETE') AS readable
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = 'researchflow_outbox' AND c.relname = 'change'
 ), fired AS (
