@@ -591,3 +591,26 @@ async def test_stopped_postgresql_is_a_retryable_error_and_recovers(
         await own_services.redis.kill()
         answer = await clinic.ask("patient_simple")
         assert [one.code for one in answer.degradations] == ["redis_unavailable"]
+
+
+async def test_times_without_an_offset_are_counted_where_they_matter(clinic: Clinic) -> None:
+    named = {"column": "effective_datetime", "op": "ge", "value": "2020"}
+    await clinic.put(patient("a"))
+    await clinic.put(lab("x", "a", 1, effectiveDateTime="2020-01-01T10:00:00"))
+    await clinic.put(lab("y", "a", 2, effectiveDateTime="2020-01-01T10:00:00Z"))
+    await clinic.put(lab("z", "a", 3, effectiveDateTime="2020-01-01"))
+    await clinic.refresh()
+    filtered = await clinic.ask("observation_labs", columns=["id"], where=named)
+    (warning,) = filtered.warnings
+    assert ("times without an offset, 1 at" in warning, "UTC" in warning) == (True, True)
+    sub = {"column": "id", "op": "in", "query": {"view": "observation_labs", "where": named}}
+    for asked in (
+        {"view": "observation_labs", "order_by": [{"column": "effective_datetime"}]},
+        {"view": "observation_labs", "where": {"not": {"any_of": [{"all_of": [named]}]}}},
+        {"view": "patient_simple", "where": sub},
+    ):
+        assert (await clinic.ask(**asked)).warnings == (warning,)
+    assert (await clinic.ask("observation_labs", columns=["id"])).warnings == ()
+    await clinic.put(lab("x", "a", 1, effectiveDateTime="2020-01-01T10:00:00+01:00"))
+    await clinic.refresh()
+    assert (await clinic.ask("observation_labs", columns=["id"], where=named)).warnings == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from researchflow_runners.composed.stored import leaves
@@ -30,6 +31,7 @@ from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.hybrid.statistics import RunnerStatistics
+from researchflow_runners.hybrid.unplaced import UnplacedTimes
 from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.sql import Sql
@@ -62,6 +64,7 @@ class MaterializedViewRunner:
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
         self.places = Places(database.sessions_max)
+        self._unplaced = UnplacedTimes()
         self._database = database
         self.cursor_key = cursor_key
         self.use_speed_layer = use_speed_layer
@@ -120,10 +123,12 @@ class MaterializedViewRunner:
                 facts = facts.merged()
             check_staleness(query, choice, facts)
             facts_ms = (time.perf_counter() - began_s) * 1000
+            unplaced = await self._unplaced.warnings(session, query, choice, views)
             async with self._written_by_users(session, names, views):
                 read, speed = await _rows(session, asked, choice, facts, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
-        return dated(query.view, names, asked, choice, facts, read, speed, timings)
+        answer = dated(query.view, names, asked, choice, facts, read, speed, timings)
+        return replace(answer, warnings=(*answer.warnings, *unplaced))
 
     def snapshot(self) -> AbstractAsyncContextManager[Session]:
         """One state of the warehouse, read-only."""
