@@ -14,6 +14,7 @@ from functools import partial
 
 from researchflow_server.cli.outcome import INTERRUPTED, OK
 from researchflow_server.cli.parser import with_example
+from researchflow_server.feeds.endpoint import FEED_PATH
 from researchflow_server.http import (
     MCP_PATH,
     Listener,
@@ -138,6 +139,7 @@ def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:
         f"MCP endpoint   {url}",
         f"FHIR           http://{authority}{FHIR_PATH}/metadata",
         f"metrics        {metrics_url}",
+        *([f"subscriptions  http://{authority}{FEED_PATH}"] if settings.webhook_secret else []),
         "",
         "Claude Code:",
         f"  claude mcp add --transport http researchflow {url}",
