@@ -27,6 +27,8 @@ BATCH = 1_000
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 LOG_NAME = "server.log"
+#: Long enough for the step that refreshes by hand, short enough to be waited for.
+REFRESH_OBJECTIVE_S = 6.0
 ENDPOINT, METRICS = "MCP endpoint", "metrics"
 
 
@@ -53,7 +55,13 @@ def fresh_home(*, keep: bool) -> Iterator[Path]:
 
 def demo_settings(home: Path) -> Settings:
     """Embedded services and free ports, whatever the environment says."""
-    return Settings(home=home, http_port=0, metrics_port=0, snapshot_s=1.0)
+    return Settings(
+        home=home,
+        http_port=0,
+        metrics_port=0,
+        snapshot_s=1.0,
+        refresh_objective_s=REFRESH_OBJECTIVE_S,
+    )
 
 
 async def fill(source: Database, data: Path | None, bar: Progress) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -31,6 +32,10 @@ MOVED = (
 )
 #: The outbox needs a fraction of a second; a busy machine may take longer.
 FOLLOW_S_MAX = 30.0
+#: How long the demonstration waits for what the server does by itself.
+MOVES_WITHIN_S = 60.0
+MOVED_POLL_S = 0.5
+
 Refresh = Callable[
     [Callable[[Watch], Awaitable[RefreshViewsOutput]]], Awaitable[RefreshViewsOutput]
 ]
@@ -59,6 +64,7 @@ class Story:
         await delete_resource(self._source, "Patient", leaver)
         await self.refresh(refresh, live, changes=len(joiner.resources) + 1)
         await self.read_earlier(first)
+        await self.move_by_itself(joiner.patient_id)
         await self.ask_agents()
         await self.follow(joiner)
         await self.show_numbers(before)
@@ -131,6 +137,19 @@ class Story:
         answer = await ask_cohort(self._asker, as_of=first.anchor)
         self._screen.answers({"at first": first, "at the earlier anchor": answer})
         check(answer.rows == first.rows, "the earlier anchor gives the first answer")
+
+    async def move_by_itself(self, patient_id: str) -> None:
+        """A change of the FHIR server reaches the anchor though nobody calls a tool for it."""
+        self._screen.step(f"The FHIR server deletes {patient_id}; the anchor moves by itself")
+        before = await ask_cohort(self._asker, freshness="anchored")
+        await delete_resource(self._source, "Patient", patient_id)
+        after = before
+        async with asyncio.timeout(MOVES_WITHIN_S):
+            while after.anchor == before.anchor:
+                await asyncio.sleep(MOVED_POLL_S)
+                after = await ask_cohort(self._asker, freshness="anchored")
+        self._screen.answers({"the anchor before": before, "the anchor after": after})
+        check(_ids(after) == _ids(before) - {patient_id}, "the deleted patient left the anchor")
 
     async def ask_agents(self) -> None:
         """Two agents in processes of their own; what they tell is asked again, and counted."""
