@@ -128,6 +128,7 @@ async def test_two_refreshers_at_once_publish_one_anchor(
     await expect_whole(house, 2)
 
 
+@pytest.mark.failure("refresher-paused")
 async def test_paused_refresher_that_lost_its_lock_publishes_nothing(
     house: Warehouse, postgres_dsn: str
 ) -> None:
@@ -140,6 +141,7 @@ async def test_paused_refresher_that_lost_its_lock_publishes_nothing(
     assert (await house.rows())[0] == ("a", "female", None)
 
 
+@pytest.mark.failure("refresher-paused")
 async def test_paused_refresher_is_replaced_when_its_lease_is_over(
     house: Warehouse, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ async def test_refresher_whose_run_was_closed_cannot_publish_with_its_lock(
     assert await house.fetch("SELECT max(anchor) FROM researchflow.anchor") == [(1,)]
 
 
+@pytest.mark.failure("refresh-cancelled")
 async def test_cancelled_refresh_leaves_nothing_behind(house: Warehouse) -> None:
     tables = await house.fetch(TABLES)
     cancelled: list[int | None] = []
@@ -201,6 +204,7 @@ async def test_cancelled_refresh_leaves_nothing_behind(house: Warehouse) -> None
     assert await until_published(house) == 2
 
 
+@pytest.mark.failure("refresh-cancelled")
 async def test_interrupted_refresh_leaves_nothing_behind(house: Warehouse) -> None:
     tables = await house.fetch(TABLES)
     reached = asyncio.Event()

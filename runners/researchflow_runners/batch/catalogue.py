@@ -6,8 +6,8 @@ and its name appear and go in one commit, and a view that cannot be built is nev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.compiler.compile import UNNAMED
@@ -34,10 +34,16 @@ UNCHANGED = CatalogueChange()
 
 @dataclass(frozen=True, slots=True)
 class CatalogueViews:
-    """All views to publish; `registered` are the names of those that the process does not ship."""
+    """All views to publish; `registered` are the names of those that the process does not ship.
+
+    `outdated` are registered ones that this release cannot compile; they stay as they are.
+    `required` is the view to register, which must be computed or nothing is.
+    """
 
     views: tuple[CompiledView, ...]
     registered: frozenset[str] = frozenset()
+    outdated: Mapping[str, ViewDefinitionError] = field(default_factory=dict)
+    required: str | None = None
 
 
 async def catalogue_views(
@@ -51,15 +57,21 @@ async def catalogue_views(
     """
     names = [view.name for view in shipped]
     goes = change.drop or (change.register.name if change.register else None)
-    registered = await registered_views(session, but=goes)
+    held = await registered_views(session, but=goes)
+    registered = held.compiled
     if change.register is not None:
         await require_registrable(session, change.register, names)
         registered[change.register.name] = await as_stored(session, change.register)
     if change.drop is not None:
         check_droppable(change.drop, names, await registered_names(session))
         await check_unused(session, change.drop)
-    views = {view.name: view for view in shipped} | registered
-    return CatalogueViews(tuple(views.values()), frozenset(registered))
+    views = {view.name: view for view in shipped if view.name not in held.outdated} | registered
+    return CatalogueViews(
+        tuple(views.values()),
+        frozenset(registered),
+        held.outdated,
+        change.register.name if change.register else None,
+    )
 
 
 async def require_registrable(

@@ -6,6 +6,8 @@ are computed whole into tables that no catalogue row names yet.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +21,7 @@ from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import create_history, finish_base, publication
 from researchflow_runners.compiler.view import CompiledView
-from researchflow_runners.errors import StatementError
+from researchflow_runners.errors import StatementError, ViewFailsError
 from researchflow_runners.sql import Sql, ident
 from researchflow_runners.store.content import Content, read_content
 from researchflow_runners.store.culprits import Culprit
@@ -27,6 +29,7 @@ from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import SCHEMA
+from researchflow_runners.store.set_aside import Failure
 
 
 @dataclass
@@ -45,6 +48,28 @@ class Computed:
     rows: dict[str, Sql] = field(default_factory=dict)
     filled: dict[str, Filled] = field(default_factory=dict)
     added: dict[str, Content] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def tolerating(
+        self, session: Session, view: CompiledView, plan: Plan
+    ) -> AsyncIterator[None]:
+        """Notes that the view fails, and lets the others go on; not of one that is required."""
+        try:
+            yield
+        except (ViewFailsError, StatementError) as error:
+            if view.name == plan.required:
+                raise
+            # Fails where the transaction is lost: then nothing can go on.
+            await session.fetchval("SELECT 1")
+            why = f"cannot be computed: {error.message}"
+            if isinstance(error, ViewFailsError):
+                why = error.why
+            self.failures[view.name] = Failure(
+                view.name, view.resource, view.digest, error.code, why
+            )
+            for computed in (self.rows, self.filled, self.added):
+                computed.pop(view.name, None)
 
 
 async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) -> Computed:
@@ -64,10 +89,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         await steps.done("compare")
     with steps.phase("build"):
         for view in plan.built:
-            published = publication(view, plan.anchor)
-            computed.filled[view.name] = await _build(session, staging, view, published)
-            base = ident(SCHEMA, published.base_table)
-            computed.added[view.name] = await read_content(session, published, base)
+            async with computed.tolerating(session, view, plan):
+                await _build_into(computed, session, staging, view, plan.anchor)
             await steps.done("build", view.name)
     with steps.phase("compute"):
         parts: dict[str, _Part] = {}
@@ -76,16 +99,27 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
                 parts[view.resource] = await _part(staging, view.resource)
             part = parts[view.resource]
             table = ident("pg_temp", f"rf_rows_{number}")
-            computed.rows[view.name] = table
-            filled = await _compute(
-                session, view, table, resources=part.resources, anchor=plan.anchor
-            )
-            computed.filled[view.name] = filled.without(part.unreadable)
-            computed.added[view.name] = await read_content(session, published, table)
+            async with computed.tolerating(session, view, plan):
+                filled = await _compute(
+                    session, view, table, resources=part.resources, anchor=plan.anchor
+                )
+                computed.rows[view.name] = table
+                computed.filled[view.name] = filled.without(part.unreadable)
+                computed.added[view.name] = await read_content(session, published, table)
             await steps.done("compute", view.name)
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
     return computed
+
+
+async def _build_into(
+    computed: Computed, session: Session, staging: Staging, view: CompiledView, anchor: int
+) -> None:
+    published = publication(view, anchor)
+    filled = await _build(session, staging, view, published)
+    base = ident(SCHEMA, published.base_table)
+    computed.added[view.name] = await read_content(session, published, base)
+    computed.filled[view.name] = filled
 
 
 async def _build(
@@ -96,12 +130,14 @@ async def _build(
     filled = await _build_strictly(session, staging, view, target, anchor)
     if filled is None:
         whole = await staging.whole(view.resource, is_strict=False)
-        filled = await create_without_culprits(
-            session, target, view, resources=whole, anchor=anchor
-        )
+        async with session.savepoint():
+            filled = await create_without_culprits(
+                session, target, view, resources=whole, anchor=anchor
+            )
         filled = filled.without(await _unreadable(staging, view.resource, changed=False))
-    await create_history(session, published)
-    await finish_base(session, published)
+    async with session.savepoint():
+        await create_history(session, published)
+        await finish_base(session, published)
     return filled
 
 
@@ -126,7 +162,10 @@ async def _compute(
     rows = await try_create(session, target, view, resources=resources, anchor=anchor)
     if rows is not None:
         return Filled(rows)
-    return await create_without_culprits(session, target, view, resources=resources, anchor=anchor)
+    async with session.savepoint():
+        return await create_without_culprits(
+            session, target, view, resources=resources, anchor=anchor
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from researchflow_runners.batch.catalogue import CatalogueViews
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.source.options import SourceOptions
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView, published_views
+from researchflow_runners.store.set_aside import Failure, views_set_aside
 
 #: Anchors from before the way of reading was kept were read in the default one.
 _LAST_ANCHOR = """
@@ -39,6 +42,16 @@ class Plan:
     retired: tuple[str, ...]
     new_types: tuple[str, ...]
     registered: frozenset[str]
+    required: str | None
+    outdated: tuple[Failure, ...] = ()
+
+    def without(self, names: Collection[str]) -> Plan:
+        """The same without these views, which could not be computed."""
+        return replace(
+            self,
+            kept=tuple(kept for kept in self.kept if kept[0].name not in names),
+            built=tuple(view for view in self.built if view.name not in names),
+        )
 
     @property
     def tagged_types(self) -> list[str]:
@@ -61,17 +74,31 @@ class Plan:
         return sorted({view.resource for view in self.views})
 
 
-async def make_plan(session: Session, wanted: CatalogueViews, options: SourceOptions) -> Plan:
-    """The plan for the wanted views as the catalogue stands."""
+async def make_plan(
+    session: Session, wanted: CatalogueViews, options: SourceOptions, *, retry_all: bool
+) -> Plan:
+    """The plan for the wanted views as the catalogue stands.
+
+    A view that is set aside is built anew, when it was defined anew, when it is time to try it
+    again, or with `retry_all`; else it is left alone.
+    """
     last = await session.fetchrow(_LAST_ANCHOR, SourceOptions().reading)
     views = wanted.views
     known = await published_views(session)
+    aside = {one.view: one for one in await views_set_aside(session)}
+    outdated = wanted.outdated.keys()
+    digests = {view.name: view.digest for view in views}
+    resting = {
+        name
+        for name, one in aside.items()
+        if not (retry_all or one.is_due or one.digest != digests.get(name))
+    }
     kept = [
         (view, known[view.name])
         for view in views
-        if view.name in known and known[view.name].digest == view.digest
+        if view.name in known and view.name not in aside and known[view.name].digest == view.digest
     ]
-    same = {view.name for view, _published in kept}
+    same = resting | {view.name for view, _published in kept}
     return Plan(
         anchor=last["anchor"] + 1 if last else 1,
         read_as=options.reading,
@@ -79,12 +106,26 @@ async def make_plan(session: Session, wanted: CatalogueViews, options: SourceOpt
         views=views,
         kept=tuple(kept),
         built=tuple(view for view in views if view.name not in same),
-        retired=tuple(sorted(known.keys() - {view.name for view in views})),
+        retired=tuple(sorted((known.keys() | aside.keys()) - digests.keys() - outdated)),
         new_types=tuple(
             sorted(
                 {view.resource for view in views}
                 - {published.resource_type for published in known.values()}
+                - {one.resource_type for one in aside.values()}
             )
         ),
         registered=wanted.registered,
+        required=wanted.required,
+        outdated=tuple(_outdated(known[name], error) for name, error in wanted.outdated.items()),
+    )
+
+
+def _outdated(published: PublishedView, error: ViewDefinitionError) -> Failure:
+    """A registered view as this release fails on it; its rows stay as they are."""
+    return Failure(
+        published.name,
+        published.resource_type,
+        published.digest,
+        error.code,
+        f"cannot be compiled by this release: {error.__cause__}",
     )

@@ -41,8 +41,13 @@ from researchflow_runners.store.locks import (
     lock_composed,
     lock_overlay_exclusive,
 )
-from researchflow_runners.store.published import PublishedView, columns_to_json
+from researchflow_runners.store.published import (
+    PublishedView,
+    columns_to_json,
+    published_views,
+)
 from researchflow_runners.store.relations import SCHEMA
+from researchflow_runners.store.set_aside import set_aside, take_back
 
 #: How long publishing waits for a projector, or for a reader of a SQL view to be replaced.
 LOCK_TIMEOUT_S = 10
@@ -107,7 +112,8 @@ async def publish(
         )
         await require_token(session, run_id)
         await lock_overlay_exclusive(session)
-        if not (computed.diff.total or plan.changes_views):
+        plan = plan.without(computed.failures)
+        if not (computed.diff.total or plan.changes_views or plan.anchor == 1):
             return await _confirm(session, plan, computed, staging, run_id)
         done = await _publish(session, plan, computed, staging)
         await mark_done(
@@ -125,6 +131,7 @@ async def _confirm(
     dropped = await absorb_entries(
         session, plan.types, snapshot=staging.snapshot, replayed_at=staging.replayed_at
     )
+    await _set_aside(session, plan, computed)
     await publish_feed(session, computed.feed, plan, staging)
     await _checked(session, plan, computed, staging)
     anchor = await current_anchor(session)
@@ -154,6 +161,8 @@ async def _publish(session: Session, plan: Plan, computed: Computed, staging: St
         content = computed.added[view.name]
         await store_built_content(session, view.name, view.digest, plan.anchor, content)
     await _retire(session, plan.retired)
+    await take_back(session, renewed)
+    await _set_aside(session, plan, computed)
     if renewed:
         await revalidate(session, renewed, strict=False)
     await publish_dead_letters(session, changed=list(moved), whole=renewed)
@@ -239,6 +248,14 @@ async def _retire(session: Session, names: Sequence[str]) -> None:
     for name in names:
         await drop_sql_views(session, name)
     await session.execute(_UNLISTED, list(names))
+
+
+async def _set_aside(session: Session, plan: Plan, computed: Computed) -> None:
+    """Keeps what could not be computed at the last anchor at which it was published."""
+    published = await published_views(session)
+    for failure in (*computed.failures.values(), *plan.outdated):
+        after = plan.anchor - 1 if failure.view in published else None
+        await set_aside(session, failure, after_anchor=after)
 
 
 async def _checked(session: Session, plan: Plan, computed: Computed, staging: Staging) -> None:

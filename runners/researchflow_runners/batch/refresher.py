@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import anyio
 
@@ -41,6 +42,14 @@ SET default_statistics_target = 10
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What one refresh is to do beside absorbing changes."""
+
+    change: CatalogueChange
+    retry_all: bool
+
+
 class Refresher:
     """Keeps the given views and the registered ones, and no others, up to date with the source."""
 
@@ -70,10 +79,13 @@ class Refresher:
         progress: ProgressCallback | None = None,
         *,
         change: CatalogueChange = UNCHANGED,
+        retry_all: bool = True,
     ) -> RefreshResult:
         """Publishes one new anchor, with the views as `change` makes them, or raises.
 
-        No anchor where nothing has changed. When it raises nothing has changed, the set of views
+        No anchor where nothing has changed. A view that cannot be computed is set aside and the
+        others go on; one set aside before is tried again, without `retry_all` only when it is
+        time. When it raises nothing has changed, the set of views
         neither.
 
         RefreshError `refresh_running` (another one is at work), `refresh_cancelled`,
@@ -86,20 +98,21 @@ class Refresher:
             async with self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session:
                 run_id = await begin_run(session)
                 async with heartbeat(self._warehouse, run_id):
-                    return await self._perform(session, run_id, Steps(progress), change)
+                    wanted = _Wanted(change, retry_all)
+                    return await self._perform(session, run_id, Steps(progress), wanted)
         except BaseException as error:
             if run_id is not None and (told := await self._undo(run_id, error)) is not None:
                 raise told from error
             raise
 
     async def _perform(
-        self, session: Session, run_id: int, steps: Steps, change: CatalogueChange
+        self, session: Session, run_id: int, steps: Steps, asked: _Wanted
     ) -> RefreshResult:
         started = time.monotonic()
         await drop_orphans(session)
         await session.execute(_SETTINGS)
-        wanted = await catalogue_views(session, self._views, change)
-        plan = await make_plan(session, wanted, self._source.options)
+        wanted = await catalogue_views(session, self._views, asked.change)
+        plan = await make_plan(session, wanted, self._source.options, retry_all=asked.retry_all)
         await hash_unhashed(session, plan)
         await note_entries(session)
         origin = Origin(self._source, plan.meta_types)
@@ -123,6 +136,7 @@ class Refresher:
             changed=computed.diff.total,
             views=done.views,
             retired=plan.retired,
+            set_aside=(*computed.failures.values(), *plan.outdated),
             overlay_dropped=done.overlay_dropped,
             counts=counts,
             duration_s=time.monotonic() - started,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from researchflow_runners.batch.counts import TypeCount
+from researchflow_runners.store.set_aside import Failure
 
 Phase = Literal["compare", "build", "compute", "publish"]
 
@@ -42,8 +43,8 @@ class RefreshResult:
 
     `published` says that there is a new anchor; without it nothing had changed, and `anchor` with
     its `data_as_of` is the one that still holds. Either is known to be complete up to
-    `checked_at`. `counts` compares the source with the ledger; none where a feed told the changes
-    and the last count is recent.
+    `checked_at`. `set_aside` are the views that could not be computed. `counts` compares the
+    source with the ledger; none where a feed told the changes and the last count is recent.
     """
 
     run_id: int
@@ -54,6 +55,7 @@ class RefreshResult:
     changed: int
     views: tuple[ViewRefresh, ...]
     retired: tuple[str, ...]
+    set_aside: tuple[Failure, ...]
     overlay_dropped: int
     counts: tuple[TypeCount, ...]
     duration_s: float

@@ -14,6 +14,7 @@ from importlib import resources
 from researchflow_runners.batch.run import LEASE_S
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.store.database import Session
+from researchflow_runners.store.set_aside import views_set_aside
 
 #: The share of an objective by which a refresh may begin earlier, so that servers do not all
 #: try at once.
@@ -76,7 +77,8 @@ class ScheduleState:
     """The warehouse's word; all instants are its clock's.
 
     `failures` counts the runs since the last that went well, `took_s` is how long that one took,
-    `waiting` counts the source's changes in the overlay.
+    `waiting` counts the source's changes in the overlay. `aside` are the views set aside, of which
+    the first is to be tried again at `retry_at`.
     """
 
     now: datetime
@@ -86,6 +88,8 @@ class ScheduleState:
     failures: int
     took_s: float
     waiting: int
+    retry_at: datetime | None = None
+    aside: frozenset[str] = frozenset()
     views: tuple[ScheduledView, ...] = ()
 
 
@@ -99,7 +103,13 @@ async def read_state(session: Session) -> ScheduleState:
         )
         for view in await session.fetch(_VIEWS)
     ]
-    return ScheduleState(**dict(row), views=tuple(views))
+    aside = await views_set_aside(session)
+    return ScheduleState(
+        **dict(row),
+        retry_at=min((one.retry_at for one in aside), default=None),
+        aside=frozenset(one.view for one in aside),
+        views=tuple(views),
+    )
 
 
 def due_at(
@@ -120,6 +130,7 @@ def due_at(
         *_changes(state, objectives, jitter),
         *_overlay(state, objectives),
         *_definitions(state, shipped),
+        *([state.retry_at] if state.retry_at else []),
     ]
     if not reasons:
         return None
@@ -149,7 +160,7 @@ def _overlay(state: ScheduleState, objectives: Objectives) -> list[datetime]:
 def _definitions(state: ScheduleState, shipped: Sequence[CompiledView]) -> list[datetime]:
     """A shipped view that is not published as this process defines it is published at once."""
     published = {view.name: view.digest for view in state.views}
-    if all(published.get(view.name) == view.digest for view in shipped):
+    if all(view.name in state.aside or published.get(view.name) == view.digest for view in shipped):
         return []
     return [state.now]
 

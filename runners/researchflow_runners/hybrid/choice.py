@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from researchflow_runners.hybrid.facts import Facts, seconds
 from researchflow_runners.hybrid.reading import Asked
 from researchflow_runners.query.model import Asking, Freshness
 from researchflow_runners.sql import Sql
-from researchflow_runners.store.anchor import resolve_anchor
+from researchflow_runners.store.anchor import AsOf, resolve_anchor
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.former import former_views
 from researchflow_runners.store.published import PublishedView
@@ -27,13 +27,17 @@ from researchflow_runners.store.relations import (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A state of the views; `is_current` tells whether `anchor` is the newest one."""
+    """A state of the views; `is_current` tells whether `anchor` is the newest one.
+
+    `set_aside` names the views for whose sake it is not what was asked for.
+    """
 
     freshness: Freshness
     anchor: int
     data_as_of: datetime
     is_current: bool
     relation: Callable[[PublishedView], Sql]
+    set_aside: tuple[str, ...] = ()
 
     def staleness_s(self, facts: Facts) -> float | None:
         """Facts.staleness_s; what came after an earlier anchor is not on record: None."""
@@ -89,11 +93,22 @@ async def choose(
     wanted: int | datetime | str | None = asked.query.as_of
     if asked.position is not None:
         wanted = asked.position.anchor
+    aside = tuple(view.name for view in views if view.last_anchor is not None)
+    if aside and wanted is None:
+        held = min(view.last_anchor for view in views if view.last_anchor is not None)
+        return replace(await _earlier(session, held, facts, views), set_aside=aside)
     if asked_freshness(asked.query) == "live" and use_speed_layer:
         relation = partial(merged_relation, waiting_types=facts.waiting_types)
         return Choice("live", facts.anchor, facts.data_as_of, True, relation)
-    if wanted is None or wanted == facts.anchor:
+    if wanted is None or (wanted == facts.anchor and not aside):
         return Choice("anchored", facts.anchor, facts.data_as_of, True, anchored_relation)
+    return await _earlier(session, wanted, facts, views)
+
+
+async def _earlier(
+    session: Session, wanted: AsOf, facts: Facts, views: Sequence[PublishedView]
+) -> Choice:
+    """The state at that anchor, which may be the current one."""
     found = await resolve_anchor(session, wanted, views)
     if found.anchor == facts.anchor:
         return Choice("anchored", found.anchor, found.data_as_of, True, anchored_relation)

@@ -14,7 +14,9 @@ SELECT
                            ORDER BY c.view_name))
      FROM (SELECT view_name, digest, base_table FROM researchflow.view_catalogue
            UNION ALL
-           SELECT view_name, digest, fault FROM researchflow.composed_view) AS c)
+           SELECT view_name, digest, fault FROM researchflow.composed_view
+           UNION ALL
+           SELECT view_name, 'set aside', after_anchor::text FROM researchflow.set_aside) AS c)
         AS catalogue_state,
     a.anchor,
     a.data_as_of,

@@ -222,7 +222,7 @@ def dated(
 ) -> Answer:
     """The page as an answer about `view`, which reads the views `names`."""
     is_live = choice.freshness == "live"
-    disabled = asked_freshness(asked.query) == "live" and not is_live
+    disabled = asked_freshness(asked.query) == "live" and not is_live and not choice.set_aside
     is_checked = facts.checked and choice.is_current
     return Answer(
         view=view,
@@ -241,9 +241,22 @@ def dated(
         pending=facts.pending if is_checked else None,
         speed=speed,
         missing_resources=facts.missing_live if is_live else facts.missing_batch,
-        degradations=(*((SPEED_LAYER_DISABLED,) if disabled else ()), *facts.degradations),
+        degradations=(
+            *((SPEED_LAYER_DISABLED,) if disabled else ()),
+            *(_set_aside(name, choice.anchor) for name in choice.set_aside),
+            *facts.degradations,
+        ),
         warnings=read.statement.warnings,
         timings=timings,
         views=names,
         cursor_after=read.cursor_after,
+    )
+
+
+def _set_aside(view: str, anchor: int) -> Degradation:
+    """Says for whose sake an answer is older than was asked for."""
+    return Degradation(
+        "view_set_aside",
+        f'view "{view}" cannot be computed for now: everything is as of anchor {anchor}, '
+        "without later changes; list_views says why",
     )

@@ -14,7 +14,11 @@ Route = Literal["materialized", "direct"]
 
 #: Why an answer may be less than was asked for.
 DegradationCode = Literal[
-    "redis_unavailable", "speed_layer_disabled", "overlay_excluded", "source_zone_wrong"
+    "redis_unavailable",
+    "speed_layer_disabled",
+    "overlay_excluded",
+    "source_zone_wrong",
+    "view_set_aside",
 ]
 DEGRADATION_CODES: tuple[DegradationCode, ...] = get_args(DegradationCode)
 

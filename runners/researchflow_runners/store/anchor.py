@@ -81,7 +81,17 @@ async def resolve_anchor(
         view = max(views, key=lambda view: view.since_anchor)
         message = f'view "{view.name}" as now defined begins after anchor "{row["anchor"]}"'
         raise await _unreadable(session, "anchor_before_view", message, since)
+    await _require_held(session, row["anchor"], views)
     return _anchor(row)
+
+
+async def _require_held(session: Session, anchor: int, views: Sequence[PublishedView]) -> None:
+    """Refuses an anchor at which one of the views was set aside."""
+    for view in views:
+        if view.last_anchor is not None and view.last_anchor < anchor:
+            message = f'view "{view.name}" is set aside and has no rows at anchor "{anchor}"'
+            hint = f"ask for anchor {view.last_anchor} or an earlier one, or leave as_of out"
+            raise _refusal("view_set_aside", message, hint, (f"..{view.last_anchor}",))
 
 
 async def pin_names(session: Session) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 
 from researchflow_runners.compiler import CompiledView, compile_view
@@ -20,19 +21,31 @@ SELECT definition::text FROM researchflow.view_catalogue WHERE view_name = $1 AN
 """
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredViews:
+    """By name: those that this release compiles, and the `definition_outdated` of those that it
+    refuses, though the one they were registered with took them."""
+
+    compiled: dict[str, CompiledView]
+    outdated: dict[str, ViewDefinitionError]
+
+
 async def registered_names(session: Session) -> list[str]:
     """The names of the views that were registered at run time, in order."""
     return [row[0] for row in await session.fetch(_REGISTERED)]
 
 
-async def registered_views(session: Session, *, but: str | None = None) -> dict[str, CompiledView]:
-    """The views that were registered at run time, by name, without the one called `but`.
-
-    ViewDefinitionError `definition_outdated` when this release refuses a definition that the one
-    it was registered with took.
-    """
-    rows = await session.fetch(_REGISTERED)
-    return {row[0]: _registered(row[0], row[1]) for row in rows if row[0] != but}
+async def registered_views(session: Session, *, but: str | None = None) -> RegisteredViews:
+    """The views that were registered at run time, without the one called `but`."""
+    found = RegisteredViews({}, {})
+    for name, definition in await session.fetch(_REGISTERED):
+        if name == but:
+            continue
+        try:
+            found.compiled[name] = _registered(name, definition)
+        except ViewDefinitionError as error:
+            found.outdated[name] = error
+    return found
 
 
 async def published_definition(session: Session, name: str, digest: str) -> CompiledView | None:

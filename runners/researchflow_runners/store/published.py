@@ -16,14 +16,20 @@ from researchflow_runners.store.database import Session
 
 _CATALOGUE = """
 SELECT view_name, digest, resource_type, columns, base_table, history_table, overlay_table,
-       since_anchor
-FROM researchflow.view_catalogue
+       since_anchor,
+       (SELECT after_anchor FROM researchflow.set_aside AS s WHERE s.view_name = c.view_name)
+           AS last_anchor
+FROM researchflow.view_catalogue AS c
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedView:
-    """A view as it is published: one row of the catalogue."""
+    """A view as it is published: one row of the catalogue.
+
+    `last_anchor` is the last anchor that its rows answer for where that is not the newest: the
+    view is set aside, or is a former definition.
+    """
 
     name: str
     digest: str
@@ -33,6 +39,7 @@ class PublishedView:
     history_table: str
     overlay_table: str
     since_anchor: int
+    last_anchor: int | None = None
 
     def column(self, name: str) -> Column | None:
         """The public column of that name, or None."""
@@ -86,6 +93,7 @@ def _published(
     history_table: str,
     overlay_table: str,
     since_anchor: int,
+    last_anchor: int | None,
 ) -> PublishedView:
     return PublishedView(
         name=name,
@@ -96,4 +104,5 @@ def _published(
         history_table=history_table,
         overlay_table=overlay_table,
         since_anchor=since_anchor,
+        last_anchor=last_anchor,
     )

@@ -84,7 +84,24 @@ CREATE TABLE IF NOT EXISTS researchflow.former_view (
     history_table text NOT NULL,
     since_anchor  bigint NOT NULL,
     until_anchor  bigint NOT NULL,             -- the first anchor that has other rows
+    returned      boolean NOT NULL DEFAULT false, -- kept for its retention, pinned or not
     PRIMARY KEY (view_name, since_anchor)
+);
+ALTER TABLE researchflow.former_view
+    ADD COLUMN IF NOT EXISTS returned boolean NOT NULL DEFAULT false;
+
+-- Views that cannot be computed for now; the others go on. A published one keeps the rows of the
+-- last anchor at which it could be.
+CREATE TABLE IF NOT EXISTS researchflow.set_aside (
+    view_name     text COLLATE "C" PRIMARY KEY,
+    resource_type text COLLATE "C" NOT NULL,
+    digest        text NOT NULL,
+    after_anchor  bigint,                      -- the last that it answers for; null: none yet
+    code          text NOT NULL,
+    reason        text NOT NULL,               -- without values
+    set_aside_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempts      int NOT NULL DEFAULT 1,
+    retry_at      timestamptz NOT NULL         -- a refresh by itself leaves it alone until then
 );
 
 -- Composed views: checked SQL over views, computed when it is asked.
@@ -271,6 +288,12 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'view "%" was redefined after this transaction began', view_name
             USING ERRCODE = 'serialization_failure', HINT = 'Begin a new transaction.';
+    END IF;
+    PERFORM FROM researchflow.set_aside AS s WHERE s.view_name = require_published.view_name;
+    IF FOUND THEN
+        RAISE EXCEPTION 'view "%" is set aside: it cannot be computed for now', view_name
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'researchflow status says why.';
     END IF;
     RETURN true;
 END

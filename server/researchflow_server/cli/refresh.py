@@ -8,7 +8,7 @@ from dataclasses import asdict
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_runners.batch.run import cancel_run
-from researchflow_server.cli.outcome import OK
+from researchflow_server.cli.outcome import OK, PARTIAL
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.source_words import count_words
 from researchflow_server.console import progress_bar, show_json, show_text
@@ -72,7 +72,7 @@ async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
         show_json(asdict(result))
     else:
         show_text(summary(result))
-    return OK
+    return PARTIAL if result.set_aside else OK
 
 
 def summary(result: RefreshResult) -> str:
@@ -94,4 +94,5 @@ def summary(result: RefreshResult) -> str:
             + ", ".join(lacking)
         )
     lines += count_words(result.counts)
+    lines += [f"set aside: {one.view}, which {one.reason}" for one in result.set_aside]
     return "\n".join(lines)

@@ -113,7 +113,7 @@ def _show(snapshot: Snapshot, *, source_up: bool) -> None:
     if not snapshot.views:
         out.print("no view is materialised yet; run `researchflow refresh`")
         return
-    newest = snapshot.views[0]
+    newest = max(snapshot.views, key=lambda state: state.anchor or 0)
     out.print(f"anchor {newest.anchor}, data as of {newest.data_as_of:%Y-%m-%d %H:%M:%S} UTC")
     rows = [
         [
@@ -126,6 +126,9 @@ def _show(snapshot: Snapshot, *, source_up: bool) -> None:
         for state in snapshot.views
     ]
     out.print(table(["view", "resource", "pending", "staleness s", "dead letters"], rows))
+    for one in snapshot.set_aside:
+        as_of = f"as of anchor {one.after_anchor}" if one.after_anchor else "not materialised"
+        out.print(f'view "{one.view}" is set aside, {as_of}: it {one.reason}')
     waiting = sum(part.entries for part in snapshot.overlay)
     out.print(f"{waiting:,} changes wait in the speed layer")
     for line in feed_lines(snapshot.feeds):

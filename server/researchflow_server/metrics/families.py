@@ -35,6 +35,7 @@ REFUSALS = (
     "too_many_columns", "units_mixed", "unknown_column", "unknown_parameter", "unknown_relation",
     "unknown_view", "url_invalid", "value_never_matches", "value_type",
     "view_fails", "view_not_materialised", "view_not_published",
+    "view_set_aside",
 )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def state_families(snapshot: Snapshot) -> list[Family]:
     return [
         *up,
         *_view_families(snapshot),
+        _set_aside(snapshot),
         *_overlay_families(snapshot),
         *_feed_families(snapshot),
         *_refresh(snapshot),
@@ -146,6 +148,18 @@ def _view_families(snapshot: Snapshot) -> list[Family]:
         )
         for name, text, attribute in gauges
     ]
+
+
+def _set_aside(snapshot: Snapshot) -> Family:
+    """1 for a view that cannot be computed for now, 0 for the others."""
+    aside = {one.view for one in snapshot.set_aside}
+    names = sorted(aside | {state.view for state in snapshot.views})
+    return _gauge(
+        "researchflow_view_set_aside",
+        "Whether the view cannot be computed for now and answers as of an earlier anchor.",
+        ("view",),
+        ((_one(name), float(name in aside)) for name in names),
+    )
 
 
 def _overlay_families(snapshot: Snapshot) -> list[Family]:

@@ -15,6 +15,7 @@ from researchflow_runners.feed.position import Reader
 from researchflow_runners.feed.state import FeedKind, Reason
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.store.database import Database
+from researchflow_runners.store.set_aside import SetAside, views_set_aside
 from researchflow_server.metrics.tally import RefreshState, RefreshTally
 
 SNAPSHOT_TIMEOUT_S = 10.0
@@ -34,7 +35,10 @@ _FEEDS = _sql("feeds.sql")
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Freshness of one published view; None is unknown, never zero."""
+    """Freshness of one published view; None is unknown, never zero.
+
+    `set_aside` is why it cannot be computed for now; it then has the anchor that it answers for.
+    """
 
     view: str
     resource_type: str
@@ -44,6 +48,7 @@ class ViewState:
     pending: int | None
     oldest_pending_at: datetime | None
     dead_letters: int
+    set_aside: str | None = None
 
     def number(self, attribute: str) -> float:
         """The attribute as a metric tells it: instants in seconds since 1970."""
@@ -94,6 +99,7 @@ class Snapshot:
     overlay: tuple[OverlayState, ...] = ()
     feeds: tuple[FeedReading, ...] = ()
     refresh: RefreshState | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
     def is_recent(self, now: datetime) -> bool:
         """Whether the look still tells how things are; its task may have stalled since."""
@@ -129,6 +135,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         overlay = await session.fetch(_OVERLAY)
         feeds = await session.fetch(_FEEDS)
         refreshes = await tally.look(session)
+        aside = await views_set_aside(session)
     return Snapshot(
         taken_at=taken_at,
         seen_at=datetime.now(UTC),
@@ -138,4 +145,5 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         overlay=tuple(OverlayState(*row.values()) for row in overlay),
         feeds=tuple(FeedReading(*row.values()) for row in feeds),
         refresh=refreshes,
+        set_aside=aside,
     )

@@ -61,14 +61,14 @@ class Refreshes:
         self._newest_progress: Progress | None = None
         self._progressed = asyncio.Event()
 
-    async def start(self, *, wait_s: float, watcher: Watcher) -> RefreshRun:
+    async def start(self, *, wait_s: float, watcher: Watcher, retry_all: bool = True) -> RefreshRun:
         """Starts a refresh, or joins the one this process runs, and waits at most that long.
 
         Raises the error of a refresh that failed meanwhile; RefreshError `refresh_running` when
         another process refreshes.
         """
         if self._is_idle():
-            self._begin(UNCHANGED)
+            self._begin(UNCHANGED, retry_all=retry_all)
         return await self._followed(watcher, wait_s)
 
     async def change(
@@ -90,9 +90,13 @@ class Refreshes:
         run = await self._followed(watcher, max(0.0, deadline - asyncio.get_running_loop().time()))
         return run, task.result() if task.done() else None
 
-    def _begin(self, change: CatalogueChange) -> asyncio.Task[RefreshResult]:
+    def _begin(
+        self, change: CatalogueChange, *, retry_all: bool = True
+    ) -> asyncio.Task[RefreshResult]:
         self._newest_progress = None
-        self._task = asyncio.create_task(self._refresher.refresh(self._tell, change=change))
+        self._task = asyncio.create_task(
+            self._refresher.refresh(self._tell, change=change, retry_all=retry_all)
+        )
         self._task.add_done_callback(_note_failure)
         return self._task
 

@@ -92,7 +92,7 @@ class Runtime:
     async def known_views(self) -> Mapping[str, CompiledView]:
         """The shipped and the registered views by name; StoreError, ViewDefinitionError."""
         async with self.stores.warehouse.session() as session:
-            self.views = {**self.shipped, **await registered_views(session)}
+            self.views = {**self.shipped, **(await registered_views(session)).compiled}
         return self.views
 
     async def require_source(self) -> None:

@@ -43,7 +43,9 @@ class Scheduler:
             return
         self._jitter = random.random()
         try:
-            await self._runtime.refreshes.start(wait_s=REFRESH_TIMEOUT_S, watcher=_untold)
+            await self._runtime.refreshes.start(
+                wait_s=REFRESH_TIMEOUT_S, watcher=_untold, retry_all=False
+            )
         except RefreshError as error:
             if error.code not in ("refresh_running", "refresh_cancelled"):
                 raise

@@ -113,11 +113,12 @@ def _joint(name: str, read: list[ViewState]) -> ViewState:
     return ViewState(
         view=name,
         resource_type=", ".join(sorted(by_type)),
-        anchor=read[0].anchor if read else None,
-        data_as_of=read[0].data_as_of if read else None,
+        anchor=min((state.anchor for state in read if state.anchor), default=None),
+        data_as_of=min((state.data_as_of for state in read if state.data_as_of), default=None),
         checked_at=_earliest([state.checked_at for state in read]),
         pending=None if None in pending else sum(one or 0 for one in pending),
         oldest_pending_at=min(waiting, default=None),
+        set_aside=next((state.set_aside for state in read if state.set_aside), None),
         dead_letters=sum(state.dead_letters for state in {one.view: one for one in read}.values()),
     )
 

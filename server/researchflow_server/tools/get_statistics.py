@@ -43,7 +43,7 @@ async def run(call: Call, _arguments: GetStatisticsInput) -> dict[str, Any]:
 
 def _views(snapshot: Snapshot) -> dict[str, Any]:
     columns = ["view", "anchor", "data_as_of", "checked_at", "pending", "oldest_pending_at",
-               "staleness_s", "dead_letters"]  # fmt: skip
+               "staleness_s", "dead_letters", "set_aside"]  # fmt: skip
     rows = [
         [
             state.view,
@@ -54,6 +54,7 @@ def _views(snapshot: Snapshot) -> dict[str, Any]:
             state.oldest_pending_at,
             state.staleness_s(snapshot.taken_at),
             state.dead_letters,
+            state.set_aside,
         ]
         for state in snapshot.views
     ]

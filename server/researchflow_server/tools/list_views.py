@@ -30,6 +30,7 @@ COLUMNS = (
     "data_as_of",
     "pending",
     "dead_letters",
+    "set_aside",
 )
 
 
@@ -68,6 +69,7 @@ def _row(view: View, state: ViewState | None) -> list[Any]:
         state.data_as_of if state else None,
         state.pending if state else None,
         state.dead_letters if state else None,
+        state.set_aside if state else None,
     ]
 
 
