@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
+from researchflow_server.bench import growth
 from researchflow_server.bench.figure import Figure
 from researchflow_server.bench.peers import against_peers
 from researchflow_server.bench.views import measured_definitions, view_speed
@@ -77,3 +78,15 @@ async def test_rows_of_another_engine_are_compared_with_ours(
     absent = found["any view / pysof"]
     assert absent.value is None
     assert absent.data.startswith("cannot be imported here: ")
+
+
+async def test_growth_is_measured_over_told_refreshes(
+    bar: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "SIZES", (200, 400))
+    monkeypatch.setattr(growth, "CHANGED", 20)
+    monkeypatch.setattr(growth, "RUNS", 1)
+    found = await growth.refresh_growth(bar)
+    assert [figure.data for figure in found].count("400 resources") == 4
+    assert all(figure.value is not None and figure.value > 0 for figure in found)
+    assert found[-1].at_most == growth.GROWTH_MAX

@@ -247,6 +247,17 @@ async def test_a_look_that_grew_old_is_exported_no_more(
     assert gone
 
 
+async def test_a_ledger_that_differs_from_the_source_is_exported(tools: ToolServer) -> None:
+    await tools.runtime.fresh_snapshot()
+    assert value(scrape(tools), "researchflow_feed_differing_types") == 0
+    async with tools.runtime.stores.warehouse.session() as session:
+        await session.execute("UPDATE researchflow.source_count SET ledger_sum = ledger_sum + 1")
+    await tools.runtime.fresh_snapshot()
+    samples = scrape(tools)
+    assert value(samples, "researchflow_feed_differing_types") > 0
+    assert value(samples, "researchflow_feed_outbox", reader="refresh") == 0
+
+
 async def test_no_creation_times_are_exported(tools: ToolServer) -> None:
     assert not [name for name in scrape(tools) if name.endswith("_created")]
 

@@ -12,7 +12,7 @@ from researchflow_runners.hybrid.result import DEGRADATION_CODES
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.speed.change import Outcome
 from researchflow_runners.speed.redis_client import CacheStatistics
-from researchflow_server.metrics.snapshot import Snapshot
+from researchflow_server.metrics.snapshot import Reconciled, Snapshot
 from researchflow_server.metrics.tally import RefreshState
 
 HIT_OR_MISS = {True: "hit", False: "miss"}
@@ -180,12 +180,26 @@ def _feed_families(snapshot: Snapshot) -> list[Family]:
     ]
     told = [(_one(one.reader), float(one.feed == "outbox")) for one in snapshot.feeds]
     return [
+        *_reconciled(snapshot.reconciled),
         _gauge("researchflow_feed_read_timestamp_seconds", "Instant up to which it is read.",
                ("reader",), read),
         _gauge("researchflow_feed_compared_timestamp_seconds",
                "Last time that everything was compared.", ("reader",), compared),
         _gauge("researchflow_feed_outbox", "Whether an outbox tells the changes.",
                ("reader",), told),
+    ]  # fmt: skip
+
+
+def _reconciled(state: Reconciled | None) -> list[Family]:
+    if state is None:
+        return []
+    return [
+        _gauge("researchflow_feed_differing_types",
+               "Resource types whose versions differed between source and ledger.", (),
+               [((), state.differing)]),
+        _gauge("researchflow_feed_reconciled_timestamp_seconds",
+               "Last time that source and ledger were summed.", (),
+               [((), state.counted_at.timestamp())]),
     ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def _sql(name: str) -> str:
 _VIEWS = _sql("views.sql")
 _OVERLAY = _sql("overlay.sql")
 _FEEDS = _sql("feeds.sql")
+_RECONCILED = _sql("reconciled.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,14 @@ class FeedReading:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconciled:
+    """In how many types source and ledger differed when they were summed last."""
+
+    differing: int
+    counted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything of one look; without a warehouse there is nothing to tell but that.
 
@@ -98,6 +107,7 @@ class Snapshot:
     views: tuple[ViewState, ...] = ()
     overlay: tuple[OverlayState, ...] = ()
     feeds: tuple[FeedReading, ...] = ()
+    reconciled: Reconciled | None = None
     refresh: RefreshState | None = None
     set_aside: tuple[SetAside, ...] = ()
 
@@ -134,6 +144,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         views = await session.fetch(_VIEWS)
         overlay = await session.fetch(_OVERLAY)
         feeds = await session.fetch(_FEEDS)
+        reconciled = await session.fetchrow(_RECONCILED)
         refreshes = await tally.look(session)
         aside = await views_set_aside(session)
     return Snapshot(
@@ -144,6 +155,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         views=tuple(ViewState(*row.values()) for row in views),
         overlay=tuple(OverlayState(*row.values()) for row in overlay),
         feeds=tuple(FeedReading(*row.values()) for row in feeds),
+        reconciled=Reconciled(*reconciled.values()) if reconciled else None,
         refresh=refreshes,
         set_aside=aside,
     )
