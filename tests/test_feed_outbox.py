@@ -225,6 +225,7 @@ async def _truncate_tables(house: Warehouse) -> None:
     await house.put(patient("old"), patient("unseen"))
 
 
+@pytest.mark.failure("outbox-gap")
 @pytest.mark.parametrize(
     ("gap", "reason"),
     [
@@ -250,6 +251,7 @@ async def test_gap_in_the_outbox_leads_to_a_comparison(
     assert await _ids(house) == ["last", "later", "old", "unseen"]
 
 
+@pytest.mark.failure("outbox-gap")
 async def test_upgrade_that_makes_a_table_anew_is_noticed_and_said(house: Warehouse) -> None:
     async with house.source.database.session() as session:
         await session.execute("CREATE TABLE kept AS SELECT * FROM hfj_res_tag")

@@ -319,6 +319,7 @@ async def test_entry_that_a_refresh_has_read_too_leaves_with_it(followed: Follow
     assert await followed.ids() == ["new", "old"]
 
 
+@pytest.mark.failure("outbox-gap")
 @in_both
 async def test_gap_is_compared_and_the_tail_goes_on_by_the_outbox(followed: Followed) -> None:
     house = followed.house

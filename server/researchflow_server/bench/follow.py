@@ -81,6 +81,7 @@ async def _seen_after_ms(source: Database, client: Client, patient_id: str) -> f
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             found = await client.call_tool(contract.QUERY_VIEW, asked)
+            assert not found.is_error, found.structured_content
             assert found.structured_content is not None
             if found.structured_content["row_count"] == 1:
                 return (time.perf_counter() - began_s) * 1000
