@@ -159,4 +159,5 @@ async def test_a_year_of_minute_refreshes_keeps_its_size(house: Warehouse) -> No
     assert last.former == 0
     assert last.size_bytes <= first.size_bytes * 1.1
     assert (await verify_anchor(house.database, f"eighth-{pace.refreshes}")).holds
-    assert last.point_blocks <= first.point_blocks + 2
+    # A saw's teeth: what a query steps over between two vacuums, and no slope.
+    assert last.point_blocks <= max(one.point_blocks for one in measures[:3])
