@@ -226,15 +226,13 @@ class World:
 
     async def redis_kept(self) -> None:
         """Today's file is put aside."""
-        await asyncio.to_thread(shutil.copytree, self._redis_home, self._kept, dirs_exist_ok=True)
+        await asyncio.to_thread(self._kept.mkdir, exist_ok=True)
+        await asyncio.to_thread(_put_back, self._redis_home, self._kept)
 
     async def redis_restored(self) -> None:
         """Redis comes back as it was when its file was put aside, or empty."""
         await self.services.redis.kill()
-        for file in self._redis_home.glob("appendonly*"):
-            file.unlink()
-        for file in self._kept.glob("appendonly*"):
-            shutil.copy(file, self._redis_home / file.name)
+        await asyncio.to_thread(_put_back, self._kept, self._redis_home)
         await self.services.redis.start()
 
     @property
@@ -337,6 +335,15 @@ class World:
                 stderr=log,
                 env={**child_environment(self.settings), "PYTHONUNBUFFERED": "1"},
             )
+
+
+def _put_back(kept: Path, home: Path) -> None:
+    """The append-only file of `home`, a folder since Redis 7, as it was kept."""
+    for one in home.glob("appendonly*"):
+        shutil.rmtree(one) if one.is_dir() else one.unlink()
+    for one in kept.glob("appendonly*"):
+        again = shutil.copytree if one.is_dir() else shutil.copy
+        again(one, home / one.name)
 
 
 def _read(url: str) -> str:

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from survival import State, World, open_world
 
 RUNS = int(os.environ.get("SURVIVAL_RUNS", "1"))
-STEPS = int(os.environ.get("SURVIVAL_STEPS", "12"))
+STEPS = int(os.environ.get("SURVIVAL_STEPS", "10"))
 FIRST_SEED = int(os.environ.get("SURVIVAL_SEED", "20"))
 
 names = st.sampled_from(["s0", "s1", "s2", "s3"])
