@@ -559,3 +559,14 @@ def test_batch_answers_every_line_in_order(
     ]
     assert answers[3]["error"]["span"] == [5, 6]
     assert answers[5] == {"items": [None, "Ann"]}
+
+
+def test_batch_line_that_is_too_long_is_one_error(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = json.dumps({"expression": "1 + 1", "resource": {"resourceType": "Patient"}})
+    monkeypatch.setattr("researchflow_server.cli.fhirpath.LINE_CHARS_MAX", len(fitting) + 1)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{fitting[:-1]}{' ' * 500}}}\n{fitting}\n"))
+    _code, out, _err = run("fhirpath", "--batch")
+    first, second = map(json.loads, out.splitlines())
+    assert (first["error"]["code"], second) == ("invalid_json", {"items": [2]})

@@ -101,11 +101,20 @@ async def _batch() -> int:
     """One line out for each line in, in order; a line that cannot be honoured hides no other."""
     async with open_database(read_settings()) as database, database.session() as session:
         trial = Trial(session)
-        while line := sys.stdin.readline(LINE_CHARS_MAX):
-            if line.strip():
-                show_text(await _answer(trial, line))
-                sys.stdout.flush()
+        for line in _lines():
+            show_text(await _answer(trial, line))
+            sys.stdout.flush()
     return OK
+
+
+def _lines() -> Iterator[str]:
+    """The lines of standard input; of one that is too long its beginning, which is no JSON."""
+    while line := sys.stdin.readline(LINE_CHARS_MAX):
+        rest = line
+        while not rest.endswith("\n") and (rest := sys.stdin.readline(LINE_CHARS_MAX)):
+            pass
+        if line.strip():
+            yield line
 
 
 async def _answer(trial: Trial, line: str) -> str:
