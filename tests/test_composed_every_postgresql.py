@@ -43,6 +43,7 @@ async def test_sql_that_reaches_out_is_noticed_on_every_version(other_dsn: str) 
 
 async def test_analysis_passes_on_every_version(other_dsn: str) -> None:
     database = await Database.connect(other_dsn)
+    await database.install_schema()
     async with database.transaction(readonly=True) as session:
         for sql in ALLOWED:
             assert await describe(session, check(sql), OVER, field="sql")
