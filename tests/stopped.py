@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -14,13 +14,19 @@ def stopped(pid: int | None) -> Iterator[None]:
     """The process and its children hang inside, and go on after."""
     assert pid is not None
     family = _family(pid)
-    for one in family:
-        os.kill(one, signal.SIGSTOP)
     try:
+        for one in family:
+            _signal(one, signal.SIGSTOP)
         yield
     finally:
         for one in reversed(family):
-            os.kill(one, signal.SIGCONT)
+            _signal(one, signal.SIGCONT)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """A session of PostgreSQL may end between the look and the signal."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _family(pid: int) -> list[int]:
