@@ -21,7 +21,7 @@ from researchflow_runners.compiler.operators.logic import And, BooleanExpr, Not
 from researchflow_runners.compiler.operators.quantities import compared
 from researchflow_runners.compiler.operators.sameness import moment_key
 from researchflow_runners.compiler.registry import binary
-from researchflow_runners.compiler.types import DATES, NUMBERS, Kind, kind_of_type, shown
+from researchflow_runners.compiler.types import DATES, NUMBERS, SYSTEM, Kind, kind_of_type, shown
 from researchflow_runners.errors import FhirPathError, Span
 from researchflow_runners.sql import Sql, compose, fixed
 
@@ -35,7 +35,7 @@ DECIMALS = """(SELECT CASE WHEN q.l IS NULL OR q.r IS NULL THEN q.l IS NULL AND 
  FROM (SELECT ({l})::numeric AS l, ({r})::numeric AS r OFFSET 0) AS q)"""
 #: A collection and one item at most: only a collection of one item can be equivalent to it.
 DECIMALS_TO_ONE = """(SELECT CASE q.n WHEN 0 THEN q.r IS NULL
- WHEN 1 THEN coalesce(q.r IS NOT NULL AND {same}, false) ELSE false END
+ WHEN 1 THEN coalesce({same}, q.l IS NULL AND q.r IS NULL) ELSE false END
  FROM (SELECT count(*) AS n, nullif((array_agg(i.v))[1], 'null')::numeric AS l, ({r})::numeric AS r
  FROM {l} AS i(v)) AS q)"""
 KEYS = "(SELECT array_agg(k.k ORDER BY k.k) FROM (SELECT {key} AS k FROM {items} AS i(v)) AS k)"
@@ -51,8 +51,10 @@ class EquivalentDecimals(BooleanExpr):
     def value(self) -> Sql:
         same = fixed(ROUNDED_SAME)
         if self.left.many:
-            return compose(DECIMALS_TO_ONE, same=same, l=self.left.rows(), r=self.right.numeric())
-        return compose(DECIMALS, same=same, l=self.left.numeric(), r=self.right.numeric())
+            found = compose(DECIMALS_TO_ONE, same=same, l=self.left.rows(), r=self.right.numeric())
+        else:
+            found = compose(DECIMALS, same=same, l=self.left.numeric(), r=self.right.numeric())
+        return _of_items(found, self.left, self.right)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Equivalent(BooleanExpr):
 
     def value(self) -> Sql:
         sides = (self._keys(one) for one in (self.left, self.right))
-        return compose("({} IS NOT DISTINCT FROM {})", *sides)
+        found = compose("({} IS NOT DISTINCT FROM {})", *sides)
+        if self.left.many or self.right.many:
+            return found
+        return _of_items(found, self.left, self.right)
 
     def _keys(self, side: Expr) -> Sql:
         kind = self.compared_kind
@@ -85,6 +90,13 @@ def _key(kind: Kind, native: Sql) -> Sql:
     if kind in DATES or kind == "time":
         return moment_key(kind, native)
     return compose(TEXT_KEY, native) if kind == "string" else native
+
+
+def _of_items(found: Sql, left: Expr, right: Expr) -> Sql:
+    """What is found of the values, where an element without one is not nothing."""
+    if all(one.startswith(SYSTEM) for one in (*left.types, *right.types)):
+        return found
+    return compose("({} = {} AND {})", left.exists(), right.exists(), found)
 
 
 @binary(*EQUIVALENCES)
