@@ -394,6 +394,18 @@ async def test_writers_need_no_right_on_the_outbox(together: Warehouse, postgres
     assert (await together.refresh(VIEWS)).changed == 1
 
 
+async def test_role_that_is_not_there_is_named_and_nothing_is_installed(
+    together: Warehouse,
+) -> None:
+    source = together.source.database
+    await remove_outbox(source)
+    with pytest.raises(SourceDataError) as refused:
+        await install_outbox(source, role="nobody here")
+    assert refused.value.code == "role_unknown"
+    assert "nobody here" in refused.value.message
+    assert (await check_outbox(source)).reason == "not_installed"
+
+
 async def test_install_gives_up_behind_a_long_transaction(
     together: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from researchflow_runners.store.database import Database, Session
 #: How long installing waits for writers of HAPI's tables, which wait behind it meanwhile.
 LOCK_TIMEOUT_S = 5
 NO_RIGHTS_STATE = "42501"
+NO_ROLE_STATE = "42704"
 _DDL = resources.files(__package__).joinpath("prepare.sql").read_text()
 _TRIGGERS = resources.files(__package__).joinpath("triggers.sql").read_text()
 _REMOVE = "DROP SCHEMA IF EXISTS researchflow_outbox CASCADE"
@@ -47,8 +48,9 @@ async def show_outbox(source: Database, *, role: str | None = None) -> str:
 async def install_outbox(source: Database, *, role: str | None = None) -> FeedState:
     """Installs the outbox, or what is missing of it; gives what is found afterwards.
 
-    SourceDataError `source_tables_missing`, `source_rights_missing`; StoreError `source_busy` when
-    writers of HAPI's tables do not end within LOCK_TIMEOUT_S.
+    SourceDataError `source_tables_missing`, `source_rights_missing`, `role_unknown`, and then
+    nothing is installed; StoreError `source_busy` when writers of HAPI's tables do not end within
+    LOCK_TIMEOUT_S.
     """
     try:
         async with source.transaction() as session:
@@ -61,6 +63,8 @@ async def install_outbox(source: Database, *, role: str | None = None) -> FeedSt
                 await session.execute(_grants(role))
         return await check_outbox(source)
     except StatementError as error:
+        if role and error.sqlstate == NO_ROLE_STATE:
+            raise _no_role(role) from error
         raise _translated(error) from error
     except StoreError as error:
         if error.code != "postgres_conflict":
@@ -119,6 +123,15 @@ def _translated(error: StatementError) -> SourceDataError | StatementError:
         code="source_rights_missing",
         hint="run the DDL of `researchflow source prepare --show` as their owner, with --role for "
         "the role of RESEARCHFLOW_SOURCE_URL",
+    )
+
+
+def _no_role(role: str) -> SourceDataError:
+    return SourceDataError(
+        f'the source has no role "{role}"',
+        code="role_unknown",
+        field="role",
+        hint="name the role of RESEARCHFLOW_SOURCE_URL, or create it first; nothing was installed",
     )
 
 
