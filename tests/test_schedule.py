@@ -152,6 +152,15 @@ async def test_state_is_read_from_the_warehouse(postgres_dsn: str) -> None:
     assert [(one.name, one.waiting_since) for one in found.views] == [("people", NOW)]
 
 
+async def test_changes_that_only_a_refresh_can_take_wait_too(postgres_dsn: str) -> None:
+    async with open_warehouse(postgres_dsn) as house:
+        await house.put(patient("a"))
+        await house.refresh([PEOPLE])
+        await house.fetch("UPDATE researchflow.source_check SET pending = 30000")
+        async with house.database.session() as session:
+            assert (await read_state(session)).waiting == 30_000
+
+
 async def test_anchor_moves_by_itself_and_only_with_the_source(
     postgres_dsn: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -77,8 +77,8 @@ class ScheduleState:
     """The warehouse's word; all instants are its clock's.
 
     `failures` counts the runs since the last that went well, `took_s` is how long that one took,
-    `waiting` counts the source's changes in the overlay. `aside` are the views set aside, of which
-    the first is to be tried again at `retry_at`.
+    `waiting` counts the source's changes that no anchor has. `aside` are the views set aside, of
+    which the first is to be tried again at `retry_at`.
     """
 
     now: datetime

@@ -17,5 +17,7 @@ SELECT clock_timestamp() AS now,
         WHERE outcome IN ('failed', 'cancelled')
           AND run_id > coalesce((SELECT run_id FROM success), 0)) AS failures,
        coalesce(extract(epoch FROM (SELECT took FROM success))::float8, 0) AS took_s,
-       (SELECT count(*) FROM researchflow.overlay_entry WHERE origin = 'source') AS waiting
+       -- More than the tail takes at once is not in the overlay, and waits for a refresh all the more.
+       greatest((SELECT count(*) FROM researchflow.overlay_entry WHERE origin = 'source'),
+                (SELECT sum(pending) FROM researchflow.source_check))::bigint AS waiting
 FROM (SELECT) AS one LEFT JOIN last ON true
