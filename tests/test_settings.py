@@ -61,6 +61,15 @@ def test_a_wrong_value_is_refused_naming_its_variable(variable: str, value: str)
     assert variable in refused.value.hint
 
 
+def test_a_refusal_keeps_the_names_as_they_must_be_written() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({"RESEARCHFLOW_SOURCE_ZONE": "Mars/Olympus"})
+    assert refused.value.message == (
+        'setting "RESEARCHFLOW_SOURCE_ZONE" is not valid: "Mars/Olympus" is no value of the '
+        "source's zone; give an IANA zone that this machine knows, as Europe/Berlin"
+    )
+
+
 def test_a_wrong_url_does_not_show_its_password() -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({"RESEARCHFLOW_DATABASE_URL": "mysql://user:geheim@host/db"})

@@ -1,4 +1,4 @@
-"""What a name may look like, and the nearest of the allowed ones, for errors that help."""
+"""What a name may look like, the nearest of the allowed ones, and words for errors that help."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
         alike = get_close_matches(folded, short, n=2, cutoff=SHORT_CUTOFF)
         found = alike if len(alike) == 1 else []
     return by_folded[found[0]] if found else None
+
+
+def as_clause(sentence: str) -> str:
+    """The sentence as it goes on after a colon: its first letter changes, never a name in it."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 def is_pin_name(name: str) -> bool:

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from researchflow_runners.batch.schedule import Objectives
 from researchflow_runners.errors import AddressError, ResearchFlowError, SourceDataError
+from researchflow_runners.naming import as_clause
 from researchflow_runners.source.options import ZONE_DEFAULT, SourceOptions
 from researchflow_runners.store.url import parse_url
 
@@ -256,9 +257,10 @@ def _settings_error(error: ValidationError) -> SettingsError:
     name = str(first["loc"][0]) if first["loc"] else "settings"
     variable = VARIABLES.get(name, name)
     known = first.get("ctx", {}).get("hint")
+    why = first["msg"] if known else as_clause(first["msg"].removeprefix("Value error, "))
     # A connection URL may carry a password, so its value is never repeated.
     return SettingsError(
-        f'setting "{variable}" is not valid: {first["msg"] if known else first["msg"].lower()}',
+        f'setting "{variable}" is not valid: {why}',
         code="setting_invalid",
         field=variable,
         hint=known

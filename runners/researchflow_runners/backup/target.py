@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from researchflow_runners.errors import BackupError
+from researchflow_runners.naming import as_clause
 
 CHUNK_BYTES = 1_048_576
 FOLDER_MODE = 0o700
@@ -112,7 +113,7 @@ def missing(target: str, file: str) -> BackupError:
 def unusable(target: str, reason: str) -> BackupError:
     """The refusal of a place that cannot be read or written."""
     return BackupError(
-        f'"{target}" cannot be used: {reason.lower()}',
+        f'"{target}" cannot be used: {as_clause(reason)}',
         code="target_unusable",
         field="target",
         hint="check that the place exists and that you may read and write it",

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from researchflow_runners.errors import ViewDefinitionError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import as_clause, nearest
 
 SQL_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 SQL_NAME_LENGTH_MAX = 55
@@ -192,7 +192,7 @@ def _translate(error: ValidationError) -> ViewDefinitionError:
             hint=f"Give the column another name than {', '.join(sorted(SYSTEM_COLUMNS))}.",
         )
     return ViewDefinitionError(
-        f"'{field}': {first['msg'].lower()}",
+        f"'{field}': {as_clause(first['msg'])}",
         code="invalid_definition",
         field=field,
         hint="Correct the value to what the SQL on FHIR specification asks for.",

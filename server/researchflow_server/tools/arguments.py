@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from researchflow_runners.errors import QueryError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import as_clause, nearest
 from researchflow_runners.query.model import AllOf, AnyOf, Compare, InQuery, Not
 
 InputT = TypeVar("InputT", bound=BaseModel)
@@ -239,7 +239,7 @@ def _plain(detail: ErrorDetails) -> str:
     """Pydantic's words without the value, which is the caller's data."""
     if detail["type"] in ("union_tag_invalid", "model_type", "model_attributes_type"):
         return "an object is expected"
-    return detail["msg"][:1].lower() + detail["msg"][1:]
+    return as_clause(detail["msg"])
 
 
 def _readable(location: tuple[int | str, ...]) -> str:
