@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.feed import round as round_module
+from researchflow_runners.feed.outbox import prune_unfollowed
 from researchflow_runners.feed.prepare import install_outbox, remove_outbox
 from researchflow_runners.feed.tail import Tail
 from researchflow_runners.source.resource import Change
@@ -423,6 +424,39 @@ async def test_running_tail_shows_changes_by_itself_and_prunes_the_outbox(
         await house.put(patient("b"))
         await _shows(followed, "a", "b")
         assert followed.tail.state.reason is None
+
+
+async def test_outbox_is_pruned_where_no_tail_reads_and_one_that_comes_back_lacks_nothing(
+    followed: Followed,
+) -> None:
+    house = followed.house
+    warehouse, source = house.database, house.source.database
+    await house.put(patient("a"))
+    await followed.tail.catch_up()
+    await house.put(patient("b"), patient("c"))
+    await house.refresh(VIEWS)
+    await house.put(patient("d"))
+    assert await prune_unfollowed(warehouse, source) == 0
+    await house.fetch("UPDATE researchflow.feed_position SET seen_at = seen_at - interval '1 day'")
+    assert await prune_unfollowed(warehouse, source) > 0
+    assert await prune_unfollowed(warehouse, source) == 0
+    done = await followed.tail.catch_up()
+    assert (done.reason, done.entries) == (None, 1)
+    await _shows(followed, "a", "b", "c", "d", "old")
+    assert (await house.refresh(VIEWS)).changed == 1
+
+
+async def test_outbox_of_another_source_is_not_pruned_by_what_was_read_of_the_first(
+    followed: Followed,
+) -> None:
+    house = followed.house
+    await house.put(patient("a"), patient("b"))
+    await house.refresh(VIEWS)
+    await house.fetch("UPDATE researchflow.feed_position SET seen_at = '-infinity'")
+    await house.fetch(
+        "UPDATE researchflow.feed_position SET identity = jsonb_set(identity, '{system}', '\"7\"')"
+    )
+    assert await prune_unfollowed(house.database, house.source.database) == 0
 
 
 async def _put(session: Session, patient_id: str) -> None:

@@ -7,17 +7,19 @@ is in the reader's own, which is what the reader's REPEATABLE READ transaction s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from researchflow_runners.feed.position import FeedPosition
-from researchflow_runners.feed.state import FeedState, Reason
+from researchflow_runners.feed.position import FeedPosition, read_position
+from researchflow_runners.feed.state import FeedState, Reason, look_at_feed
 from researchflow_runners.sql import EMPTY, Sql, compose, param
-from researchflow_runners.store.database import Session
+from researchflow_runners.store.database import Database, Session
 
 CHANNEL = "researchflow_outbox"
 #: Rows that are pruned in one go.
 PRUNE_ROWS_MAX = 50_000
+#: A tail that has read nothing for so long follows no more.
+UNFOLLOWED_AFTER = timedelta(hours=1)
 
 #: What is not visible in a snapshot began after it or was in progress: both by index, however
 #: long the oldest transaction has been open.
@@ -39,6 +41,11 @@ DELETE FROM researchflow_outbox.change WHERE (xid, seq) IN (
     WHERE pg_visible_in_snapshot(c.xid, r.refresh) AND pg_visible_in_snapshot(c.xid, r.tail)
       AND concat_ws(' ', c.xid, c.seq) <> ALL ($3::text[])
     ORDER BY c.xid, c.seq LIMIT $4)
+"""
+
+_IS_FOLLOWED = """
+SELECT EXISTS (SELECT FROM researchflow.feed_position
+               WHERE reader = 'tail' AND seen_at > now() - $1::interval)
 """
 
 
@@ -80,6 +87,30 @@ async def prune_outbox(session: Session, refresh: FeedPosition, tail: FeedPositi
     """
     witnesses = [one.witness.rsplit(" ", 1)[0] for one in (refresh, tail) if one.witness]
     return await session.execute(_PRUNE, refresh.snapshot, tail.snapshot, witnesses, PRUNE_ROWS_MAX)
+
+
+async def prune_unfollowed(warehouse: Database, source: Database) -> int:
+    """Drops what refreshes have read where no tail reads on and would; gives how many rows.
+
+    A tail that comes back lacks nothing: it passes over what an anchor has.
+    """
+    async with warehouse.session() as held:
+        is_followed = await held.fetchval(_IS_FOLLOWED, UNFOLLOWED_AFTER)
+        refresh, tail = await read_position(held, "refresh"), await read_position(held, "tail")
+    if is_followed or refresh is None or refresh.identity is None:
+        return 0
+    as_far = replace(tail, snapshot=refresh.snapshot) if tail else refresh
+    pruned = 0
+    while True:
+        async with source.transaction() as session:
+            now = await look_at_feed(session)
+            # Another source's numbers would say of unread rows that they were read.
+            if now.identity is None or now.identity.differs(refresh.identity):
+                return pruned
+            last = await prune_outbox(session, refresh, as_far)
+        pruned += last
+        if last < PRUNE_ROWS_MAX:
+            return pruned
 
 
 async def _lost(

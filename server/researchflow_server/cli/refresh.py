@@ -68,6 +68,7 @@ async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
             result = await runtime.refresher.refresh(show, change=change)
         # Where a scheduler calls this command and no server runs, nobody else would.
         await runtime.expire_anchors()
+        await runtime.prune_outbox()
     if as_json:
         show_json(asdict(result))
     else:

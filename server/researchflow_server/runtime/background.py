@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 EXPIRE_INTERVAL_S = 3600.0
 REVIVE_INTERVAL_S = 2.0
 RESTART_S = 1.0
+PRUNE_INTERVAL_S = 60.0
 #: What is under way may end by itself for so long; an orchestrator kills soon after.
 STOP_TIMEOUT_S = 5.0
 
@@ -43,6 +44,8 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
         repeated.append((partial(_revive, settings.embedded_path), REVIVE_INTERVAL_S))
     if settings.use_speed_layer:
         repeated.append((partial(runtime.tail.run, stop), RESTART_S))
+    else:
+        repeated.append((runtime.prune_outbox, PRUNE_INTERVAL_S))
     work = [asyncio.create_task(_repeat(step, every_s, stop)) for step, every_s in repeated]
     try:
         yield

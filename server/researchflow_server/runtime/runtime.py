@@ -12,6 +12,7 @@ from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.retention import Expiry, Retention, expire_anchors
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.errors import StoreError
+from researchflow_runners.feed.outbox import prune_unfollowed
 from researchflow_runners.feed.tail import Tail
 from researchflow_runners.hybrid.runner import HybridRunner
 from researchflow_runners.source.reader import HapiSource
@@ -119,6 +120,10 @@ class Runtime:
         keep_for = timedelta(days=self.settings.retention_days)
         retention = Retention(keep_for, self.settings.retention_anchors)
         return await expire_anchors(self.stores.warehouse, retention)
+
+    async def prune_outbox(self) -> int:
+        """Lets go of what was read of the source's outbox, where no tail does."""
+        return await prune_unfollowed(self.stores.warehouse, self.stores.source)
 
     async def _look_after(self, running: asyncio.Task[Snapshot] | None) -> Snapshot:
         if running is not None:
