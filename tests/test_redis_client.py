@@ -16,6 +16,7 @@ from researchflow_runners.errors import QueryError, SourceDataError, StoreError
 from researchflow_runners.speed.change_log import ChangeLog
 from researchflow_runners.speed.entry import Draft, Entry
 from researchflow_runners.speed.redis_client import RedisClient
+from researchflow_runners.speed.resource import parse_resource
 
 
 @pytest_asyncio.fixture
@@ -207,6 +208,14 @@ async def test_ids_that_look_like_bookkeeping_stay_resources(client: RedisClient
     for resource_id in ("index", "changes", "state"):
         await client.set_fhir_resource("Patient", resource_id, patient(resource_id))
     assert await client.count("Patient") == 3
+
+
+def test_depth_is_not_called_bad_json() -> None:
+    deep = '{"resourceType":"Patient","id":"a","extension":' + "[" * 10_000 + "]" * 10_000 + "}"
+    with pytest.raises(SourceDataError) as refused:
+        parse_resource(deep)
+    assert refused.value.code == "resource_invalid"
+    assert "nested" in refused.value.message
 
 
 async def test_flush_empties_the_cache_and_leaves_other_keys(

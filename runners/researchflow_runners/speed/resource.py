@@ -124,7 +124,9 @@ def _read(resource: Mapping[str, Any] | str | bytes) -> tuple[dict[str, Any], st
         if isinstance(text, bytes):
             text = text.decode()
         body = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
         hint = "send one JSON object in UTF-8"
         raise _invalid("the resource is not valid JSON", None, hint) from error
     if not isinstance(body, dict):
@@ -166,8 +168,7 @@ def _check_values(body: dict[str, Any]) -> None:
         if not below:
             return
         level = below
-    hint = f"nest at most {RESOURCE_DEPTH_MAX} levels"
-    raise _invalid("the resource is nested too deeply", None, hint)
+    raise _too_deep()
 
 
 def _check_leaf(value: object) -> None:
@@ -208,6 +209,11 @@ def _version(body: dict[str, Any]) -> int | None:
     if isinstance(version, str) and VERSION.fullmatch(version):
         return check_version(int(version))
     return check_version(None)
+
+
+def _too_deep() -> SourceDataError:
+    hint = f"nest at most {RESOURCE_DEPTH_MAX} levels"
+    return _invalid("the resource is nested too deeply", None, hint)
 
 
 def _invalid(message: str, field: str | None, hint: str) -> SourceDataError:
