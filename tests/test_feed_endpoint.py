@@ -21,7 +21,8 @@ from researchflow_runners.speed.known import Key
 from researchflow_server.cli import status
 from researchflow_server.embedded import Services
 from researchflow_server.embedded.process import until
-from researchflow_server.feeds import body, intake
+from researchflow_server.feeds import body, endpoint, intake
+from researchflow_server.feeds.endpoint import FEED_PATH
 from researchflow_server.feeds.gate import SECRET_HEADER
 from researchflow_server.metrics.deliveries import Deliveries
 from tool_server import module_stores
@@ -174,6 +175,23 @@ async def test_body_beyond_the_bound_is_not_read(feed: FeedServer) -> None:
     letter = "SELECT (code, res_type, size_bytes)::text FROM researchflow.refused_delivery"
     assert await feed.value(letter) == f"(body_too_large,Patient,{size_bytes})"
     assert size_bytes > body.BODY_BYTES_MAX
+
+
+async def test_body_that_does_not_come_is_refused_as_such(
+    feed: FeedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where, name in ((body, "BODY_TIMEOUT_S"), (endpoint, "ANSWER_TIMEOUT_S")):
+        monkeypatch.setattr(where, name, getattr(where, name) / 20)
+    url = feed.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"PUT {FEED_PATH}/Patient/ada HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n"
+    kind = "Content-Type: application/fhir+json\r\nContent-Length: 10\r\n"
+    writer.write(f"{head}{SECRET_HEADER}: {SECRET}\r\n{kind}\r\n{{".encode())
+    async with asyncio.timeout(WAIT_S):
+        status = await reader.readline()
+    writer.close()
+    assert b" 408 " in status
+    assert await feed.value(LETTERS) == ["body_timeout"]
 
 
 async def test_resource_larger_than_the_speed_layer_holds_is_left_to_a_refresh(

@@ -9,7 +9,8 @@ from researchflow_server.feeds.delivery import DeliveryError
 
 #: A Bundle may be larger than the one resource that the speed layer holds.
 BODY_BYTES_MAX = 8 * 1024 * 1024
-BODY_TIMEOUT_S = 10.0
+#: Within the time for the whole answer, so that the sender hears what was missing.
+BODY_TIMEOUT_S = 5.0
 
 
 async def read_body(request: Request) -> bytes:
