@@ -124,15 +124,7 @@ class Tail:
             await _first_of(stop, self._woken, timeout_s=wait_s)
 
     async def _round(self, session: Session) -> Round:
-        from researchflow_runners.store.database import PROF
-        import time, json
-        log = []
-        PROF.set(log)
-        began = time.perf_counter()
         done = await TailRound(self._warehouse, self._source, self._views, session).perform()
-        PROF.set(None)
-        with open("/tmp/perf_rounds.jsonl","a") as f:
-            f.write(json.dumps([time.time(), time.perf_counter()-began, done.kind, done.entries, log])+"\n")
         self._state = replace(
             self._state,
             feed=done.feed or self._state.feed,

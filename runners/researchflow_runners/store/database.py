@@ -36,10 +36,6 @@ Statement = Sql | str
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 
-import contextvars
-PROF = contextvars.ContextVar("prof", default=None)
-
-
 class Prepared:
     """A statement that PostgreSQL has parsed once; its slots are filled at each run."""
 
@@ -208,16 +204,6 @@ class Session:
         raise unavailable(self._role)
 
     async def _run(self, operation: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
-        import time
-        began = time.perf_counter()
-        try:
-            return await self._run2(operation, *args, **named)
-        finally:
-            log = PROF.get()
-            if log is not None:
-                log.append((" ".join(str(args[0]).split())[:60] if args else "", time.perf_counter()-began))
-
-    async def _run2(self, operation: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """The operation's result, its driver error translated.
 
         It is called in here: the driver refuses a closed connection before there is anything to
