@@ -6,6 +6,7 @@ takes `own_services` instead.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,14 @@ from researchflow_server.embedded import PostgresServer, Services, embedded_serv
 TEMPLATE = "hapi_template"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def umask_of_ones_own() -> Iterator[None]:
+    """A command keeps what it writes to itself; the tests after one that ran it do not."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from researchflow_runners.errors import StoreError
 from researchflow_runners.source.tables import create_hapi_tables
 from researchflow_runners.store import connect, database
 from researchflow_runners.store.database import Database
+from researchflow_runners.store.url import parse_url
 from researchflow_server.embedded import Services, embedded_services
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import read_settings
@@ -169,9 +170,8 @@ async def test_a_connection_over_the_network_notices_a_far_end_that_vanished(
     postgres_dsn: str,
 ) -> None:
     async with wire_to(postgres_socket(postgres_dsn)) as wire:
-        connection = await connect.connect(
-            postgres_through(wire, postgres_dsn), **connect.options(60)
-        )
+        address = parse_url(postgres_through(wire, postgres_dsn))
+        connection = await connect.connect(address.dsn, **connect.options(address, 60))
         far_end = connection._transport.get_extra_info("socket")
         assert far_end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         quiet_s = far_end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import asyncpg
@@ -10,7 +10,7 @@ import pytest
 
 from conformance import rows_of
 from researchflow_runners.compiler import compile_view
-from researchflow_runners.compiler.units import conversions
+from researchflow_runners.compiler.ucum import known_codes, unit_of
 from researchflow_runners.errors import FhirPathError
 
 
@@ -72,14 +72,17 @@ def test_refused_amount_names_the_units_that_are_taken() -> None:
     ],
 )
 def test_unit_converts_exactly(code: str, base: str, factor: str) -> None:
-    assert conversions()[code] == (base, factor)
+    unit, of = unit_of(code), unit_of(base)
+    assert unit is not None
+    assert of is not None
+    assert unit.base == of.base
+    assert unit.factor / of.factor == Fraction(factor)
 
 
 def test_no_code_is_two_units() -> None:
-    table = conversions()
-    # 21 prefixes of g, L, l, m, mol and s, and six units that are counted.
-    assert len(table) == 21 * 6 + 6
-    assert all(Decimal(factor) > 0 for _base, factor in table.values())
+    codes = [code for units in known_codes().values() for code in units]
+    assert len(codes) == len(set(codes))
+    assert all(unit.factor > 0 for units in known_codes().values() for unit in units.values())
 
 
 async def test_number_keeps_every_digit(connection: asyncpg.Connection) -> None:

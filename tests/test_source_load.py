@@ -179,7 +179,7 @@ async def test_meta_goes_to_the_tag_tables_and_comes_back(database: Database) ->
         "source": "urn:feed",
         "profile": ["http://p/1"],
         "security": [{"system": "http://s", "code": "R"}],
-        "tag": [{"system": "http://t", "code": "b", "display": "B"}, {"code": "a"}],
+        "tag": [{"code": "a"}, {"system": "http://t", "code": "b", "display": "B"}],
     }
 
 
