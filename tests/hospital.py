@@ -17,7 +17,9 @@ from researchflow_runners.store.database import Database
 #: In every name, and in no log and no metric.
 PLANTED = "Unterhuberin"
 TAG_IDS = {"vip": 1, "trial": 2}
-DEFINE_TAG = "INSERT INTO hfj_tag_def (tag_id, tag_type, tag_code) VALUES ($1, 0, $2)"
+DEFINE_TAG = """
+INSERT INTO hfj_tag_def (tag_id, tag_type, tag_code) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING
+"""
 #: As $meta-add does: no version, no date, and no row of hfj_resource when it has tags already.
 ADD_TAG = """
 WITH one AS (SELECT res_id FROM hfj_resource WHERE fhir_id = $1 AND res_deleted_at IS NULL
@@ -114,7 +116,7 @@ class Hospital:
 
 
 async def open_hospital(dsn: str) -> Hospital:
-    """Without patients; its outbox is installed."""
+    """That of the database, made with its outbox where there is none."""
     database = await Database.connect(dsn)
     await create_hapi_tables(database)
     await install_outbox(database)

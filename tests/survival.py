@@ -19,18 +19,13 @@ import httpx2
 from mcp import Client
 
 from forked import Forked, command
-from hospital import PLANTED, Hospital, State, open_hospital, resource_of
+from hospital import PLANTED, Hospital, State, resource_of
 from prometheus_server import until
-from researchflow_server.embedded import Services, embedded_services
-from researchflow_server.settings import Settings, child_environment, read_settings
+from researchflow_server.embedded import Services
+from researchflow_server.settings import Settings, child_environment
 
-SECRET = "s3cret-of-a-test"
 QUIET_S = 40
 CALL_S = 60
-#: Seconds within which the scheduler makes an anchor.
-OBJECTIVE_S = 1
-#: Small, so that anchors expire within a run.
-ANCHORS_KEPT = 4
 SIMPLE = "patient_simple"
 TAGGED = "patient_tagged"
 COLUMNS = {SIMPLE: ["id", "gender", "birth_date"], TAGGED: ["id", "tag", "value"]}
@@ -257,41 +252,3 @@ def _read(url: str) -> str:
     with urllib.request.urlopen(url, timeout=CALL_S) as answer:
         text: str = answer.read().decode()
         return text
-
-
-@asynccontextmanager
-async def open_world(directory: Path) -> AsyncIterator[World]:
-    """A hospital of one patient, and a server at work."""
-    async with embedded_services(directory, volatile=True) as services:
-        connection = await asyncpg.connect(services.postgres_dsn)
-        await connection.execute("CREATE DATABASE hapi")
-        await connection.close()
-        source_dsn = services.postgres.dsn_of("hapi")
-        world = World(
-            services,
-            read_settings(
-                {},
-                home=directory / "home",
-                database_url=services.postgres_dsn,
-                source_url=source_dsn,
-                redis_url=services.redis_url,
-                http_port=0,
-                metrics_port=0,
-                webhook_secret=SECRET,
-                refresh_objective_s=OBJECTIVE_S,
-                retention_anchors=ANCHORS_KEPT,
-                snapshot_s=0.5,
-                pending_check_s=1,
-                log_level="INFO",
-            ),
-            await open_hospital(source_dsn),
-            directory,
-        )
-        try:
-            await world.hospital.put("s0", ("female", "1970-01-01"))
-            await world.serve()
-            await world.register("gender")
-            assert world.kinds == {"gender"}
-            yield world
-        finally:
-            await world.end()

@@ -22,7 +22,8 @@ from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.speed.keys import entry_key
 from researchflow_server.feeds.endpoint import FEED_PATH
 from stopped import stopped
-from survival import CALL_S, QUIET_S, SECRET, SIMPLE, Refused, World
+from survival import CALL_S, QUIET_S, SIMPLE, Refused, World
+from survival_home import SECRET
 
 START_S = 60
 STOPPED_S = 0.3

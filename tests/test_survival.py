@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 import survival_faults as faults
 from hospital import TAG_IDS, Hospital, State
-from survival import KINDS, World, open_world
+from survival import KINDS, World
+from survival_home import furnish, open_world
 
 RUNS = int(os.environ.get("SURVIVAL_RUNS", "1"))
 STEPS = int(os.environ.get("SURVIVAL_STEPS", "12"))
@@ -43,6 +44,7 @@ class Survival(RuleBasedStateMachine):
     """What may happen in a hospital's day."""
 
     portal: BlockingPortal
+    furnished: Path
     #: Hypothesis begins with the simplest history, one step again and again: not worth a world.
     is_rehearsed = False
 
@@ -53,10 +55,11 @@ class Survival(RuleBasedStateMachine):
         if not self.is_rehearsed:
             type(self).is_rehearsed = True
             return
-        self._directory = Path(tempfile.mkdtemp(prefix="rf-"))
-        self._directory.chmod(0o711)
+        self._directory = _short_directory()
         started = time.monotonic()
-        self._opened = self.portal.wrap_async_context_manager(open_world(self._directory))
+        self._opened = self.portal.wrap_async_context_manager(
+            open_world(self.furnished, self._directory)
+        )
         self.world = self._opened.__enter__()
         self.world.log.append(f"opened {time.monotonic() - started:.2f} s")
 
@@ -196,16 +199,33 @@ class Survival(RuleBasedStateMachine):
         self.do(faults.hangs, what, name, state)
 
 
-@pytest.fixture
+def _short_directory() -> Path:
+    """One that PostgreSQL's account can enter: a socket's path has a limit."""
+    directory = Path(tempfile.mkdtemp(prefix="rf-"))
+    directory.chmod(0o711)
+    return directory
+
+
+@pytest.fixture(scope="module")
 def portal() -> Iterator[BlockingPortal]:
     with start_blocking_portal() as opened:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def furnished(portal: BlockingPortal) -> Iterator[Path]:
+    directory = _short_directory()
+    portal.call(furnish, directory)
+    yield directory
+    shutil.rmtree(directory)
+
+
 @pytest.mark.parametrize("number", range(FIRST_SEED, FIRST_SEED + RUNS))
-def test_whatever_happens_live_equals_the_truth(portal: BlockingPortal, number: int) -> None:
+def test_whatever_happens_live_equals_the_truth(
+    portal: BlockingPortal, furnished: Path, number: int
+) -> None:
     print(f"seed {number}")  # noqa: T201
-    machine = type("Survival", (Survival,), {"portal": portal})
+    machine = type("Survival", (Survival,), {"portal": portal, "furnished": furnished})
     run_state_machine_as_test(
         seed(number)(machine),
         settings=settings(
