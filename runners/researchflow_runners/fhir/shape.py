@@ -12,9 +12,9 @@ from typing import Any
 
 from researchflow_runners.fhir.model import model
 
-#: Whether a key holds a list, and of what: values of a Python type, numbers (the types that are
-#: none: readers have types of their own for exact ones), or nodes of a FHIR type.
-Rule = tuple[bool, type | tuple[type, ...] | str]
+#: Whether a key holds a list; of which Python type (numbers: the types that are none, because
+#: readers have types of their own for exact ones); and, of nodes, their FHIR type.
+Rule = tuple[bool, type | tuple[type, ...], str | None]
 
 _INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt"})
 _NO_DECIMAL = (str, bool, dict, list, type(None))
@@ -32,58 +32,65 @@ def shape_fault(resource: dict[str, Any]) -> str | None:
 
 
 def _fault(node: dict[str, Any], type_name: str) -> str | None:
+    """The path below a node to what does not fit; few calls, since a load checks every node."""
+    if type_name == RESOURCE:
+        said = node.get("resourceType")
+        type_name = said if isinstance(said, str) else type_name
     rules = _rules(type_name)
     for key, value in node.items():
         rule = rules.get(key)
         if rule is None:
             continue
-        many, content = rule
-        if not many:
-            if type(value) is content:
-                continue
-            found = _item_fault(value, content)
-        elif isinstance(value, list):
-            # A list of primitives may hold null beside an extension in its sibling.
-            primitive = not isinstance(content, str)
-            found = None
-            for item in value:
-                if type(item) is content or (primitive and item is None):
-                    continue
-                found = _item_fault(item, content)
-                if found is not None:
-                    break
-        else:
-            found = ""
+        many, content, nested = rule
+        found: str | None = None
+        if many:
+            found = _list_fault(value, content, nested)
+        elif type(value) is not content:
+            found = _misfit(value, content)
+        elif nested is not None:
+            found = _fault(value, nested)
         if found is not None:
             return f"{key}.{found}".rstrip(".")
     return None
 
 
-def _item_fault(item: Any, content: type | tuple[type, ...] | str) -> str | None:
-    """The path below one item to what does not fit; '' for the item itself."""
-    if isinstance(content, str):
-        if type(item) is not dict:
-            return ""
-        said = item.get("resourceType") if content == RESOURCE else None
-        return _fault(item, said if isinstance(said, str) else content)
-    return None if isinstance(content, tuple) and type(item) not in content else ""
+def _list_fault(value: Any, content: type | tuple[type, ...], nested: str | None) -> str | None:
+    """The path below a list to what does not fit; '' for an item itself, or what is no list."""
+    if not isinstance(value, list):
+        return ""
+    for item in value:
+        if type(item) is content:
+            found = None if nested is None else _fault(item, nested)
+        elif item is None and nested is None:
+            # A list of primitives may hold null beside an extension in its sibling.
+            continue
+        else:
+            found = _misfit(item, content)
+        if found is not None:
+            return found
+    return None
+
+
+def _misfit(value: Any, content: type | tuple[type, ...]) -> str | None:
+    """'' for a value that is not of the type, nor a number where one belongs."""
+    return None if isinstance(content, tuple) and type(value) not in content else ""
 
 
 @cache
 def _rules(type_name: str) -> dict[str, Rule]:
     """The rule of each JSON key of a type; none for a type that R4 does not know."""
     return {
-        key: (element.many, _content(fhir_type))
+        key: (element.many, *_content(fhir_type))
         for element in model().elements(type_name)
         for key, fhir_type in element.json_keys
     }
 
 
-def _content(fhir_type: str) -> type | tuple[type, ...] | str:
+def _content(fhir_type: str) -> tuple[type | tuple[type, ...], str | None]:
     if not model().is_primitive(fhir_type):
-        return fhir_type
+        return dict, fhir_type
     if fhir_type == "boolean":
-        return bool
+        return bool, None
     if fhir_type == "decimal":
-        return _NO_DECIMAL
-    return _NO_INTEGER if fhir_type in _INTEGERS else str
+        return _NO_DECIMAL, None
+    return _NO_INTEGER if fhir_type in _INTEGERS else str, None

@@ -142,10 +142,9 @@ def checked(value: Any) -> dict[str, Any]:
     """The value as a resource; BadResource when its type, id or shape is none."""
     if not isinstance(value, dict):
         raise BadResource("not_an_object")
-    if not _is(_TYPE, value.get("resourceType")):
-        raise BadResource("no_resource_type")
-    if not model().is_resource(value["resourceType"]):
-        raise BadResource("unknown_type")
+    res_type = value.get("resourceType")
+    if not (isinstance(res_type, str) and model().is_resource(res_type)):
+        raise BadResource("unknown_type" if _is(_TYPE, res_type) else "no_resource_type")
     if "id" in value and not _is(_ID, value["id"]):
         raise BadResource("invalid_id")
     element = shape_fault(value)

@@ -8,6 +8,7 @@ embedded service cannot be reached; 4 a port cannot be listened on; 5 another re
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import signal
@@ -25,6 +26,9 @@ from researchflow_server.cli.parser import Parser
 from researchflow_server.fault import internal_error, keep_discreet, place_of, sole
 
 PACKAGE = "researchflow_server.cli"
+#: Objects made before cycles among them are looked for. Parsed resources have none and die by
+#: themselves: with Python's 700, looking took a fifth of the time of a load.
+COLLECT_AFTER_OBJECTS = 50_000
 
 #: Command → what it does; the module of the same name carries its arguments. Only the module of
 #: the command given is imported, which keeps `--help` and `status` quick.
@@ -51,6 +55,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code. What it writes is for its user alone."""
     os.umask(0o077)
+    gc.set_threshold(COLLECT_AFTER_OBJECTS)
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(given).parse_args(given)
     try:
