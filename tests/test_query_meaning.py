@@ -226,3 +226,41 @@ def test_a_tag_that_names_no_column_is_refused() -> None:
     with pytest.raises(ViewDefinitionError, match="names no column") as caught:
         compile_view(definition)
     assert (caught.value.code, caught.value.did_you_mean) == ("unknown_column", "id")
+
+
+def _semi_join(column: str, view: str, theirs: str) -> dict[str, Any]:
+    return {"column": column, "op": "in", "query": {"view": view, "column": theirs}}
+
+
+@pytest.mark.parametrize(
+    ("view", "column", "other", "theirs", "fitting"),
+    [
+        ("observation_labs", "id", "condition_diagnoses", "patient_id", ()),
+        ("patient_demographics", "id", "observation_labs", "id", ("patient_id",)),
+        ("observation_labs", "encounter_id", "observation_labs", "patient_id", ("encounter_id",)),
+    ],
+)
+def test_keys_of_two_types_of_resources_are_never_matched(
+    view: str, column: str, other: str, theirs: str, fitting: tuple[str, ...]
+) -> None:
+    views = {one["name"]: compile_view(one).columns for one in shipped_views()}
+    query = Query.model_validate({"view": view, "where": _semi_join(column, other, theirs)})
+    with pytest.raises(QueryError, match="they never match") as caught:
+        build_statement(query, views, lambda name, _columns: fixed(name), on=ON)
+    error = caught.value
+    assert (error.code, error.field, error.allowed) == (
+        "column_mismatch",
+        "where.query.column",
+        fitting,
+    )
+
+
+def test_keys_of_one_type_and_of_any_are_matched() -> None:
+    views = {one["name"]: compile_view(one).columns for one in shipped_views()}
+    for view, column, other, theirs in (
+        ("patient_demographics", "id", "observation_labs", "patient_id"),
+        ("observation_labs", "performer_id", "patient_simple", "id"),
+        ("patient_simple", "gender", "patient_demographics", "gender"),
+    ):
+        query = Query.model_validate({"view": view, "where": _semi_join(column, other, theirs)})
+        build_statement(query, views, lambda name, _columns: fixed(name), on=ON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.definition import ColumnDefinition
-from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.expr import Expr, KeyExpr
 from researchflow_runners.compiler.nodes import ResourceId
 from researchflow_runners.compiler.sql_types import (
     DEFAULT_TYPES,
@@ -68,6 +68,7 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
         description=definition.description,
         system=definition.tag_value(SYSTEM_TAG),
         is_key=isinstance(expr, ResourceId) and pg_type == "text",
+        key_of=expr.key_of if isinstance(expr, KeyExpr) and pg_type == "text" else None,
         size_max=stored.size_max,
     )
     return related(column, {name: definition.tag_value(tag) for tag, name in RELATION_TAGS.items()})

@@ -36,8 +36,9 @@ class Column:
     `unit`, `display_of`, `died_at` and `died` name other columns of the view, told by tags: the
     unit of this number, the code that this text displays, and for a date of birth the date of
     death and whether the person is known to be dead. `is_key` says that it always equals the
-    hidden `_id`; tables then hold that alone. `size_max` is the most characters or bytes that a
-    tag `ansi/type` allows a value.
+    hidden `_id`; tables then hold that alone. `key_of` is the type of the
+    resources whose keys it holds, where it can hold no others. `size_max` is the most characters
+    or bytes that a tag `ansi/type` allows a value.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Column:
     description: str | None = None
     system: str | None = None
     is_key: bool = False
+    key_of: str | None = None
     size_max: int | None = None
     unit: str | None = None
     display_of: str | None = None

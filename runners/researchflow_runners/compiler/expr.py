@@ -210,6 +210,11 @@ class KeyExpr(Expr):
     """A node whose one item is the id of a resource."""
 
     @property
+    def key_of(self) -> str | None:
+        """The type of that resource; None where it may be any."""
+        return None
+
+    @property
     def types(self) -> Types:
         return ("id",)
 

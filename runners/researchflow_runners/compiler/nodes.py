@@ -66,6 +66,11 @@ class ResourceId(KeyExpr):
     """The resource's id, from the source."""
 
     alias: str
+    resource: str
+
+    @property
+    def key_of(self) -> str | None:
+        return self.resource
 
     def value(self) -> Sql:
         return fixed(f"{self.alias}.id")

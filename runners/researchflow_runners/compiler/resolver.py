@@ -179,7 +179,7 @@ def element_of(source: Expr, name: str, scope: Scope, span: Span) -> Expr:
     if isinstance(source, TypeInfo) and name in ("name", "namespace"):
         return type_name(source, name)
     if isinstance(source, Resource) and name == "id":
-        return ResourceId(source.alias, span=span)
+        return ResourceId(source.alias, source.types[0], span=span)
     if isinstance(source, Resource) and name == "meta":
         return ResourceMeta(source.alias, span=span)
     if name in PRIMITIVE_ELEMENTS and any(is_primitive(one) for one in source.types):

@@ -124,6 +124,7 @@ def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth:
     )
     theirs = other.column(where.query.column, at=f"{at}.query.column")
     _check_joinable(own, theirs, at=at)
+    _check_keys(own, theirs, other, at=at)
     inner = EMPTY
     if where.query.where is not None:
         place = f"{at}.query.where"
@@ -183,6 +184,22 @@ def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:
         code="column_mismatch",
         hint="match two columns of the same kind, such as id and patient_id",
         field=f"{at}.query.column",
+    )
+
+
+def _check_keys(own: Column, theirs: Column, other: Rows, *, at: str) -> None:
+    """Refuses keys of two types of resources: none of one is ever among those of the other."""
+    if None in (own.key_of, theirs.key_of) or own.key_of == theirs.key_of:
+        return
+    fitting = tuple(column.name for column in other.columns if column.key_of == own.key_of)
+    raise QueryError(
+        f'column "{own.name}" holds keys of {own.key_of}, column "{theirs.name}" of view '
+        f'"{other.view}" keys of {theirs.key_of}: they never match',
+        code="column_mismatch",
+        hint=f"match it with a column that holds keys of {own.key_of}",
+        field=f"{at}.query.column",
+        allowed=fitting,
+        did_you_mean=fitting[0] if fitting else None,
     )
 
 

@@ -36,6 +36,10 @@ class ReferenceKey(KeyExpr):
     target: str | None
     repeats_operands = 4
 
+    @property
+    def key_of(self) -> str | None:
+        return self.target
+
     def value(self) -> Sql:
         text = self.reference.text()
         if self.target is None:
@@ -53,7 +57,7 @@ def get_resource_key(call: Invocation) -> Expr:
             "works on the resource of the view only",
             hint="Call it without a path before it, outside forEach; or use %resource.",
         )
-    return ResourceId(call.source.alias, span=call.span)
+    return ResourceId(call.source.alias, call.source.types[0], span=call.span)
 
 
 @function("getReferenceKey", optional=1)
