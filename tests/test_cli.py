@@ -253,6 +253,18 @@ def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path)
     assert "nothing has changed" in run("refresh")[1]
 
 
+@pytest.mark.parametrize("command", ["refresh", "status"])
+def test_partition_without_a_resource_is_refused_by_name(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    monkeypatch.setenv("RESEARCHFLOW_SOURCE_PARTITIONS", "9")
+    code, _out, err = run(command, "--json")
+    error = json.loads(err)["error"]
+    assert (code, error["code"]) == (FAILED, "source_partition_unknown")
+    assert error["allowed"] == ["default"]
+
+
 def test_refresh_beside_another_has_its_own_exit_code(run: Run, stores: Path) -> None:
     assert run("refresh")[0] == OK
     with asyncio.Runner() as runner:

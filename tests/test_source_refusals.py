@@ -63,7 +63,7 @@ async def test_one_id_in_several_partitions_is_refused(partitioned: Database) ->
 
 @pytest.mark.parametrize(
     ("partitions", "found"),
-    [(["7"], {"a": 7}), (["8"], {"a": 8, "b": 8}), (["default", "9"], {})],
+    [(["7"], {"a": 7}), (["8"], {"a": 8, "b": 8})],
 )
 async def test_chosen_partition_is_read_alone(
     partitioned: Database, partitions: list[str], found: dict[str, int]
@@ -76,6 +76,36 @@ async def test_chosen_partition_is_read_alone(
         }
         assert sum((await snapshot.counts()).values()) == len(found)
         assert set(await snapshot.heads("Patient", ["a", "b"])) == set(found)
+
+
+@pytest.mark.failure("source-partition-unknown")
+@pytest.mark.parametrize(
+    ("partitions", "unknown"),
+    [(["9"], "9"), (["7", "9"], "9"), (["default"], "default"), (["default", "9"], "default")],
+)
+async def test_chosen_partition_without_a_row_is_refused(
+    partitioned: Database, partitions: list[str], unknown: str
+) -> None:
+    error = await refusal(partitioned, SourceOptions.checked(partitions=partitions))
+    assert (error.code, error.allowed) == ("source_partition_unknown", ("7", "8"))
+    assert error.field == "RESEARCHFLOW_SOURCE_PARTITIONS"
+    assert f'"{unknown}"' in error.message
+
+
+async def test_partition_that_holds_deleted_resources_alone_is_read(partitioned: Database) -> None:
+    async with partitioned.session() as session:
+        await session.execute("UPDATE hfj_resource SET res_deleted_at = now() WHERE res_id = 1")
+    options = SourceOptions.checked(partitions=["7"])
+    async with HapiSource(partitioned, options).snapshot() as snapshot:
+        assert await snapshot.counts() == {}
+
+
+async def test_empty_source_has_the_default_partition_alone(database: Database) -> None:
+    options = SourceOptions.checked(partitions=["default"])
+    async with HapiSource(database, options).snapshot() as snapshot:
+        assert await snapshot.counts() == {}
+    error = await refusal(database, SourceOptions.checked(partitions=["default", "3"]))
+    assert (error.code, error.allowed) == ("source_partition_unknown", ("default",))
 
 
 async def test_chosen_partitions_that_share_an_id_are_refused(partitioned: Database) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.source.layout import HapiLayout
-from researchflow_runners.source.options import SourceOptions
+from researchflow_runners.source.options import DEFAULT_PARTITION, SourceOptions
 from researchflow_runners.sql import compose
 from researchflow_runners.store.database import Session
 
@@ -18,7 +18,7 @@ NEEDED = {
     "hfj_res_tag": ("res_id", "res_type", "tag_id"),
     "hfj_tag_def": ("tag_id", "tag_type", "tag_system", "tag_code", "tag_display"),
 }
-PARTITIONS_SHOWN_MAX = 5
+PARTITIONS_SHOWN_MAX = 20
 
 _COLUMNS = """
 SELECT c.relname AS table_name, a.attname AS column_name
@@ -66,6 +66,18 @@ SELECT k.res_type, array_agg(DISTINCT coalesce(r.partition_id::text, 'default'))
   JOIN {keys} k ON k.res_type = d.res_type AND k.id = d.id AND NOT k.deleted
   JOIN hfj_resource r ON r.res_id = k.res_id GROUP BY k.res_type
 """
+#: The first chosen partition without a row; one stops at the first row of each that has any.
+_WITHOUT_ROWS = """
+SELECT p.name FROM unnest($1::text[]) WITH ORDINALITY AS p (name, place)
+ WHERE CASE WHEN p.name = $2 THEN NOT EXISTS (SELECT FROM hfj_resource WHERE partition_id IS NULL)
+                                  AND EXISTS (SELECT FROM hfj_resource)
+            ELSE NOT EXISTS (SELECT FROM hfj_resource WHERE partition_id = p.name::int) END
+ ORDER BY p.place LIMIT 1
+"""
+_PARTITIONS = """
+SELECT coalesce(d.partition_id::text, $1)
+  FROM (SELECT DISTINCT partition_id FROM hfj_resource) d ORDER BY d.partition_id LIMIT $2
+"""
 _TYPES = "SELECT DISTINCT res_type FROM hfj_resource"
 _WITHOUT_FHIR_ID = "SELECT EXISTS (SELECT FROM hfj_resource WHERE fhir_id IS NULL)"
 #: The first is cheap and false in every database that began with HAPI 7.
@@ -78,7 +90,8 @@ async def probe(session: Session, options: SourceOptions) -> HapiLayout:
 
     SourceDataError `source_tables_missing` when there are none, `source_schema_unknown` when
     they are not HAPI's, `source_rights_missing` when the role may not read them,
-    `source_ids_repeat` when one id stands for several resources.
+    `source_partition_unknown` when a chosen partition has no row, `source_ids_repeat` when one id
+    stands for several resources.
     """
     found = {(row["table_name"], row["column_name"]) for row in await session.fetch(_COLUMNS)}
     await _require_tables(session, found)
@@ -102,6 +115,7 @@ async def probe(session: Session, options: SourceOptions) -> HapiLayout:
         is_partitioned=await session.fetchval(_PARTITIONED),
         options=options,
     )
+    await _require_partitions(session, options)
     await _require_unique_ids(session, layout)
     return layout
 
@@ -127,6 +141,26 @@ def _has_provenance(found: set[tuple[str, str]]) -> bool:
         "hfj_res_ver",
         "source_uri",
     ) not in found
+
+
+async def _require_partitions(session: Session, options: SourceOptions) -> None:
+    """A partition that is not there would be read as one without patients.
+
+    A server that holds nothing yet has its default partition.
+    """
+    chosen = list(options.partitions)
+    unknown = await session.fetchval(_WITHOUT_ROWS, chosen, DEFAULT_PARTITION) if chosen else None
+    if unknown is None:
+        return
+    rows = await session.fetch(_PARTITIONS, DEFAULT_PARTITION, PARTITIONS_SHOWN_MAX)
+    raise SourceDataError(
+        f'the source has no resource in the partition "{unknown}"',
+        code="source_partition_unknown",
+        hint="set RESEARCHFLOW_SOURCE_PARTITIONS to partitions that have resources, or unset it "
+        "to read all",
+        field="RESEARCHFLOW_SOURCE_PARTITIONS",
+        allowed=[row[0] for row in rows] or [DEFAULT_PARTITION],
+    )
 
 
 async def _require_unique_ids(session: Session, layout: HapiLayout) -> None:
