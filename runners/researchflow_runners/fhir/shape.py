@@ -42,10 +42,11 @@ def _fault(node: dict[str, Any], type_name: str) -> str | None:
         if rule is None:
             continue
         many, content, nested = rule
+        held: type = type(value)
         found: str | None = None
         if many:
             found = _list_fault(value, content, nested)
-        elif type(value) is not content:
+        elif held is not content:
             found = _misfit(value, content)
         elif nested is not None:
             found = _fault(value, nested)
@@ -59,7 +60,8 @@ def _list_fault(value: Any, content: type | tuple[type, ...], nested: str | None
     if not isinstance(value, list):
         return ""
     for item in value:
-        if type(item) is content:
+        held: type = type(item)
+        if held is content:
             found = None if nested is None else _fault(item, nested)
         elif item is None and nested is None:
             # A list of primitives may hold null beside an extension in its sibling.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
+from researchflow_runners.hybrid.absent import absent_codes, is_nothing
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
     Position,
@@ -75,7 +76,12 @@ async def read_page(
     statement = build_statement(
         asked.query, catalogue, relations, on=day, after=position.keys if position else None
     )
-    return await read_statement(session, asked, statement, anchor=anchor, on=day)
+    read = await read_statement(session, asked, statement, anchor=anchor, on=day)
+    if not is_nothing(asked.query, read.page):
+        return read
+    absent = await absent_codes(session, asked.query, catalogue, relations)
+    warned = replace(statement, warnings=(*statement.warnings, *absent))
+    return replace(read, statement=warned)
 
 
 async def read_statement(
