@@ -253,6 +253,17 @@ def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path)
     assert "nothing has changed" in run("refresh")[1]
 
 
+def test_status_names_an_objective_of_a_view_that_is_not_there(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    given = "patient_simpel=30,patient_simple=30"
+    monkeypatch.setenv("RESEARCHFLOW_REFRESH_OBJECTIVES", given)
+    told = json.loads(run("status", "--json")[1])
+    assert told["unknown_objectives"] == ["patient_simpel"]
+    assert 'OBJECTIVES: there is no view "patient_simpel"' in run("status")[1]
+
+
 @pytest.mark.parametrize("command", ["refresh", "status"])
 def test_partition_without_a_resource_is_refused_by_name(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch, command: str

@@ -29,6 +29,9 @@ from warehouse import PEOPLE, compiled, open_warehouse, patient
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHIPPED = compiled(PEOPLE)
 WITHIN_S = 40
+LOOKS = """
+SELECT coalesce(extract(epoch FROM min(checked_at)) * 1e6, 0)::bigint FROM researchflow.source_check
+"""
 ANCHORS = "SELECT count(*) FROM researchflow.anchor"
 
 
@@ -77,6 +80,13 @@ def test_the_view_with_the_nearest_objective_decides() -> None:
     assert due_in(state(view(), waiting(0, "quick")), objectives) == 8
     assert due_in(state(view(), waiting(0)), objectives) == 598
     assert due_in(state(view(), waiting(0, "other")), Objectives(0, {"quick": 10})) is None
+
+
+def test_view_with_an_objective_of_zero_is_not_refreshed_for_its_own_sake() -> None:
+    objectives = Objectives(60, {"quick": 0})
+    assert due_in(state(view(), waiting(0, "quick")), objectives) is None
+    assert due_in(state(waiting(0, "quick"), waiting(0)), objectives) == 58
+    assert Objectives(0, {"quick": 0}).is_on is False
 
 
 def test_jitter_begins_earlier_and_is_bounded() -> None:
@@ -189,6 +199,30 @@ async def test_anchor_moves_by_itself_and_only_with_the_source(
             await tools.put(patient("bea"))
             assert await until(lambda: is_in("bea"), timeout_s=WITHIN_S)
         assert await count(ANCHORS) == 2
+
+
+async def test_objective_of_a_view_that_is_not_there_is_said_once(
+    postgres_dsn: str, redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = {
+        "refresh_objectives": {"patient_simpel": 60.0, "patient_simple": 60.0},
+        "pending_check_s": 0.1,
+    }
+    async with tool_server(postgres_dsn, redis_url, tmp_path, **chosen) as tools:
+
+        async def looks() -> int:
+            async with tools.runtime.stores.warehouse.session() as session:
+                return int(await session.fetchval(LOOKS))
+
+        async def has_looked_again() -> bool:
+            return await looks() > seen
+
+        async with background_work(tools.runtime):
+            for _look in range(3):
+                seen = await looks()
+                assert await until(has_looked_again, timeout_s=WITHIN_S)
+    said = [one.getMessage() for one in caplog.records if "OBJECTIVES" in one.getMessage()]
+    assert said == ['RESEARCHFLOW_REFRESH_OBJECTIVES: there is no view "patient_simpel"']
 
 
 async def is_built(count: Any) -> bool:

@@ -48,7 +48,7 @@ def test_use_speed_layer_reads_the_usual_words(text: str, expected: bool) -> Non
         ("RESEARCHFLOW_SOURCE_ZONE", "Mars/Olympus"),
         ("RESEARCHFLOW_REFRESH_OBJECTIVE_S", "-1"),
         ("RESEARCHFLOW_REFRESH_OBJECTIVES", "patient_simple"),
-        ("RESEARCHFLOW_REFRESH_OBJECTIVES", "patient_simple=0"),
+        ("RESEARCHFLOW_REFRESH_OBJECTIVES", "patient_simple=-1"),
         ("RESEARCHFLOW_SOURCE_BASE_URLS", "https://good/fhir,fhir"),
         ("RESEARCHFLOW_SOURCE_PARTITIONS", "default,clinic"),
     ],
@@ -109,5 +109,26 @@ def test_objectives_of_single_views_are_read_and_handed_on() -> None:
     settings = read_settings(given)
     assert settings.refresh_objectives == {"patient_simple": 30.0, "own": 600.5}
     assert read_settings(child_environment(settings)) == settings
-    assert settings.look_s == 7.5
-    assert read_settings({"RESEARCHFLOW_REFRESH_OBJECTIVE_S": "0"}).look_s == 30.0
+
+
+@pytest.mark.parametrize(
+    ("objectives", "every_s", "expected_s"),
+    [
+        ("quick=30", 60, 7.5),
+        ("patient_simpel=0.4", 60, 15.0),
+        ("quick=0", 60, 15.0),
+        ("quick=0,slow=0", 60, 30.0),
+        ("quick=20", 0, 5.0),
+        ("", 0, 30.0),
+    ],
+)
+def test_source_is_looked_at_as_often_as_the_views_there_are_need(
+    objectives: str, every_s: float, expected_s: float
+) -> None:
+    settings = read_settings(
+        {
+            "RESEARCHFLOW_REFRESH_OBJECTIVES": objectives,
+            "RESEARCHFLOW_REFRESH_OBJECTIVE_S": str(every_s),
+        }
+    )
+    assert settings.look_s(["quick", "slow"]) == expected_s

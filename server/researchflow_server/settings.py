@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,7 +61,7 @@ def _pairs(value: Any) -> Any:
     return {name.strip(): number.strip() for name, _equals, number in parts}
 
 
-ObjectiveSeconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+ObjectiveSeconds = Annotated[float, Field(ge=0, le=7 * 86_400)]
 Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
 PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://"), AfterValidator(_honoured)]
 RedisUrl = Annotated[str, Field(pattern=r"^(rediss?|unix)://")]
@@ -121,7 +121,8 @@ class Settings(BaseModel):
         description="seconds within which changes reach an anchor; 0: not by itself",
     )
     refresh_objectives: Annotated[dict[str, ObjectiveSeconds], BeforeValidator(_pairs)] = Field(
-        default_factory=dict, description="the same of single views, view=seconds, comma-separated"
+        default_factory=dict,
+        description="the same of single views, view=seconds, comma-separated; 0: not that view",
     )
     refresh_overlay_max: int = Field(
         default=5_000, ge=1, le=1_000_000, description="waiting changes that refresh at once"
@@ -176,12 +177,10 @@ class Settings(BaseModel):
             self.refresh_objective_s, self.refresh_objectives, self.refresh_overlay_max
         )
 
-    @property
-    def look_s(self) -> float:
-        """Seconds between looks at the source: often enough for the shortest objective."""
-        if not self.objectives.is_on:
-            return self.pending_check_s
-        return min(self.pending_check_s, self.objectives.shortest_s / 4)
+    def look_s(self, views: Iterable[str]) -> float:
+        """Seconds between looks at the source: often enough for the shortest objective of these."""
+        shortest_s = self.objectives.shortest_s(views)
+        return min(self.pending_check_s, shortest_s / 4) if shortest_s else self.pending_check_s
 
     @property
     def cursor_key_path(self) -> Path:

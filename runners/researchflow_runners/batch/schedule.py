@@ -6,7 +6,7 @@ begins so much earlier as the last one took. Without a change that waits none is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import resources
@@ -50,16 +50,19 @@ class Objectives:
     @property
     def is_on(self) -> bool:
         """Whether anything is refreshed by itself."""
-        return self.every_s > 0 or bool(self.by_view)
+        return self.every_s > 0 or any(self.by_view.values())
 
     def of(self, view: str) -> float | None:
         """The view's, or None."""
         return self.by_view.get(view, self.every_s) or None
 
-    @property
-    def shortest_s(self) -> float:
-        """The shortest of all; the source is looked at more often than that."""
-        return min(value for value in (self.every_s, *self.by_view.values()) if value > 0)
+    def shortest_s(self, views: Iterable[str]) -> float | None:
+        """The shortest of these views; the source is looked at more often than that."""
+        return min(filter(None, map(self.of, views)), default=None)
+
+    def unknown(self, views: Iterable[str]) -> tuple[str, ...]:
+        """The names that are of none of these views, and so have no effect."""
+        return tuple(sorted(self.by_view.keys() - set(views)))
 
 
 @dataclass(frozen=True, slots=True)

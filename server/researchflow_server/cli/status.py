@@ -50,6 +50,8 @@ async def run(arguments: Namespace) -> int:
         _show(snapshot, source_up=source_up)
         if found is not None:
             console().print("\n".join(source_lines(found, kept.source_clock, kept.counts)))
+        for name in kept.unknown_objectives:
+            console().print(f'RESEARCHFLOW_REFRESH_OBJECTIVES: there is no view "{name}"')
         _show_letters(kept.dead_letters)
         _show_refused(kept.refused_deliveries)
     return OK if snapshot.warehouse_up and snapshot.redis_up and source_up else UNREACHABLE
@@ -63,15 +65,18 @@ class Kept:
     counts: tuple[TypeCount, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
     refused_deliveries: tuple[RefusedDelivery, ...] = ()
+    unknown_objectives: tuple[str, ...] = ()
 
 
 async def _kept(runtime: Runtime) -> Kept:
+    unknown = await runtime.unknown_objectives()
     async with runtime.stores.warehouse.session() as session:
         return Kept(
             source_clock=await read_source_clock(session),
             counts=await read_counts(session),
             dead_letters=tuple(await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)),
             refused_deliveries=tuple(await list_refused(session, limit=LETTERS_SHOWN_MAX)),
+            unknown_objectives=unknown,
         )
 
 

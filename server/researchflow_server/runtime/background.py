@@ -31,10 +31,10 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
     """Goes on until the block is left."""
     stop = asyncio.Event()
     settings = runtime.settings
-    repeated: list[tuple[Callable[[], Awaitable[object]], float]] = [
+    repeated: list[tuple[Callable[[], Awaitable[object]], float | Callable[[], float]]] = [
         (partial(runtime.projector.run, stop), RESTART_S),
         (runtime.fresh_snapshot, settings.snapshot_s),
-        (runtime.check_source, settings.look_s),
+        (partial(_look, runtime, set()), lambda: settings.look_s(runtime.views)),
         (runtime.writer.settle, settings.pending_check_s),
         (runtime.expire_anchors, EXPIRE_INTERVAL_S),
     ]
@@ -58,11 +58,14 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
 
 
 async def _repeat(
-    step: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event
+    step: Callable[[], Awaitable[object]],
+    interval_s: float | Callable[[], float],
+    stop: asyncio.Event,
 ) -> None:
     """Takes the step now and then, until `stop`; an outage is said once and waited out.
 
-    A fault of the program is said each time, by its place, and ends nothing else.
+    An interval that may change is asked for before each pause. A fault of the program is said each
+    time, by its place, and ends nothing else.
     """
     failing: str | None = None
     while not stop.is_set():
@@ -76,9 +79,19 @@ async def _repeat(
         except Exception as error:  # noqa: BLE001  the outermost edge
             logger.error("background work failed: %s", place_of(error))
         try:
-            await asyncio.wait_for(stop.wait(), interval_s)
+            pause_s = interval_s() if callable(interval_s) else interval_s
+            await asyncio.wait_for(stop.wait(), pause_s)
         except TimeoutError:
             continue
+
+
+async def _look(runtime: Runtime, told: set[str]) -> None:
+    """Looks at the source; an objective of a view that is not there is said once, in `told`."""
+    unknown = set(await runtime.unknown_objectives())
+    for name in sorted(unknown - told):
+        logger.warning('RESEARCHFLOW_REFRESH_OBJECTIVES: there is no view "%s"', name)
+    told |= unknown
+    await runtime.check_source()
 
 
 async def _revive(directory: Path) -> None:

@@ -96,6 +96,10 @@ class Runtime:
             self.views = {**self.shipped, **(await registered_views(session)).compiled}
         return self.views
 
+    async def unknown_objectives(self) -> tuple[str, ...]:
+        """The names with a refresh objective that no view has; errors as of `known_views`."""
+        return self.settings.objectives.unknown(await self.known_views())
+
     async def require_source(self) -> None:
         """Returns when the FHIR server's database answers; StoreError `source_unavailable`."""
         try:
