@@ -16,6 +16,7 @@ from prometheus_server import until
 from researchflow_runners.batch import run as run_module
 from researchflow_runners.batch.result import Progress
 from researchflow_runners.batch.run import cancel_run
+from researchflow_runners.batch.schedule import read_state
 from researchflow_runners.errors import RefreshError, StoreError
 from warehouse import DEFINITIONS, PEOPLE, Warehouse, open_warehouse, patient
 
@@ -106,6 +107,24 @@ async def test_killed_refresher_leaves_nothing_to_the_next(
         assert await until_published(house) == 2
     await expect_whole(house, 2)
     assert (await house.fetch(RUNS))[1:] == [("failed", "refresher_died"), ("published", None)]
+
+
+@pytest.mark.parametrize("phase", ["compare", "build", "compute"])
+async def test_schedule_waits_for_a_refresher_that_lives_and_for_no_dead_one(
+    house: Warehouse, postgres_dsn: str, phase: str
+) -> None:
+    async def is_running() -> bool:
+        async with house.database.session() as session:
+            return (await read_state(session)).running
+
+    async def is_free() -> bool:
+        return not await is_running()
+
+    async with refresher(postgres_dsn, phase, "SIGSTOP") as other:
+        assert await is_running()
+        other.kill()
+        await other.wait()
+        assert await until(is_free, timeout_s=WITHIN_S)
 
 
 async def test_refresher_killed_after_its_commit_has_published(
