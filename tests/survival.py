@@ -7,6 +7,8 @@ heard or not. `survival_faults` is what happens to it.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -32,11 +34,19 @@ COLUMNS = {SIMPLE: ["id", "gender", "birth_date"], TAGGED: ["id", "tag", "value"
 #: Which part of a state TAGGED gives as `value`: the view is defined anew in the course of a run.
 KINDS = {"gender": 0, "birthDate": 1}
 
+#: By which the monotonic clock here and the server's may tell a time to live differently.
+CLOCKS_S = 1.0
+FORGOTTEN = {"anchor_expired", "anchor_unknown", "pin_unknown"}
+
 Rows = list[tuple[Any, ...]]
 
 
 class Refused(Exception):
-    """A call that failed, with its code."""
+    """A call that failed."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def tagged_view(kind: str) -> dict[str, Any]:
@@ -58,14 +68,17 @@ def tagged_view(kind: str) -> dict[str, Any]:
 @dataclass
 class World:
     """`kinds` are the definitions that TAGGED may have. `seen_at` is how many changes there had
-    been when a live answer was the truth: until the next one no other answer is right."""
+    been when a live answer was the truth: until the next one no other answer is right. `ends` is
+    between when what an agent inserted counts no longer, by the monotonic clock."""
 
     services: Services
     settings: Settings
     hospital: Hospital
     home: Path
     agents: dict[str, set[State]] = field(default_factory=dict)
+    ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     kinds: set[str] = field(default_factory=set)
+    pins: list[str] = field(default_factory=list)
     anchored: dict[tuple[str, int], Rows] = field(default_factory=dict)
     seen_at: int = -1
     log: list[str] = field(default_factory=list)
@@ -88,22 +101,38 @@ class World:
 
     async def ask(self, view: str, **asked: Any) -> dict[str, Any]:
         """The answer of the view, its rows as tuples in a settled order."""
+        asked_at = time.monotonic()
         answer = await self.call("query_view", view=view, columns=COLUMNS[view], **asked)
-        return {**answer, "rows": sorted(map(tuple, answer["rows"]), key=str)}
+        rows = sorted(map(tuple, answer["rows"]), key=str)
+        return {**answer, "rows": rows, "asked_at": asked_at}
 
     async def insert(self, name: str, state: State) -> None:
         self.may_be(name, state)
-        with suppress(Refused):
+        began, counts_s = time.monotonic(), self.settings.provisional_ttl_h * 3600
+        ends_before = self.ends.pop(name, (math.inf, math.inf))
+        try:
             if state is None:
                 await self.call("cache_resources", delete=[f"Patient/{name}"])
             else:
                 await self.call("cache_resources", resources=[resource_of(name, state)])
+        except Refused:
+            self.ends[name] = (min(ends_before[0], began + counts_s), math.inf)
+        else:
             self.agents[name] = {state}
+            self.ends[name] = (began + counts_s, time.monotonic() + counts_s)
 
     def may_be(self, name: str, state: State) -> None:
         """The patient of an agent is as it was, or so."""
         self.agents[name] = self.agents.get(name, {None}) | {state}
         self.seen_at = -1
+
+    def _states_of(self, name: str, asked_at: float) -> set[State]:
+        """What an answer may show of an agent's patient that was asked for then and came now."""
+        earliest, latest = self.ends.get(name, (math.inf, math.inf))
+        if asked_at > latest + CLOCKS_S:
+            return {None}
+        over = {None} if time.monotonic() > earliest - CLOCKS_S else set()
+        return self.agents[name] | over
 
     async def refresh(self) -> None:
         with suppress(Refused):
@@ -128,14 +157,15 @@ class World:
                 known = [one for one, _version in self.hospital.told.get(name, [])]
                 assert tuple(state) in [*known, *self.agents.get(name, ())], (name, state, known)
             if self.seen_at == self.hospital.changes and not answer["degradations"]:
-                assert self.is_true(answer["rows"]), (answer, self.hospital, self.agents)
+                assert self.is_true(answer), (answer, self.hospital, self.agents, self.ends)
         with suppress(Refused):
             answer = await self.ask(TAGGED)
             values = {value for _name, _tag, value in answer["rows"]}
             assert any(_is_of(kind, values) for kind in self.kinds), (answer, self.kinds)
 
     async def look_back(self) -> None:
-        """What an anchor showed it shows again, whatever happened since, until it expires."""
+        """What an anchor showed it shows again, whatever happened since, until it expires; where
+        it is pinned it does not."""
         for view in COLUMNS:
             with suppress(Refused):
                 answer = await self.ask(view, freshness="anchored")
@@ -146,17 +176,29 @@ class World:
                     with suppress(Refused):
                         answer = await self.ask(view, freshness="anchored", as_of=anchor)
                         assert answer["rows"] == self.anchored[view, anchor], (anchor, answer)
+            for pin in self.pins:
+                await self._look_at_pin(view, pin)
+
+    async def _look_at_pin(self, view: str, pin: str) -> None:
+        try:
+            answer = await self.ask(view, freshness="anchored", as_of=pin)
+        except Refused as refused:
+            if refused.code in FORGOTTEN:
+                raise AssertionError(view, pin, self.log[-9:]) from refused
+            return
+        shown = self.anchored.setdefault((view, answer["anchor"]), answer["rows"])
+        assert answer["rows"] == shown, (pin, answer)
 
     # the end
 
     async def see(self) -> None:
         """Nothing more happens: live comes to be the truth."""
-        shown: list[Rows] = []
+        shown: list[dict[str, Any]] = []
 
         async def is_shown() -> bool:
             with suppress(Refused):
-                shown[:] = [(await self.ask(view))["rows"] for view in COLUMNS]
-                return self.is_true(shown[0]) and await self.is_tagged(shown[1])
+                shown[:] = [await self.ask(view) for view in COLUMNS]
+                return self.is_true(shown[0]) and await self.is_tagged(shown[1]["rows"])
             return False
 
         told = (self.hospital.truth, self.agents, self.kinds)
@@ -175,17 +217,17 @@ class World:
             return False
 
         assert await until(is_refreshed, timeout_s=QUIET_S)
-        assert self.is_true((await self.ask(SIMPLE))["rows"])
+        assert self.is_true(await self.ask(SIMPLE))
         assert await self.is_tagged((await self.ask(TAGGED))["rows"])
         kept = await self.ask(SIMPLE, freshness="anchored")
         assert _states(kept["rows"]) == self.hospital.living
         await self.look_back()
         await self._check_silence()
 
-    def is_true(self, rows: Rows) -> bool:
+    def is_true(self, answer: dict[str, Any]) -> bool:
         """Whether the FHIR server's patients are as they are, and each of an agent as it may be."""
-        states = _states(rows)
-        of_agents = all(states.pop(name, None) in may for name, may in self.agents.items())
+        states, at = _states(answer["rows"]), answer["asked_at"]
+        of_agents = all(states.pop(name, None) in self._states_of(name, at) for name in self.agents)
         return of_agents and states == self.hospital.living
 
     async def is_tagged(self, rows: Rows) -> bool:

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from forked import Forked, command, refresher
 from hospital import State, resource_of
 from prometheus_server import until
+from researchflow_runners.batch.schedule import BACKOFF_MIN_S
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.speed.keys import entry_key
 from researchflow_server.feeds.endpoint import FEED_PATH
@@ -31,6 +32,10 @@ STOPPED_S = 0.3
 REFRESHED = {0, 5}
 SUPERSEDED = {"refresh_superseded", "refresh_running", "postgres_unavailable"}
 RUNNING = "SELECT count(*) FROM researchflow.refresh_run WHERE outcome = 'running'"
+FAILURES = """
+SELECT count(*) FROM researchflow.refresh_run WHERE run_id > (
+    SELECT max(run_id) FROM researchflow.refresh_run WHERE outcome IN ('published', 'unchanged'))
+"""
 CUT_REFRESHER = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_locks
 WHERE locktype = 'advisory' AND objid = 1381189171 AND granted
@@ -109,8 +114,36 @@ async def expire(world: World, name: str) -> None:
         await client.aclose()
 
 
+async def server_killed(world: World, counts_s: float) -> None:
+    """What agents insert at the next server counts for so long."""
+    assert world.process is not None
+    await world.process.kill()
+    world.settings = world.settings.model_copy(update={"provisional_ttl_h": counts_s / 3600})
+    await world.serve()
+
+
+async def anchor_pinned(world: World) -> None:
+    """The newest anchor is kept under a name."""
+    name = f"kept-{len(world.pins)}"
+    if await _done(world, "anchor", "pin", name):
+        world.pins.append(name)
+
+
+async def anchors_expire(world: World) -> None:
+    """Those beyond the number to keep; the hashes of the newest are those of its rows."""
+    assert await _done(world, "anchor", "expire")
+    assert await _done(world, "anchor", "verify")
+
+
+async def _done(world: World, *words: str) -> bool:
+    process = command(world.environment, world.home, *words)
+    return await process.ended() == 0
+
+
 async def scheduler_publishes(world: World, name: str, state: tuple[str, str]) -> None:
-    """A change comes to be in an anchor without anybody asking."""
+    """A change comes to be in an anchor without anybody asking, failures waited out."""
+    async with world.warehouse() as connection:
+        pause_s = BACKOFF_MIN_S * 2 ** await connection.fetchval(FAILURES)
     await world.hospital.put(name, state)
 
     async def is_anchored() -> bool:
@@ -118,7 +151,7 @@ async def scheduler_publishes(world: World, name: str, state: tuple[str, str]) -
             return (name, *state) in (await world.ask(SIMPLE, freshness="anchored"))["rows"]
         return False
 
-    assert await until(is_anchored, timeout_s=QUIET_S), (name, state)
+    assert await until(is_anchored, timeout_s=QUIET_S + pause_s), (name, state)
 
 
 # refreshers
@@ -189,12 +222,6 @@ async def _wait_until_still(process: Forked) -> None:
 
 
 # processes and stores
-
-
-async def server_killed(world: World) -> None:
-    assert world.process is not None
-    await world.process.kill()
-    await world.serve()
 
 
 async def postgres_killed(world: World) -> None:

@@ -170,9 +170,17 @@ class Survival(RuleBasedStateMachine):
     ) -> None:
         self.do(faults.refresher_stopped_at, phase, name, state, is_cut)
 
+    @rule(counts_s=st.sampled_from([3.0, 24 * 3600.0]))
+    def server_is_killed(self, counts_s: float) -> None:
+        self.do(faults.server_killed, counts_s)
+
     @rule()
-    def server_is_killed(self) -> None:
-        self.do(faults.server_killed)
+    def anchor_is_pinned(self) -> None:
+        self.do(faults.anchor_pinned)
+
+    @rule()
+    def anchors_expire(self) -> None:
+        self.do(faults.anchors_expire)
 
     @rule()
     def postgres_is_killed(self) -> None:
