@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,11 +21,15 @@ from researchflow_runners.feed.tail import Tail
 from researchflow_runners.source.resource import Change
 from researchflow_runners.source.writer import Writer
 from researchflow_runners.store.database import Session
+from researchflow_server.metrics.families import state_families
+from researchflow_server.runtime.feed import feed_lines
 from test_feed_outbox import TAGS
+from tool_server import ToolServer, tool_server
 from warehouse import PEOPLE, RESULTS, Warehouse, compiled, open_warehouse, patient, result
 
 VIEWS = (PEOPLE, RESULTS)
 POSITION = "SELECT feed, reason FROM researchflow.feed_position WHERE reader = 'tail'"
+LEFT = "SELECT left_at IS NOT NULL FROM researchflow.feed_position WHERE reader = 'tail'"
 ENTRIES = "SELECT id, version, deleted, provenance FROM researchflow.overlay_entry ORDER BY 1"
 BOUND_S = 20.0
 
@@ -287,10 +292,41 @@ async def test_too_many_changes_are_left_to_a_refresh(
     await followed.house.put(*(patient(f"p{number}") for number in range(4)))
     assert (await followed.tail.catch_up()).kind == "too_many"
     assert await followed.ids() == ["old"]
+    assert [row[0] for row in await followed.house.fetch(LEFT)] == [True]
     await followed.house.refresh(VIEWS)
     await followed.house.put(patient("after"))
     assert (await followed.tail.catch_up()).entries == 1
+    assert [row[0] for row in await followed.house.fetch(LEFT)] == [False]
     assert len(await followed.ids()) == 6
+
+
+async def test_what_is_left_to_a_refresh_is_told_by_answers_metric_and_status(
+    postgres_dsn: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_module, "CHANGES_MAX", 3)
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as tools:
+        tail = tools.runtime.tail
+        await tools.call("refresh_views")
+        assert [(await tail.catch_up()).kind, await told(tools)] == ["done", (0, False)]
+        await tools.put(*(patient(f"p{number}") for number in range(4)))
+        assert [(await tail.catch_up()).kind, await told(tools)] == ["too_many", (4, True)]
+        await tools.call("refresh_views")
+        assert [(await tail.catch_up()).kind, await told(tools)] == ["done", (0, False)]
+
+
+async def told(tools: ToolServer) -> tuple[int, bool]:
+    """What a live answer calls pending, and whether metric and status say what is left."""
+    answer = await tools.call("query_view", view="patient_simple", freshness="live")
+    assert (answer["staleness_s"] > 0) == (answer["pending"] > 0)
+    snapshot = await tools.runtime.fresh_snapshot()
+    (left,) = (
+        family.samples[0][1]
+        for family in state_families(snapshot)
+        if family.name == "researchflow_feed_left_to_refresh"
+    )
+    lines = [line for line in feed_lines(snapshot.feeds, snapshot.left_at) if "lack them" in line]
+    assert len(lines) == left
+    return answer["pending"], bool(left)
 
 
 async def test_pages_do_not_change_what_shows(

@@ -33,7 +33,11 @@ VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8::timestamptz,
 ON CONFLICT (reader) DO UPDATE
 SET feed = excluded.feed, reason = excluded.reason, snapshot = excluded.snapshot,
     identity = excluded.identity, witness = excluded.witness, types = excluded.types,
-    seen_at = excluded.seen_at, compared_at = coalesce(excluded.compared_at, p.compared_at)
+    seen_at = excluded.seen_at, compared_at = coalesce(excluded.compared_at, p.compared_at),
+    left_at = NULL
+"""
+_LEAVE = """
+UPDATE researchflow.feed_position SET left_at = now() WHERE reader = 'tail' AND left_at IS NULL
 """
 
 
@@ -89,6 +93,11 @@ async def store_position(
         seen_at,
         reason is not None,
     )
+
+
+async def leave_to_refresh(session: Session) -> None:
+    """Notes that the tail stays where it is, until a round goes well again."""
+    await session.execute(_LEAVE)
 
 
 def _position(row: asyncpg.Record) -> FeedPosition:

@@ -16,6 +16,7 @@ from researchflow_runners.feed.outbox import changes_after, continue_from
 from researchflow_runners.feed.position import (
     FeedPosition,
     claim_position,
+    leave_to_refresh,
     read_position,
     store_position,
 )
@@ -74,7 +75,8 @@ class Round:
     """What one round did.
 
     done: the position moved. taken: another process is at it. idle: nothing is published yet.
-    outdated: a refresh published meanwhile, begin again. too_many: a refresh has to absorb them.
+    outdated: a refresh published meanwhile, begin again. too_many: a refresh has to absorb them,
+    and nothing of these `types` moved.
     """
 
     kind: Literal["done", "taken", "idle", "outdated", "too_many"]
@@ -83,6 +85,7 @@ class Round:
     entries: int = 0
     dead_letters: int = 0
     compared: bool = False
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,8 @@ class TailRound:
         """Entries and position; nothing when a refresh has published since the round began."""
         feed, reason = news.state.kind, news.reason
         if len(news.ids) > CHANGES_MAX:
-            return Round("too_many", feed, reason)
+            await leave_to_refresh(held)
+            return Round("too_many", feed, reason, types=tuple(batch.types))
         await lock_types(held, batch.types)
         if await held.fetchval(_ANCHOR) != batch.anchor:
             return Round("outdated")

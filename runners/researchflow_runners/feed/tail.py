@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from researchflow_runners.batch.pending import check_source
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.feed.outbox import CHANNEL, prune_outbox
@@ -37,7 +38,10 @@ STATEMENT_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class TailState:
-    """How the tail fares; while it fails, live answers lack what came since `failing_since`."""
+    """How the tail fares; while it fails, live answers lack what came since `failing_since`.
+
+    `leaves`: there is more than it takes at once, and a refresh has to absorb it.
+    """
 
     running: bool = False
     feed: FeedKind | None = None
@@ -47,6 +51,7 @@ class TailState:
     compared_total: int = 0
     failing_since: datetime | None = None
     last_error_code: str | None = None
+    leaves: bool = False
 
 
 class Tail:
@@ -125,6 +130,10 @@ class Tail:
 
     async def _round(self, session: Session) -> Round:
         done = await TailRound(self._warehouse, self._source, self._views, session).perform()
+        leaves = done.kind == "too_many"
+        if leaves and not self._state.leaves:
+            # Live answers count what waits for the refresh, not nothing as of the round before.
+            await check_source(self._warehouse, self._source.source, done.types)
         self._state = replace(
             self._state,
             feed=done.feed or self._state.feed,
@@ -134,6 +143,7 @@ class Tail:
             compared_total=self._state.compared_total + done.compared,
             failing_since=None,
             last_error_code=None,
+            leaves=leaves,
         )
         return done
 

@@ -236,6 +236,9 @@ CREATE TABLE IF NOT EXISTS researchflow.feed_position (
     seen_at     timestamptz NOT NULL,          -- the source is read up to here
     compared_at timestamptz                    -- the last time that everything was compared
 );
+-- Since when there is more than the tail takes at once: a refresh has to absorb it; null: there is
+-- not.
+ALTER TABLE researchflow.feed_position ADD COLUMN IF NOT EXISTS left_at timestamptz;
 
 -- Every attempt to refresh; failures are rows too.
 CREATE TABLE IF NOT EXISTS researchflow.refresh_run (

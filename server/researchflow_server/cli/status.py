@@ -136,5 +136,5 @@ def _show(snapshot: Snapshot, *, source_up: bool) -> None:
         out.print(f'view "{one.view}" is set aside, {as_of}: it {one.reason}')
     waiting = sum(part.entries for part in snapshot.overlay)
     out.print(f"{waiting:,} changes wait in the speed layer")
-    for line in feed_lines(snapshot.feeds):
+    for line in feed_lines(snapshot.feeds, snapshot.left_at):
         out.print(line)

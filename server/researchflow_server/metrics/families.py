@@ -181,6 +181,9 @@ def _feed_families(snapshot: Snapshot) -> list[Family]:
     told = [(_one(one.reader), float(one.feed == "outbox")) for one in snapshot.feeds]
     return [
         *_reconciled(snapshot.reconciled),
+        _gauge("researchflow_feed_left_to_refresh",
+               "Whether more changed than the tail takes at once, so that a refresh has to.", (),
+               [((), snapshot.left_at is not None)]),
         _gauge("researchflow_feed_read_timestamp_seconds", "Instant up to which it is read.",
                ("reader",), read),
         _gauge("researchflow_feed_compared_timestamp_seconds",

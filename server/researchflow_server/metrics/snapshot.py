@@ -32,6 +32,7 @@ _VIEWS = _sql("views.sql")
 _OVERLAY = _sql("overlay.sql")
 _FEEDS = _sql("feeds.sql")
 _RECONCILED = _sql("reconciled.sql")
+_LEFT_AT = "SELECT left_at FROM researchflow.feed_position WHERE reader = 'tail'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Reconciled:
 class Snapshot:
     """Everything of one look; without a warehouse there is nothing to tell but that.
 
-    `taken_at` is the database's clock where it answered, `seen_at` always the host's.
+    `taken_at` is the database's clock where it answered, `seen_at` always the host's. Since
+    `left_at` the tail leaves what changed to a refresh.
     """
 
     taken_at: datetime
@@ -110,6 +112,7 @@ class Snapshot:
     reconciled: Reconciled | None = None
     refresh: RefreshState | None = None
     set_aside: tuple[SetAside, ...] = ()
+    left_at: datetime | None = None
 
     def is_recent(self, now: datetime) -> bool:
         """Whether the look still tells how things are; its task may have stalled since."""
@@ -147,6 +150,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         reconciled = await session.fetchrow(_RECONCILED)
         refreshes = await tally.look(session)
         aside = await views_set_aside(session)
+        left_at = await session.fetchval(_LEFT_AT)
     return Snapshot(
         taken_at=taken_at,
         seen_at=datetime.now(UTC),
@@ -158,4 +162,5 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         reconciled=Reconciled(*reconciled.values()) if reconciled else None,
         refresh=refreshes,
         set_aside=aside,
+        left_at=left_at,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from researchflow_runners.feed.round import CHANGES_MAX
 from researchflow_runners.feed.state import Reason
 from researchflow_server.metrics.snapshot import FeedReading
 
@@ -28,9 +30,18 @@ REASONS: dict[Reason, str] = {
 }
 
 
-def feed_lines(feeds: Sequence[FeedReading]) -> list[str]:
-    """A line for each reader of the source; one when nothing was read yet."""
-    return [_line(one) for one in feeds] or ["feed: the source was not read yet"]
+def feed_lines(feeds: Sequence[FeedReading], left_at: datetime | None) -> list[str]:
+    """A line for each reader of the source; one when nothing was read yet.
+
+    One more since `left_at`, when there is more than the tail takes.
+    """
+    lines = [_line(one) for one in feeds] or ["feed: the source was not read yet"]
+    if left_at is not None:
+        lines.append(
+            f"since {left_at:%Y-%m-%d %H:%M:%S} UTC more than {CHANGES_MAX:,} changes wait for a "
+            "refresh: live answers lack them"
+        )
+    return lines
 
 
 def _line(one: FeedReading) -> str:
