@@ -5,6 +5,7 @@ views.py      each view against the parse floor, planning and compilation
 peers.py      other engines of SQL on FHIR over the same resources
 ward.py       the loaded hospital that they share
 figure.py     one measured figure and the bound it is held to
+memory.py     the most memory that a build takes
 build.py      loading, the first build and a refresh
 hashing.py    what content hashes add to both
 merge.py      what the speed layer adds to a query

@@ -41,7 +41,7 @@ async def build_and_refresh(ward: Ward, bar: Progress) -> list[Figure]:
     task = bar.add_task("parsing and building", total=RUNS * 2)
     parses, builds = [], []
     for _run in range(RUNS):
-        parses.append(await seconds_of(lambda: _parse_all(warehouse, seven)))
+        parses.append(await seconds_of(lambda: parse_all(warehouse, seven)))
         bar.advance(task)
         await forget(warehouse)
         builds.append(await seconds_of(refresher.refresh))
@@ -86,7 +86,7 @@ async def seconds_of(work: Callable[[], Awaitable[Any]]) -> float:
     return time.perf_counter() - began_s
 
 
-async def _parse_all(warehouse: Database, views: Sequence[CompiledView]) -> None:
+async def parse_all(warehouse: Database, views: Sequence[CompiledView]) -> None:
     """Parses the text of each view's resources; a type of two views counts twice."""
     async with warehouse.dedicated(statement_timeout_s=TIMEOUT_S) as session:
         for view in views:

@@ -15,7 +15,9 @@ from researchflow_runners.compiler import CompiledView
 from researchflow_runners.feed.prepare import install_outbox
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.store.database import Database
+from researchflow_server.bench.build import parse_all
 from researchflow_server.bench.figure import Figure
+from researchflow_server.bench.memory import Memory, watched
 from researchflow_server.bench.volume import TIMEOUT_S, change, volume
 from researchflow_server.runtime.runtime import compiled_views
 
@@ -27,6 +29,8 @@ RUNS = 5
 GROWTH_MAX = 1.5
 #: Of a full build, of a million resources; and the time to compare every key of as many.
 BUILD_PART_MAX = 0.05
+#: A build of a million, in times of parsing the same texts to jsonb once on one connection.
+BUILD_RATIO_MAX = 2.5
 SCAN_S_MAX = 5.0
 LARGE = 1_000_000
 _COMPARE_NEXT = "UPDATE researchflow.feed_position SET identity = NULL"
@@ -35,6 +39,8 @@ _COMPARE_NEXT = "UPDATE researchflow.feed_position SET identity = NULL"
 @dataclass(frozen=True, slots=True)
 class _Measured:
     size: int
+    parse_s: float
+    memory: Memory
     build_s: float
     told_s: float
     compare_s: float
@@ -61,9 +67,17 @@ async def refresh_growth(bar: Progress, *, large: bool = False) -> list[Figure]:
 def _figures(one: _Measured, name: str) -> list[Figure]:
     data = f"{one.size:,} resources"
     part = one.told_s / one.build_s
-    part_max = BUILD_PART_MAX if one.size >= LARGE else None
+    is_large = one.size >= LARGE
+    part_max = BUILD_PART_MAX if is_large else None
+    ratio_max = BUILD_RATIO_MAX if is_large else None
+    build = "first build of two views"
     return [
-        Figure("first build of two views", one.build_s, "s", 1, data),
+        Figure("parse of the two views' texts", one.parse_s, "s", 1, data),
+        Figure(build, one.build_s, "s", 1, data),
+        Figure(f"{build}, rate", one.size / one.build_s, "resources/s", 1, data),
+        Figure(f"{build} / parse", one.build_s / one.parse_s, "ratio", 1, data, ratio_max),
+        Figure(f"{build}, peak of its own process", one.memory.own_mb, "MB", 1, data),
+        Figure(f"{build}, peak of one PostgreSQL process", one.memory.postgres_mb, "MB", 1, data),
         Figure(name, one.told_s, "s", RUNS, data),
         Figure(f"{name} / full build", part, "ratio", RUNS, data, part_max),
         Figure("comparing every key", one.compare_s, "s", 1, data, SCAN_S_MAX),
@@ -75,7 +89,9 @@ async def _measure(database: Database, size: int) -> _Measured:
     shipped = compiled_views()
     views: Sequence[CompiledView] = [shipped[name] for name in VIEWS]
     refresher = Refresher(database, HapiSource(database), views, timeout_s=TIMEOUT_S)
-    build_s = await _seconds(refresher.refresh)
+    parse_s = await _seconds(lambda: parse_all(database, views))
+    async with watched(database) as memory:
+        build_s = await _seconds(refresher.refresh)
     told: list[float] = []
     for run in range(RUNS):
         await change(database, of=size, count=CHANGED, run=run)
@@ -83,7 +99,7 @@ async def _measure(database: Database, size: int) -> _Measured:
     async with database.session() as session:
         await session.execute(_COMPARE_NEXT)
     compared = await refresher.refresh()
-    return _Measured(size, build_s, median(told), compared.phases_s["compare"])
+    return _Measured(size, parse_s, memory, build_s, median(told), compared.phases_s["compare"])
 
 
 async def _seconds(work: Callable[[], Awaitable[Any]]) -> float:

@@ -19,7 +19,8 @@ from researchflow_server.demo.stage import server_process
 
 WARM_UP_CALLS = 50
 CALLS = 500
-OVERHEAD_MS_MAX = 3.0
+#: Above an empty tool of the bare SDK, which is the floor.
+ADDED_MS_MAX = 3.0
 QUESTION: dict[str, Any] = {
     "view": "patient_simple",
     "where": {"column": "gender", "op": "eq", "value": "female"},
@@ -46,10 +47,10 @@ async def tool_overhead(ward: Ward, bar: Progress) -> list[Figure]:
     above_ms = percentile(overheads_ms, 50) - percentile(floors_ms, 50)
     name = "tool call over HTTP minus the runner's time"
     return [
-        Figure(f"{name}, p50", percentile(overheads_ms, 50), "ms", CALLS, data, OVERHEAD_MS_MAX),
+        Figure(f"{name}, p50", percentile(overheads_ms, 50), "ms", CALLS, data),
         Figure(f"{name}, p99", percentile(overheads_ms, 99), "ms", CALLS, data),
         Figure("an empty tool of the bare SDK, p50", percentile(floors_ms, 50), "ms", CALLS, ""),
-        Figure("what ours adds to the bare SDK, p50", above_ms, "ms", CALLS, data),
+        Figure("what ours adds to the bare SDK, p50", above_ms, "ms", CALLS, data, ADDED_MS_MAX),
     ]
 
 

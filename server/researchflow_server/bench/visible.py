@@ -8,35 +8,54 @@ from mcp import Client
 from rich.progress import Progress
 
 from researchflow_server import contract
+from researchflow_server.bench.bare import TOOL, bare_process
 from researchflow_server.bench.figure import Figure, percentile
 from researchflow_server.bench.ward import Ward
 from researchflow_server.demo.stage import server_process
 
 INSERTS = 200
-P50_MS_MAX = 20.0
+#: Above what two calls of an empty tool of the bare SDK take: insert and query are two calls.
+ADDED_P50_MS_MAX = 10.0
 P99_MS_MAX = 200.0
 
 
 async def insert_to_visible(ward: Ward, bar: Progress) -> list[Figure]:
-    """p50 and p99 of insert and query together, one caller."""
+    """p50 and p99 of insert and query together, one caller, beside the floor of two bare calls."""
     await ward.runtime.refresher.refresh()
     task = bar.add_task("inserting and looking", total=INSERTS)
-    times_ms = []
-    async with server_process(ward.runtime.settings) as server, Client(server.url) as client:
+    times_ms, floors_ms = [], []
+    async with (
+        server_process(ward.runtime.settings) as server,
+        bare_process() as bare_url,
+        Client(server.url) as client,
+        Client(bare_url) as bare,
+    ):
         for number in range(INSERTS):
             times_ms.append(await _seen_after_ms(client, f"bench-{number}"))
+            floors_ms.append(await _two_calls_ms(bare))
             bar.advance(task)
+    p50_ms, floor_ms = percentile(times_ms, 50), percentile(floors_ms, 50)
+    name = "insert to visible over MCP"
     return [
+        Figure("two calls of the bare SDK, p50", floor_ms, "ms", INSERTS, ""),
+        Figure(f"{name}, p50", p50_ms, "ms", INSERTS, ward.data),
         Figure(
-            f"insert to visible over MCP, p{percent}",
-            percentile(times_ms, percent),
+            f"{name} minus two bare calls, p50",
+            p50_ms - floor_ms,
             "ms",
             INSERTS,
             ward.data,
-            bound,
-        )
-        for percent, bound in ((50, P50_MS_MAX), (99, P99_MS_MAX))
+            ADDED_P50_MS_MAX,
+        ),
+        Figure(f"{name}, p99", percentile(times_ms, 99), "ms", INSERTS, ward.data, P99_MS_MAX),
     ]
+
+
+async def _two_calls_ms(bare: Client) -> float:
+    began_s = time.perf_counter()
+    for _call in range(2):
+        await bare.call_tool(TOOL, {})
+    return (time.perf_counter() - began_s) * 1000
 
 
 async def _seen_after_ms(client: Client, patient_id: str) -> float:
