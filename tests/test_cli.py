@@ -17,10 +17,23 @@ from rich.console import Console
 
 from clinic import condition, patient
 from composed import sql_view
+from researchflow_runners.errors import StoreError
 from researchflow_runners.feed.state import Reason
 from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 from researchflow_server.cli import COMMANDS, main
-from researchflow_server.cli.outcome import BUSY, FAILED, OK, PORT_UNAVAILABLE, UNREACHABLE, USAGE
+from researchflow_server.cli.outcome import (
+    BUSY,
+    FAILED,
+    FULL,
+    OK,
+    PARTIAL,
+    PORT_UNAVAILABLE,
+    REFUSED,
+    TRY_AGAIN,
+    UNREACHABLE,
+    USAGE,
+    exit_code,
+)
 from researchflow_server.console import rows_shown
 from researchflow_server.runtime import Runtime
 from researchflow_server.runtime.feed import REASONS
@@ -369,6 +382,55 @@ def test_an_unreachable_database_has_its_own_exit_code(
     code, _out, err = run("status")
     assert code == UNREACHABLE
     assert "Traceback" not in err
+
+
+def test_a_database_that_refuses_the_role_has_its_own_exit_code(
+    run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = os.environ["RESEARCHFLOW_DATABASE_URL"].replace("//postgres@", "//nobody@", 1)
+    monkeypatch.setenv("RESEARCHFLOW_DATABASE_URL", url)
+    code, _out, err = run("refresh", "--json")
+    assert (code, json.loads(err)["error"]["code"]) == (REFUSED, "postgres_refused")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("postgres_unavailable", UNREACHABLE),
+        ("source_unavailable", UNREACHABLE),
+        ("redis_unavailable", UNREACHABLE),
+        ("redis_eviction_enabled", REFUSED),
+        ("redis_refused", REFUSED),
+        ("postgres_resources", FULL),
+        ("redis_out_of_memory", FULL),
+        ("statement_timeout", TRY_AGAIN),
+        ("postgres_conflict", TRY_AGAIN),
+    ],
+)
+def test_exit_code_tells_what_a_store_did(code: str, expected: int) -> None:
+    assert exit_code(StoreError("told", code=code, hint="read it")) == expected
+
+
+def test_refresh_that_published_says_so_when_anchors_cannot_be_given_up(
+    run: Run, stores: Path
+) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    assert run("refresh")[0] == OK
+    run("load", ndjson(stores / "more.ndjson", patient("bea")))
+    asyncio.run(in_database(REFUSES_TO_EXPIRE))
+    code, out, err = run("refresh", "--json")
+    told = json.loads(out)
+    assert (code, told["published"], told["anchor"]) == (PARTIAL, True, 2)
+    assert json.loads(err)["error"]["code"] == "postgres_resources"
+
+
+#: Retention's last word is refused as by a disk that is full.
+REFUSES_TO_EXPIRE = """
+CREATE FUNCTION public.no_space() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER no_space BEFORE UPDATE ON researchflow.retention
+    FOR EACH STATEMENT EXECUTE FUNCTION public.no_space()
+"""
 
 
 def test_an_unreachable_source_is_told_apart_from_the_warehouse(

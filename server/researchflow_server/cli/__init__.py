@@ -2,7 +2,9 @@
 
 Exit codes: 0 done; 1 the operation failed; 2 wrong usage or setting; 3 PostgreSQL, Redis or an
 embedded service cannot be reached; 4 a port cannot be listened on; 5 another refresh is running;
-6 refreshed, but some view was set aside; 130 interrupted or cancelled.
+6 refreshed, but some view was set aside or earlier anchors could not be given up; 7 a store does
+not take us as it is set up; 8 a store is full; 9 a store was too busy, try again; 130 interrupted
+or cancelled.
 """
 
 from __future__ import annotations

@@ -15,9 +15,21 @@ UNREACHABLE = 3
 PORT_UNAVAILABLE = 4
 BUSY = 5
 PARTIAL = 6
+REFUSED = 7
+FULL = 8
+TRY_AGAIN = 9
 INTERRUPTED = 130
 
 USAGE_CODES = frozenset({"setting_invalid", "setting_missing", "usage"})
+#: A store that answers and cannot be used as it is set up, until somebody changes that.
+REFUSED_CODES = frozenset(
+    {
+        *("postgres_refused", "pooler_unfit", "redis_refused", "redis_certificate_untrusted"),
+        *("redis_too_old", "redis_eviction_enabled", "redis_read_only"),
+    }
+)
+FULL_CODES = frozenset({"postgres_resources", "redis_out_of_memory", "speed_layer_full"})
+UNREACHABLE_CODES = frozenset({"postgres_unavailable", "source_unavailable", "redis_unavailable"})
 PORT_CODES = frozenset({"port_in_use", "port_unavailable"})
 
 
@@ -35,9 +47,18 @@ def exit_code(error: ResearchFlowError) -> int:
         return BUSY
     if error.code == "refresh_cancelled":
         return INTERRUPTED
-    if isinstance(error, StoreError | ServiceError):
+    return _of_store(error)
+
+
+def _of_store(error: ResearchFlowError) -> int:
+    """The exit code of what a store did; what is none of a store's failed for good."""
+    if error.code in REFUSED_CODES:
+        return REFUSED
+    if error.code in FULL_CODES:
+        return FULL
+    if isinstance(error, ServiceError) or error.code in UNREACHABLE_CODES:
         return UNREACHABLE
-    return FAILED
+    return TRY_AGAIN if isinstance(error, StoreError) else FAILED
 
 
 def show_error(error: ResearchFlowError, *, as_json: bool = False) -> None:

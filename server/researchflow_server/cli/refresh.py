@@ -8,11 +8,12 @@ from dataclasses import asdict
 from researchflow_runners.batch.catalogue import UNCHANGED, CatalogueChange
 from researchflow_runners.batch.result import Progress, RefreshResult
 from researchflow_runners.batch.run import cancel_run
-from researchflow_server.cli.outcome import OK, PARTIAL
+from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.cli.outcome import OK, PARTIAL, show_error
 from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.source_words import count_words
 from researchflow_server.console import progress_bar, show_json, show_text
-from researchflow_server.runtime import open_runtime
+from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings
 
 EXIT_CODES = """exit codes:
@@ -21,8 +22,13 @@ EXIT_CODES = """exit codes:
   2    wrong usage or setting
   3    PostgreSQL, Redis or the FHIR server's database cannot be reached
   5    another refresh is running; it will do the work
-  6    a new anchor, but some view was set aside: `researchflow status` says which and why
-  130  interrupted or cancelled; nothing was published"""
+  6    the views are up to date, but some view was set aside (`researchflow status` says which and
+       why), or earlier anchors could not be given up (the error on stderr says why)
+  7    PostgreSQL or Redis does not take us as it is set up: password, certificate, Redis that
+       evicts, is too old or a replica
+  8    PostgreSQL or Redis has no disk or memory left
+  9    PostgreSQL or Redis was too busy: a deadline or a conflict; try again
+  130  interrupted or cancelled; nothing was published unless the result was printed"""
 
 
 def register(parser: ArgumentParser) -> None:
@@ -66,14 +72,26 @@ async def refresh(change: CatalogueChange, *, as_json: bool) -> int:
                 bar.update(task, completed=progress.done, total=progress.total, description=words)
 
             result = await runtime.refresher.refresh(show, change=change)
-        # Where a scheduler calls this command and no server runs, nobody else would.
+        if as_json:
+            show_json(asdict(result))
+        else:
+            show_text(summary(result))
+        is_kept = await _keep_up(runtime, as_json=as_json)
+    return OK if is_kept and not result.set_aside else PARTIAL
+
+
+async def _keep_up(runtime: Runtime, *, as_json: bool) -> bool:
+    """Gives up what may leave; where no server runs, nobody else would.
+
+    False when that failed, which is told and undoes nothing of what was published.
+    """
+    try:
         await runtime.expire_anchors()
         await runtime.prune_outbox()
-    if as_json:
-        show_json(asdict(result))
-    else:
-        show_text(summary(result))
-    return PARTIAL if result.set_aside else OK
+    except ResearchFlowError as error:
+        show_error(error, as_json=as_json)
+        return False
+    return True
 
 
 def summary(result: RefreshResult) -> str:
