@@ -12,7 +12,7 @@ from clinic import patient
 from feed_server import SECRET, feed_server
 from fhir_server import fhir_server
 from researchflow_server.cli import subscribe, unsubscribe
-from researchflow_server.cli.outcome import FAILED, OK
+from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import Parser
 from researchflow_server.cli.subscribe import wanted_of
 from researchflow_server.feeds import registration
@@ -128,6 +128,35 @@ async def _refused(url: str, code: str) -> None:
         await Registration(url, wanted()).subscribe(wait_s=1)
     assert refusal.value.code == code
     assert SECRET not in str(refusal.value) + refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "field"),
+    [
+        (subscribe, ["notaurl"], "URL"),
+        (subscribe, ["ftp://{server}"], "URL"),
+        (subscribe, ["http://"], "URL"),
+        (subscribe, ["http://{server}", "no tice"], "URL"),
+        (subscribe, ["http://{server}", "--endpoint", "nonsense"], "--endpoint"),
+        (subscribe, ["http://{server}", "--endpoint", ""], "--endpoint"),
+        (subscribe, ["http://{server}", "--wait", "-3"], "--wait"),
+        (subscribe, ["http://{server}", "--wait", "nan"], "--wait"),
+        (subscribe, ["http://{server}", "--wait", "inf"], "--wait"),
+        (subscribe, ["http://{server}", "--check", "--wait", "nan"], "--wait"),
+        (unsubscribe, ["notaurl"], "URL"),
+        (unsubscribe, ["http://{server}", "--endpoint", "nonsense"], "--endpoint"),
+    ],
+)
+async def test_arguments_are_checked_before_anything_is_sent(
+    module: ModuleType, words: list[str], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCHFLOW_WEBHOOK_SECRET", SECRET)
+    async with fhir_server() as server:
+        place = server.url.partition("//")[2]
+        with pytest.raises(UsageError) as refused:
+            await command(module, *(word.format(server=place) for word in words))
+        assert (refused.value.code, refused.value.field) == ("usage", field)
+        assert server.requests == []
 
 
 def test_without_a_secret_nothing_is_subscribed(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from researchflow_server.cli.outcome import FAILED, OK
+import httpx2
+
+from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.console import console, show_json, table
 from researchflow_server.feeds.endpoint import FEED_PATH
@@ -15,6 +17,7 @@ from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import Settings, SettingsError, read_settings
 
 WAIT_S = 30.0
+WAIT_MAX_S = 3_600.0
 
 
 def register(parser: ArgumentParser) -> None:
@@ -44,6 +47,8 @@ def add_server_arguments(parser: ArgumentParser) -> None:
 
 async def run(arguments: Namespace) -> int:
     """Makes the Subscription of each server, or tells how it is."""
+    _check_wait(arguments.wait)
+    check_addresses(arguments)
     settings = read_settings()
     types = await _resource_types(settings)
     wanted = wanted_of(settings, arguments.endpoint, types)
@@ -55,6 +60,35 @@ async def run(arguments: Namespace) -> int:
         )
     _show(found, as_json=arguments.json)
     return OK if all(one.delivers for one in found.values()) else FAILED
+
+
+def check_addresses(arguments: Namespace) -> None:
+    """UsageError `usage` unless every address is one of HTTP, before anything is sent."""
+    for url in arguments.urls:
+        _check_address("URL", url, "https://hapi.example.org/fhir")
+    if arguments.endpoint is not None:
+        _check_address("--endpoint", arguments.endpoint, f"https://flow.example.org{FEED_PATH}")
+
+
+def _check_address(name: str, given: str, example: str) -> None:
+    try:
+        url = httpx2.URL(given)
+        is_address = url.scheme in ("http", "https") and bool(url.host)
+    except httpx2.InvalidURL:
+        is_address = False
+    if not is_address or any(not " " < char < "\x7f" for char in given):
+        # It may hold a password, so it is not repeated.
+        raise _usage(name, f"what was given as {name} is no address of HTTP", f"write {example}")
+
+
+def _check_wait(wait_s: float) -> None:
+    if not 0 <= wait_s <= WAIT_MAX_S:
+        hint = f"give seconds, from 0 to {WAIT_MAX_S:g}"
+        raise _usage("--wait", f'"{wait_s:g}" is no time to wait', hint)
+
+
+def _usage(name: str, message: str, hint: str) -> UsageError:
+    return UsageError(message, code="usage", field=name, hint=hint)
 
 
 def wanted_of(settings: Settings, endpoint: str | None, types: Sequence[str]) -> Wanted:

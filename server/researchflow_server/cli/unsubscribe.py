@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from researchflow_server.cli.outcome import OK
 from researchflow_server.cli.parser import with_example
-from researchflow_server.cli.subscribe import add_server_arguments, wanted_of
+from researchflow_server.cli.subscribe import add_server_arguments, check_addresses, wanted_of
 from researchflow_server.console import show_json, show_text
 from researchflow_server.feeds.registration import Registration
 from researchflow_server.settings import read_settings
@@ -21,6 +21,7 @@ def register(parser: ArgumentParser) -> None:
 
 async def run(arguments: Namespace) -> int:
     """Removes the Subscription of each server; one that is not there is no fault."""
+    check_addresses(arguments)
     settings = read_settings()
     wanted = wanted_of(settings, arguments.endpoint, ())
     removed = {
