@@ -22,6 +22,9 @@ from researchflow_runners.hybrid.runner import HybridRunner
 from researchflow_runners.query.model import Query
 from warehouse import NAMES, PEOPLE, PEOPLE_ACTIVE, Warehouse, open_warehouse, patient
 
+#: What an anchor shows of a view: its rows, and how many resources it lacks.
+Shown = tuple[list[Any], int | None]
+
 #: range(60) was played too.
 SEEDS = range(2)
 STEPS = 30
@@ -43,9 +46,9 @@ class Generation:
 
 @dataclass
 class Model:
-    """What must be true: `past` has each anchor's rows by view, as it was the current one."""
+    """What must be true: `past` has what each anchor showed by view, as it was the current one."""
 
-    past: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
+    past: dict[int, dict[str, Shown]] = field(default_factory=dict)
     readable: set[int] = field(default_factory=set)
     pins: dict[str, int] = field(default_factory=dict)
     definition: int = 0
@@ -89,10 +92,10 @@ class History:
             self.expire_up_to,
         ]
 
-    async def rows(self, view: str, as_of: int | str | None = None) -> list[Any]:
+    async def shown(self, view: str, as_of: int | str | None = None) -> Shown:
         asked = {"view": view, "as_of": as_of, "freshness": "anchored"}
         answer = await self.runner.query(Query.model_validate(asked))
-        return sorted(answer.rows, key=repr)
+        return sorted(answer.rows, key=repr), answer.missing_resources
 
     async def change(self) -> None:
         name = self.draw.choice("abcde")
@@ -104,11 +107,16 @@ class History:
             await self.house.put(patient(name))
             await self.house.expunge(f"Patient/{name}")
         else:
-            families = [
+            families: list[dict[str, Any]] = [
                 {"family": self.draw.choice("xyz")} for _at in range(self.draw.randint(0, 2))
             ]
-            gender = self.draw.choice(["female", "male", "other"])
-            await self.house.put(patient(name, gender=gender, name=families, active=True))
+            if kind > 0.8:
+                families += [{"given": ["two", "texts"]}]
+            more = {
+                "gender": self.draw.choice(["female", "male", "other"]),
+                "birthDate": self.draw.choice(["1980", "1981-02", "soon"]),
+            }
+            await self.house.put(patient(name, name=families, active=True, **more))
 
     async def refresh(self) -> None:
         model = self.model
@@ -121,8 +129,8 @@ class History:
         model.generations += [
             Generation(view.name, published.anchor) for view in published.views if view.built
         ]
-        rows = {view.name: await self.rows(view.name) for view in published.views}
-        model.past[published.anchor] = rows
+        shown = {view.name: await self.shown(view.name) for view in published.views}
+        model.past[published.anchor] = shown
         model.readable.add(published.anchor)
 
     async def redefine(self) -> None:
@@ -164,12 +172,12 @@ class History:
         """Each anchor reads as it did, or is refused by the name of what took it."""
         model = self.model
         for anchor, views in model.past.items():
-            for name, rows in views.items():
-                found = await self._rows_or_code(name, anchor)
+            for name, shown in views.items():
+                found = await self._shown_or_code(name, anchor)
                 if anchor not in model.readable:
                     assert found == "anchor_expired", (name, anchor)
                 elif model.holds(name, anchor):
-                    assert found == rows, (name, anchor)
+                    assert found == shown, (name, anchor)
                 else:
                     assert found in ("anchor_before_view", "unknown_view"), (name, anchor)
         for name, anchor in model.pins.items():
@@ -178,9 +186,9 @@ class History:
             assert {one.view for one in verdict.views} == held
             assert verdict.holds
 
-    async def _rows_or_code(self, name: str, anchor: int) -> list[Any] | str:
+    async def _shown_or_code(self, name: str, anchor: int) -> Shown | str:
         try:
-            return await self.rows(name, anchor)
+            return await self.shown(name, anchor)
         except ResearchFlowError as error:
             return error.code
 

@@ -53,7 +53,10 @@ def settings(postgres_dsn: str, source_dsn: str, redis_url: str, tmp_path: Path)
 
 @pytest_asyncio.fixture
 async def lived_in(settings: Settings) -> AsyncIterator[Runtime]:
-    """Pins of three definitions of `people`, one of them held no more, and changes that wait."""
+    """Pins of three definitions of `people`, one of them held no more, and changes that wait.
+
+    Of the second pin a patient is missing who is gone since.
+    """
     async with open_runtime(settings, background=False) as runtime:
         await put(runtime, patient("a"), lab("x", "a", 5.5))
         await runtime.refresher.refresh()
@@ -62,10 +65,12 @@ async def lived_in(settings: Settings) -> AsyncIterator[Runtime]:
         await register(runtime, PEOPLE)
         await keep_composed(runtime, OVER_PEOPLE)
         await put(runtime, patient("a", gender="male", birthDate="1980-02"), patient("b"))
+        await put(runtime, patient("ill", birthDate="soon"))
         await runtime.refresher.refresh()
         await pin_anchor(runtime.stores.warehouse, "second", 4)
         await pin_anchor(runtime.stores.warehouse, "again", 4)
-        await delete_resource(runtime.stores.source, "Patient", "a")
+        for gone in ("a", "ill"):
+            await delete_resource(runtime.stores.source, "Patient", gone)
         await runtime.refresher.refresh()
         await cache(runtime, Change.put(patient("new", active=True)))
         await cache(runtime, Change.delete("Patient", "b"))
@@ -104,7 +109,7 @@ async def rows(runtime: Runtime, view: str, **asked: Any) -> list[Any]:
 
 
 async def state(runtime: Runtime, *, pins: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Every row that can be asked for, live and at the pins, and what proves them."""
+    """Every row that can be asked for, live and at the pins, what proves them, what is missing."""
     told: dict[str, Any] = {}
     for view in ("people", "census", "patient_simple", "observation_labs"):
         told[view] = await rows(runtime, view)
@@ -128,6 +133,8 @@ async def test_drill_ends_in_equal_rows(
     assert before["people", "first"] == [("a", None)]
     assert before["people", "second"] == [("a", "male", "1980-02"), ("b", "female", None)]
     assert before["people"] == [("new", "female", None)]
+    missing = {one.view: one.missing for one in before["second"][2]}
+    assert [missing[view] for view in ("people", "census", "observation_labs")] == [1, 1, 0]
     target = FolderTarget(tmp_path / "backup")
     saved = await save_backup(lived_in.stores.warehouse, target)
     assert (saved.anchors, saved.pins, saved.provisional) == (2, 3, 2)
@@ -301,7 +308,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "manifest.json",
     ),
     "other format": (lambda f: _rewrite(f, format="x"), "backup_damaged", "manifest.json"),
-    "newer": (lambda f: _rewrite(f, version=2, more=1), "backup_newer", "2"),
+    "newer": (lambda f: _rewrite(f, version=3, more=1), "backup_newer", "3"),
     "no rows": (lambda f: _largest(f).unlink(), "backup_incomplete", ".copy"),
     "one bit": (lambda f: _flip(_largest(f)), "backup_damaged", ".copy"),
     "cut rows": (lambda f: _largest(f).write_bytes(b""), "backup_damaged", ".copy"),
@@ -329,8 +336,21 @@ async def test_damaged_backup_is_refused_by_name_and_restores_nothing(
     assert caught.value.code == code
     assert named in caught.value.message
     async with house.database.session() as session:
-        for table in ("anchor", "pin", "former_view", "overlay_entry", "content"):
+        for table in ("anchor", "pin", "former_view", "overlay_entry", "content", "missing"):
             assert await session.fetchval(f"SELECT count(*) FROM researchflow.{table}") == 0
+
+
+async def test_backup_of_before_it_was_kept_says_that_what_is_missing_is_unknown(
+    house: Warehouse, backup: Path
+) -> None:
+    inner = json.loads(json.loads((backup / "manifest.json").read_text())["manifest"])
+    anchors = [{k: v for k, v in one.items() if k != "missing_kept"} for one in inner["anchors"]]
+    files = {name: file for name, file in inner["files"].items() if name != "missing.ndjson"}
+    _rewrite(backup, version=1, anchors=anchors, files=files)
+    await restore_backup(house.database, FolderTarget(backup))
+    async with house.database.snapshot() as session:
+        content = await describe_anchor(session, "first")
+    assert [(one.view, one.missing) for one in content.views] == [("people", None)]
 
 
 async def test_rows_that_do_not_give_their_hash_are_refused(house: Warehouse, backup: Path) -> None:

@@ -15,7 +15,7 @@ from researchflow_runners.errors import BackupError
 
 FORMAT = "researchflow-backup"
 #: Raise it when an earlier release could not read what this one writes.
-VERSION = 1
+VERSION = 2
 MANIFEST_BYTES_MAX = 256 * 1_048_576
 
 
@@ -31,13 +31,14 @@ class SavedFile(_Part):
 
 
 class SavedAnchor(_Part):
-    """A pinned anchor, as its table has it."""
+    """A pinned anchor, as its table has it; version 1 did not keep what is missing."""
 
     anchor: int
     data_as_of: datetime
     committed_at: datetime
     source_snapshot: str
     changed: int
+    missing_kept: bool = False
 
 
 class SavedPin(_Part):

@@ -21,7 +21,14 @@ from researchflow_runners.backup.manifest import (
     damaged,
     read_manifest,
 )
-from researchflow_runners.backup.save import COMPOSED, PROVISIONAL, REGISTERED, TIMEOUT_S, Saved
+from researchflow_runners.backup.save import (
+    COMPOSED,
+    MISSING,
+    PROVISIONAL,
+    REGISTERED,
+    TIMEOUT_S,
+    Saved,
+)
 from researchflow_runners.backup.target import Target
 from researchflow_runners.batch.contents import store_built_content
 from researchflow_runners.batch.run import hold_refreshes
@@ -48,8 +55,9 @@ SELECT NOT EXISTS (SELECT FROM researchflow.anchor)
    AND NOT EXISTS (SELECT FROM researchflow.overlay_entry)
 """
 _ANCHOR = """
-INSERT INTO researchflow.anchor (anchor, data_as_of, committed_at, source_snapshot, changed)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO researchflow.anchor (anchor, data_as_of, committed_at, source_snapshot, changed,
+    missing_kept)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 #: Numbers go on above those given before, and an instant after the last pin finds no rows.
 _END = """
@@ -70,6 +78,13 @@ SELECT res_type, id, 'provisional', version, deleted, resource, provenance, rece
 FROM json_to_record($1::json) AS e (res_type text, id text, version bigint, deleted boolean,
     resource text, provenance text, received_at timestamptz, valid_until timestamptz,
     stream_id text, incarnation bigint)
+"""
+#: What the last saved anchor lacks ends with it: the next one is computed anew.
+_MISSING = """
+INSERT INTO researchflow.missing (view_name, res_type, id, since_anchor, until_anchor)
+SELECT view_name, res_type, id, since_anchor, coalesce(until_anchor, $2)
+FROM json_to_record($1::json) AS m (view_name text, res_type text, id text,
+    since_anchor bigint, until_anchor bigint)
 """
 #: Another epoch than Redis': it is given what only the warehouse holds, and the other way round.
 _BEGIN_EPOCH = """
@@ -114,6 +129,7 @@ async def restore_backup(warehouse: Database, target: Target) -> Restored:
             async for line in _lines(target, manifest, PROVISIONAL):
                 await session.execute(_ENTRY, line)
             await session.execute(_BEGIN_EPOCH)
+            await _restore_missing(session, target, manifest)
     return restored
 
 
@@ -135,11 +151,19 @@ async def _restore_anchors(session: Session, manifest: Manifest) -> None:
             one.committed_at,
             one.source_snapshot,
             one.changed,
+            one.missing_kept,
         )
     if manifest.last_data_as_of is not None:
         await session.execute(_END, manifest.last_anchor + 1, manifest.last_data_as_of)
     for pin in manifest.pins:
         await session.execute(_PIN, pin.name, pin.anchor, pin.pinned_at)
+
+
+async def _restore_missing(session: Session, target: Target, manifest: Manifest) -> None:
+    """What the pinned anchors' views lacked; version 1 did not keep it, as its anchors tell."""
+    if manifest.version > 1:
+        async for line in _lines(target, manifest, MISSING):
+            await session.execute(_MISSING, line, manifest.last_anchor + 1)
 
 
 async def _restore_rows(

@@ -35,10 +35,12 @@ LINES_AT_ONCE = 100
 PROVISIONAL = "provisional.ndjson"
 REGISTERED = "registered.ndjson"
 COMPOSED = "composed.ndjson"
+MISSING = "missing.ndjson"
 
 _LAST = "SELECT anchor, data_as_of FROM researchflow.anchor ORDER BY anchor DESC LIMIT 1"
 _ANCHORS = """
-SELECT anchor, data_as_of, committed_at, source_snapshot, changed FROM researchflow.anchor
+SELECT anchor, data_as_of, committed_at, source_snapshot, changed, missing_kept
+FROM researchflow.anchor
 WHERE anchor IN (SELECT anchor FROM researchflow.pin) ORDER BY anchor
 """
 _PINS = "SELECT name, anchor, pinned_at FROM researchflow.pin ORDER BY name"
@@ -65,6 +67,13 @@ WHERE registered_at IS NOT NULL ORDER BY registered_at, view_name
 """,
     COMPOSED: """
 SELECT definition::text FROM researchflow.composed_view ORDER BY registered_at, view_name
+""",
+    MISSING: """
+SELECT to_json(m)::text FROM researchflow.missing AS m
+WHERE EXISTS (
+    SELECT FROM researchflow.pin AS p
+    WHERE m.since_anchor <= p.anchor AND (m.until_anchor IS NULL OR p.anchor < m.until_anchor))
+ORDER BY view_name, res_type, id, since_anchor
 """,
 }
 

@@ -17,6 +17,7 @@ from researchflow_runners.store.content import Content, joint_hash
 from researchflow_runners.store.database import Database, Session
 from researchflow_runners.store.former import release_former, views_at
 from researchflow_runners.store.locks import lock_anchors
+from researchflow_runners.store.missing import missing_at
 
 LIST_MAX = 1_000
 PINS_MAX = 1_000
@@ -62,12 +63,15 @@ class ViewContent:
     """What a view holds at an anchor; `content_hash` is None when no refresh has hashed it.
 
     The hash of a composed view covers its definition and the content of the views it reads.
+    `missing` counts the resources without rows because they could not be computed; None when the
+    release that published the anchor did not keep that.
     """
 
     view: str
     digest: str
     rows: int | None
     content_hash: str | None
+    missing: int | None
     is_composed: bool = False
 
 
@@ -103,7 +107,7 @@ async def describe_anchor(session: Session, as_of: AsOf) -> AnchorContent:
     hashes = [(one.view, one.digest, one.content_hash) for one in views]
     told = [(name, digest, found) for name, digest, found in hashes if found is not None]
     joint = joint_hash(told) if len(told) == len(hashes) else None
-    return AnchorContent(_info(row), joint, (*views, *await _composed(session, views)))
+    return AnchorContent(_info(row), joint, (*views, *await _composed(session, anchor, views)))
 
 
 async def contents_at(session: Session, anchor: int) -> tuple[ViewContent, ...]:
@@ -122,6 +126,7 @@ async def contents_at(session: Session, anchor: int) -> tuple[ViewContent, ...]:
                 view.digest,
                 content.rows if content else None,
                 content.hash if content else None,
+                await missing_at(session, [name], anchor),
             )
         )
     return tuple(found)
@@ -168,7 +173,9 @@ async def unpin(warehouse: Database, name: str) -> int:
         return int(anchor)
 
 
-async def _composed(session: Session, views: tuple[ViewContent, ...]) -> list[ViewContent]:
+async def _composed(
+    session: Session, anchor: int, views: tuple[ViewContent, ...]
+) -> list[ViewContent]:
     """The composed views all of whose rows can be told from these."""
     hashes = {one.view: (one.view, one.digest, one.content_hash or "") for one in views}
     composed = await composed_views(session)
@@ -179,7 +186,9 @@ async def _composed(session: Session, views: tuple[ViewContent, ...]) -> list[Vi
             told = all(hashes[leaf][2] for leaf in read)
             below = [(one, composed[one].digest, "") for one in _below(name, composed)]
             joint = joint_hash([*below, *(hashes[leaf] for leaf in read)])
-            found.append(ViewContent(name, view.digest, None, joint if told else None, True))
+            content_hash = joint if told else None
+            missing = await missing_at(session, read, anchor)
+            found.append(ViewContent(name, view.digest, None, content_hash, missing, True))
     return found
 
 

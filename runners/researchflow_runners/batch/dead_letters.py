@@ -38,8 +38,29 @@ INSERT INTO researchflow.dead_letter
     (view_name, res_type, id, res_ver, column_name, reason, layer)
 SELECT view_name, res_type, id, res_ver, column_name, reason, 'batch' FROM rf_dead
 """
-
-
+#: What is missing changes at the anchor $1; the two parts touch no row in common.
+_KEEP = """
+WITH dead AS (
+    SELECT DISTINCT view_name, res_type, id FROM researchflow.dead_letter WHERE layer = 'batch'
+), healed AS (
+    UPDATE researchflow.missing AS m SET until_anchor = $1
+    WHERE until_anchor IS NULL AND NOT EXISTS (
+        SELECT FROM dead AS d
+        WHERE d.view_name = m.view_name AND d.res_type = m.res_type AND d.id = m.id)
+)
+INSERT INTO researchflow.missing (view_name, res_type, id, since_anchor)
+SELECT view_name, res_type, id, $1 FROM dead AS d
+WHERE NOT EXISTS (
+    SELECT FROM researchflow.missing AS m
+    WHERE m.until_anchor IS NULL
+      AND m.view_name = d.view_name AND m.res_type = d.res_type AND m.id = d.id)
+"""
+#: The newest anchor when an earlier release published it; the dead letters are still its own.
+_CATCH_UP = """
+UPDATE researchflow.anchor SET missing_kept = true
+WHERE anchor = (SELECT max(anchor) FROM researchflow.anchor) AND NOT missing_kept
+RETURNING anchor
+"""
 _LIST = """
 SELECT view_name, res_type, id, res_ver, column_name, reason, layer
 FROM researchflow.dead_letter ORDER BY view_name, res_type, id, layer LIMIT $1
@@ -88,10 +109,18 @@ async def note_culprits(
 
 
 async def publish_dead_letters(
-    session: Session, *, changed: Sequence[str], whole: Sequence[str]
+    session: Session, anchor: int, *, changed: Sequence[str], whole: Sequence[str]
 ) -> None:
-    """Forgives what changed, and all of `whole` (views built anew or retired); adds the new."""
+    """Forgives what changed, and all of `whole` (views built anew or retired); adds the new.
+
+    What the views lack is kept by anchor, for whoever reads this one when it is no longer the
+    newest. Call it before the anchor is inserted.
+    """
+    unkept = await session.fetchval(_CATCH_UP)
+    if unkept is not None:
+        await session.execute(_KEEP, unkept)
     await session.execute(_FORGIVE_CHANGED, list(changed))
     await session.execute(_FORGIVE_VIEWS, list(whole))
     await session.execute(_FORGIVE_DEFINITIONS, list(whole))
     await session.execute(_BURY)
+    await session.execute(_KEEP, anchor)

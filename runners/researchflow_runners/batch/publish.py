@@ -70,8 +70,9 @@ SET digest = excluded.digest, resource_type = excluded.resource_type,
     registered_at = excluded.registered_at
 """
 _NEW_ANCHOR = """
-INSERT INTO researchflow.anchor (anchor, data_as_of, source_snapshot, changed, read_as)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO researchflow.anchor
+    (anchor, data_as_of, source_snapshot, changed, read_as, missing_kept)
+VALUES ($1, $2, $3, $4, $5, true)
 """
 _CHECKED = """
 INSERT INTO researchflow.source_check AS s
@@ -165,7 +166,7 @@ async def _publish(session: Session, plan: Plan, computed: Computed, staging: St
     await _set_aside(session, plan, computed)
     if renewed:
         await revalidate(session, renewed, strict=False)
-    await publish_dead_letters(session, changed=list(moved), whole=renewed)
+    await publish_dead_letters(session, plan.anchor, changed=list(moved), whole=renewed)
     await publish_feed(session, computed.feed, plan, staging)
     await session.execute(
         _NEW_ANCHOR,

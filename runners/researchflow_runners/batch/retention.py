@@ -71,6 +71,14 @@ DELETE FROM researchflow.content AS c
 WHERE NOT EXISTS (SELECT FROM researchflow.view_catalogue AS v WHERE v.view_name = c.view_name)
   AND NOT EXISTS (SELECT FROM researchflow.former_view AS f WHERE f.view_name = c.view_name)
 """
+_PRUNE_MISSING = """
+DELETE FROM researchflow.missing WHERE ctid = ANY (ARRAY(
+    SELECT m.ctid FROM researchflow.missing AS m
+    WHERE m.until_anchor <= $1 AND NOT EXISTS (
+        SELECT FROM researchflow.pin AS p
+        WHERE p.anchor >= m.since_anchor AND p.anchor < m.until_anchor)
+    LIMIT $2))
+"""
 _PRUNE_HISTORY = """
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
     SELECT h.ctid FROM {table} AS h
@@ -138,7 +146,7 @@ async def _prune(warehouse: Database) -> int:
         tables = await readable_tables(session)
     for _base, history in tables:
         rows += await _prune_table(warehouse, ident(SCHEMA, history))
-    for statement in (_PRUNE_CONTENT, _PRUNE_ANCHORS):
+    for statement in (_PRUNE_CONTENT, _PRUNE_MISSING, _PRUNE_ANCHORS):
         while await _batch(warehouse, statement) == BATCH_ROWS:
             pass
     async with warehouse.transaction() as session:

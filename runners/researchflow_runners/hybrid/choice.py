@@ -17,6 +17,7 @@ from researchflow_runners.sql import Sql
 from researchflow_runners.store.anchor import AsOf, resolve_anchor
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.former import former_views
+from researchflow_runners.store.missing import missing_at
 from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import (
     anchored_relation,
@@ -114,6 +115,16 @@ async def _earlier(
         return Choice("anchored", found.anchor, found.data_as_of, True, anchored_relation)
     relation = partial(historical_relation, anchor=found.anchor)
     return Choice("anchored", found.anchor, found.data_as_of, False, relation)
+
+
+async def facts_at(
+    session: Session, choice: Choice, facts: Facts, views: Sequence[PublishedView]
+) -> Facts:
+    """The facts with what these views lacked at the anchor that is read."""
+    if choice.is_current:
+        return facts
+    missing = await missing_at(session, [view.name for view in views], choice.anchor)
+    return replace(facts, missing_batch=missing)
 
 
 def merged_relation(view: PublishedView, *, waiting_types: frozenset[str]) -> Sql:

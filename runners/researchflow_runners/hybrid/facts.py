@@ -29,6 +29,8 @@ class Facts:
     tells whether every resource type involved was looked at. `entries` counts the waiting changes
     of those types, `waiting_types` are the types that have some. `own_entries` counts the waiting
     changes of the asked view's own type. `clock_verdict` tells that the source's dates are wrong.
+    `missing_live` and `missing_batch` count the resources that the merged rows and the anchor's
+    lack; None when that was not kept.
     `followed_at` is the instant up to which the tail has read these types; None when none does.
     """
 
@@ -45,7 +47,7 @@ class Facts:
     own_entries: int
     provisional: int
     missing_live: int
-    missing_batch: int
+    missing_batch: int | None
     clock_verdict: Verdict | None = None
     followed_at: datetime | None = None
 

@@ -22,6 +22,7 @@ from researchflow_runners.hybrid.choice import (
     asked_freshness,
     check_staleness,
     choose,
+    facts_at,
     views_asked,
 )
 from researchflow_runners.hybrid.contribution import contribution
@@ -122,6 +123,7 @@ class MaterializedViewRunner:
             if choice.freshness == "live":
                 facts = facts.merged()
             check_staleness(query, choice, facts)
+            facts = await facts_at(session, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
             async with self._written_by_users(session, names, views):

@@ -74,7 +74,8 @@ class Answer:
     complete (the oldest of them). `age_s` is `computed_at - data_as_of`. `staleness_s` is
     0 when nothing was pending at the last look at the source, else `computed_at` minus the
     oldest pending change; it is None when the source was never looked at. `pending` likewise.
-    `missing_resources` counts dead letters: resources that no view involved could show.
+    `missing_resources` counts the resources that some view involved lacks because its rows could
+    not be computed; None when the release that published the anchor did not keep that.
     `warnings` are what to know of the question as it was asked.
     `cursor_after(n)` is the cursor that goes on after the first n rows.
     """
@@ -94,7 +95,7 @@ class Answer:
     checked_at: datetime | None
     pending: int | None
     speed: SpeedContribution
-    missing_resources: int
+    missing_resources: int | None
     degradations: tuple[Degradation, ...]
     warnings: tuple[str, ...]
     timings: Timings

@@ -23,7 +23,13 @@ from researchflow_runners.composed.syntax import relations_named
 from researchflow_runners.composed.view import Source, users_sql, with_sql
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.answerable import AnswerableViews, materialised, relation_of
-from researchflow_runners.hybrid.choice import Choice, check_staleness, choose, views_asked
+from researchflow_runners.hybrid.choice import (
+    Choice,
+    check_staleness,
+    choose,
+    facts_at,
+    views_asked,
+)
 from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner, dated, digests
 from researchflow_runners.hybrid.reading import Asked, Read, read_statement
@@ -99,6 +105,7 @@ class SqlRunner:
                 session, asked, facts, read_views, use_speed_layer=self._views.use_speed_layer
             )
             check_staleness(query, choice, facts)
+            facts = await facts_at(session, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             async with self._views.places.one(session):
                 with users_sql(SQL_VIEW, field=FIELD):

@@ -20,6 +20,9 @@ CREATE TABLE IF NOT EXISTS researchflow.anchor (
     read_as         text                       -- what the source's times and references were read with
 );
 ALTER TABLE researchflow.anchor ADD COLUMN IF NOT EXISTS read_as text;
+-- Whether researchflow.missing tells what its views lacked: not of anchors from before that was kept.
+ALTER TABLE researchflow.anchor
+    ADD COLUMN IF NOT EXISTS missing_kept boolean NOT NULL DEFAULT false;
 
 -- Names that people cite. A pinned anchor keeps its rows until it is unpinned.
 CREATE TABLE IF NOT EXISTS researchflow.pin (
@@ -130,6 +133,20 @@ CREATE TABLE IF NOT EXISTS researchflow.dead_letter (
 -- Two versions of a resource may wait in the overlay at once, and fail both.
 ALTER TABLE researchflow.dead_letter DROP CONSTRAINT IF EXISTS dead_letter_pkey;
 ALTER TABLE researchflow.dead_letter ADD PRIMARY KEY (view_name, res_type, id, layer, res_ver);
+
+-- The batch layer's dead letters as anchors had them: from since_anchor up to before until_anchor
+-- the view lacked the resource.
+CREATE TABLE IF NOT EXISTS researchflow.missing (
+    view_name    text COLLATE "C" NOT NULL,
+    res_type     text COLLATE "C" NOT NULL,
+    id           text COLLATE "C" NOT NULL,
+    since_anchor bigint NOT NULL,
+    until_anchor bigint,                       -- null: it still does
+    PRIMARY KEY (view_name, res_type, id, since_anchor)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS missing_still
+    ON researchflow.missing (view_name, res_type, id) WHERE until_anchor IS NULL;
+CREATE INDEX IF NOT EXISTS missing_until ON researchflow.missing (until_anchor);
 
 -- Deliveries of subscriptions that could not be taken, told without what they hold.
 CREATE TABLE IF NOT EXISTS researchflow.refused_delivery (

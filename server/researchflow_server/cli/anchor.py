@@ -102,8 +102,8 @@ async def _describe(arguments: Namespace, runtime: Runtime) -> int:
         return OK
     show_text(_headline(content.info))
     show_text(f"content {content.content_hash or 'not hashed'}")
-    rows = [[one.view, one.rows, one.content_hash] for one in content.views]
-    console().print(table(["view", "rows", "content hash"], rows))
+    rows = [[one.view, one.rows, one.missing, one.content_hash] for one in content.views]
+    console().print(table(["view", "rows", "missing", "content hash"], rows))
     return OK
 
 

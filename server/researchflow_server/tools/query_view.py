@@ -14,6 +14,11 @@ from researchflow_server.tools.budget import rows_that_fit
 from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
 
+MISSING_UNKNOWN = (
+    "resources that could not be computed may be missing: an earlier release published this anchor "
+    "and did not keep how many"
+)
+
 
 async def run(call: Call, arguments: Query) -> dict[str, Any]:
     """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut."""
@@ -36,7 +41,9 @@ def cut_payload(answer: Answer, bytes_max: int) -> dict[str, Any]:
 def answer_payload(answer: Answer) -> dict[str, Any]:
     """The answer in the shape of contract.QueryViewOutput."""
     warnings = list(answer.warnings)
-    if answer.missing_resources:
+    if answer.missing_resources is None:
+        warnings.append(MISSING_UNKNOWN)
+    elif answer.missing_resources:
         warnings.append(
             f"{answer.missing_resources} resources could not be computed and are missing"
         )
