@@ -178,7 +178,16 @@ def test_every_view_action_has_help_with_an_example(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["lod"], [], ["query"], ["query", "patient_simple", "--lim", "3"], ["view", "compile"]],
+    [
+        ["lod"],
+        [],
+        ["query"],
+        ["query", "patient_simple", "--lim", "3"],
+        ["view", "compile"],
+        ["sql"],
+        ["sql", "SELECT 1", "-p", "low"],
+        ["sql", "SELECT 1", "-p", "low:=x"],
+    ],
 )
 def test_wrong_usage_is_one_line_and_a_hint(run: Run, arguments: list[str]) -> None:
     code, out, err = run(*arguments)
@@ -204,6 +213,21 @@ def test_load_refresh_query_and_status_follow_one_another(run: Run, stores: Path
     status = json.loads(out)
     assert (code, status["warehouse_up"], status["redis_up"]) == (OK, True, True)
     assert {view["pending"] for view in status["views"]} == {0}
+
+
+def test_sql_is_answered_with_parameters_and_pages(run: Run, stores: Path) -> None:
+    run("load", ndjson(stores / "clinic.ndjson", patient("7"), patient("8"), patient("9")))
+    assert run("refresh")[0] == OK
+    text = "SELECT id FROM patient_simple WHERE id <> :not AND :n = 1 ORDER BY id DESC"
+    given = ("-p", "not=8", "--parameter", "n:=1")
+    code, out, _err = run("sql", text, *given, "--limit", "1", "--json")
+    first = json.loads(out)
+    assert (code, first["rows"], first["truncated"], first["anchor"]) == (OK, [["9"]], True, 1)
+    out = run("sql", text, *given, "--limit", "1", "--json", "--cursor", first["next_cursor"])[1]
+    assert json.loads(out)["rows"] == [["7"]]
+    assert "anchor 1" in " ".join(run("sql", text, *given)[1].split())
+    code, _out, err = run("sql", "SELECT idd FROM patient_simple")
+    assert (code, "unknown_column" in err or "idd" in err) == (FAILED, True)
 
 
 def test_anchor_is_pinned_described_verified_backed_up_and_freed(run: Run, stores: Path) -> None:

@@ -50,7 +50,8 @@ class Names:
                 "unknown_relation",
                 fields.get("location"),
                 {*self._exact, *visible},
-                hint="Declare the view as relatedArtifact and read it by its label.",
+                hint="Read a view by its name; a Library reads what it declares as relatedArtifact,"
+                " by label.",
             )
         self.labels[name] = label
 

@@ -42,7 +42,7 @@ class Refusals:
         name = CONSTRUCTS.get(key) or key.partition(".")[0].removesuffix("Stmt").upper()
         span = self._syntax.find(_FOUND_BY.get(key, name.lower()))
         return self.make(
-            f"'{name}' is not allowed in a composed view",
+            f"'{name}' is not allowed in SQL over views",
             "sql_construct",
             span or self._span(location),
             "Write one SELECT over the declared views: joins, subqueries, WITH, UNION, GROUP BY"
@@ -63,7 +63,7 @@ class Refusals:
         """A name, of so many words, that is not among those allowed."""
         shown, more = _shown(name, allowed)
         return self.make(
-            f"{what} '{name}' is not allowed in a composed view"
+            f"{what} '{name}' is not allowed in SQL over views"
             if code.startswith("sql_")
             else f"there is no {what} '{name}' here",
             code,

@@ -40,6 +40,7 @@ COMMANDS = {
     "load": "fill the source from FHIR NDJSON or Bundles",
     "refresh": "bring the views up to the source",
     "query": "ask a view",
+    "sql": "ask the views with one SELECT",
     "source": "prepare the FHIR server's database to tell its changes",
     "subscribe": "have FHIR servers tell of changes",
     "unsubscribe": "have them tell no more",

@@ -28,12 +28,7 @@ def register(parser: ArgumentParser) -> None:
         "--aggregate", action="append", default=[], metavar="FN[:COLUMN]", help="such as count"
     )
     parser.add_argument("--order-by", metavar="A,B:desc")
-    parser.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
-    parser.add_argument("--cursor", help="next_cursor of the page before")
-    parser.add_argument("--freshness", choices=("live", "anchored"))
-    parser.add_argument("--as-of", metavar="ANCHOR|PIN|INSTANT")
-    parser.add_argument("--max-staleness-s", type=float, metavar="SECONDS")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    add_asking(parser)
     with_example(
         parser,
         "researchflow query patient_simple --group-by gender --aggregate count",
@@ -43,15 +38,28 @@ def register(parser: ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def add_asking(parser: ArgumentParser) -> None:
+    """Adds which state is asked, which part of the answer, and how it is shown."""
+    parser.add_argument("--limit", type=int, default=LIMIT_DEFAULT)
+    parser.add_argument("--cursor", help="next_cursor of the page before")
+    parser.add_argument("--freshness", choices=("live", "anchored"))
+    parser.add_argument("--as-of", metavar="ANCHOR|PIN|INSTANT")
+    parser.add_argument("--max-staleness-s", type=float, metavar="SECONDS")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def asking(arguments: Namespace) -> dict[str, Any]:
+    """What `add_asking` took, without what was not given."""
+    names = ("limit", "cursor", "freshness", "as_of", "max_staleness_s")
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 async def run(arguments: Namespace) -> int:
     """Shows the answer and where it comes from."""
     query = parse_arguments(Query, _asked(arguments), tool="query")
     async with open_runtime(read_settings(), background=False) as runtime:
-        answer = await runtime.hybrid.query(query)
-    if arguments.json:
-        show_json(answer_payload(answer))
-    else:
-        _show(answer)
+        show(await runtime.hybrid.query(query), as_json=arguments.json)
     return OK
 
 
@@ -63,13 +71,9 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
         "group_by": _list(arguments.group_by),
         "aggregates": [_aggregate(text) for text in arguments.aggregate],
         "order_by": [_order(text) for text in _list(arguments.order_by) or []],
-        "limit": arguments.limit,
-        "cursor": arguments.cursor,
-        "freshness": arguments.freshness,
-        "as_of": arguments.as_of,
-        "max_staleness_s": arguments.max_staleness_s,
     }
-    return {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {**given, **asking(arguments)}
 
 
 def _list(text: str | None) -> list[str] | None:
@@ -108,7 +112,11 @@ def _order(text: str) -> dict[str, Any]:
     return {"column": column, "descending": direction == "desc"}
 
 
-def _show(answer: Answer) -> None:
+def show(answer: Answer, *, as_json: bool) -> None:
+    """The answer, and how to go on after it."""
+    if as_json:
+        show_json(answer_payload(answer))
+        return
     show_answer(answer)
     if answer.truncated:
         console().print(f"more rows exist: --cursor {answer.next_cursor}", soft_wrap=True)
