@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ from tool_server import module_stores
 LETTERS = "SELECT array_agg(code ORDER BY letter_id) FROM researchflow.refused_delivery"
 WAIT_S = 20.0
 DEEP = b'{"resourceType":"Patient","id":"ada","extension":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+ZIPPED = gzip.compress(b'{"resourceType":"Patient","id":"ada"}')
 LONE = b'{"resourceType":"Patient","id":"ada","name":[{"family":"\\ud800"}]}'
 
 
@@ -133,6 +135,9 @@ async def test_without_a_secret_there_is_no_endpoint(
     [
         ("PUT", "/Patient/ada", b"{", {}, 400, "resource_invalid"),
         ("PUT", "/Patient/ada", b"[]", {}, 400, "resource_invalid"),
+        ("PUT", "/Patient/ada", b"{}", {}, 400, "resource_invalid"),
+        ("PUT", "/Patient/ada", {"id": "ada"}, {}, 400, "resource_invalid"),
+        ("PUT", "/Patient/ada", {"resourceType": None}, {}, 400, "resource_invalid"),
         ("PUT", "/Patient/ada", DEEP, {}, 400, "resource_invalid"),
         ("PUT", "/Patient/ada", LONE, {}, 400, "resource_invalid"),
         ("PUT", "/Patient/ada", patient("bea"), {}, 400, "resource_mismatch"),
@@ -146,6 +151,8 @@ async def test_without_a_secret_there_is_no_endpoint(
         ("POST", "", {"resourceType": "Bundle", "type": "document"}, {}, 400, "bundle_unsupported"),
         ("PUT", "/Patient/ada", b"<a/>", {"content_type": "application/fhir+xml"}, 415,
          "media_type_unsupported"),
+        ("PUT", "/Patient/ada", ZIPPED, {"content_encoding": "gzip"}, 415, "encoding_unsupported"),
+        ("POST", "", ZIPPED, {"content_encoding": "identity, br"}, 415, "encoding_unsupported"),
         ("PUT", "/Patient/ada", patient("ada"), {"if_match": "x"}, 400, "version_invalid"),
         ("GET", "/Patient/ada", None, {}, 405, "method_not_allowed"),
     ],

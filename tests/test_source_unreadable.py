@@ -89,6 +89,17 @@ async def fill(session: Session) -> None:
         await version(session, res_id, content, encoding=encoding)
 
 
+async def test_letter_of_a_text_with_nul_says_so(house: Warehouse) -> None:
+    async with house.source.database.transaction() as session:
+        await add_head(session, 101, 1, fhir_id="nul")
+        text = '{"resourceType":"Patient","gender":"a\\u0000b"}'
+        await add_version(session, 101, 1, res_text_vc=text)
+    await house.refresh([PEOPLE])
+    (letter,) = await house.fetch(LETTERS)
+    told = "text with a character that PostgreSQL cannot hold, such as \\u0000"
+    assert letter == ("people", "nul", told)
+
+
 @pytest.mark.parametrize("first", ["built", "changed"])
 @pytest.mark.failure("resource-unreadable")
 async def test_each_broken_resource_is_a_dead_letter_of_each_view(

@@ -14,6 +14,7 @@ REASONS = {
     "22003": "a number that the column cannot hold",
     "22011": "a value that the column's SQL type cannot hold as it is written",
     "22023": "a value of another JSON type than the column's",
+    "22P05": "text with a character that PostgreSQL cannot hold, such as \\u0000",
     "22P02": "a value that is not written as its type asks",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from researchflow_server.feeds.delivery import DeliveryError
@@ -11,6 +12,12 @@ from researchflow_server.feeds.delivery import DeliveryError
 BODY_BYTES_MAX = 8 * 1024 * 1024
 #: Within the time for the whole answer, so that the sender hears what was missing.
 BODY_TIMEOUT_S = 5.0
+
+
+def is_encoded(headers: Headers) -> bool:
+    """Whether the body is not sent as it is: an encoding may unpack to any size."""
+    encodings = ",".join(headers.getlist("content-encoding")).lower().split(",")
+    return bool({encoding.strip() for encoding in encodings} - {"", "identity"})
 
 
 async def read_body(request: Request) -> bytes:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.source.resource import BadResource, parse_json
 from researchflow_runners.speed.change import Change
@@ -95,6 +97,25 @@ def check_media_type(request: Request) -> None:
             code="media_type_unsupported",
             field="Content-Type",
             hint="give the Subscription the payload application/fhir+json",
+        )
+
+
+def check_has_type(request: Request) -> None:
+    """DeliveryError `resource_invalid` for an object that says nothing of what it is.
+
+    What is no JSON object is refused where the resource is read.
+    """
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(body, dict) and body.get("resourceType") is None:
+        raise DeliveryError(
+            "the resource has no resourceType",
+            status=400,
+            code="resource_invalid",
+            field="resourceType",
+            hint="send the whole resource as it is now",
         )
 
 

@@ -23,7 +23,7 @@ from researchflow_runners.speed.known import Key
 from researchflow_runners.speed.resource import check_type
 from researchflow_server.fault import internal_error, place_of
 from researchflow_server.feeds import delivery
-from researchflow_server.feeds.body import read_body
+from researchflow_server.feeds.body import is_encoded, read_body
 from researchflow_server.feeds.bundle import bundle_delivery
 from researchflow_server.feeds.delivery import Delivery, DeliveryError
 from researchflow_server.feeds.gate import Gate
@@ -108,6 +108,8 @@ class FeedEndpoint:
         try:
             _check_method(request)
             body = await read_body(request)
+            if is_encoded(request.headers):
+                raise _encoded()
             told = read_delivery(_as_delivered(request, body))
             outcomes = await self._take(told, len(body))
             await self._tell_of_rejected(outcomes, body)
@@ -166,6 +168,7 @@ def read_delivery(request: delivery.Request) -> Delivery:
         return Delivery(looks=True)
     delivery.check_media_type(request)
     if key is not None:
+        delivery.check_has_type(request)
         return Delivery((Change(request.body, *key, version),))
     body = delivery.parsed(request)
     if body.get("resourceType") == "Bundle":
@@ -211,6 +214,16 @@ def _check_method(request: Request) -> None:
             code="method_not_allowed",
             hint=f"deliver with {', '.join(delivery.METHODS)}",
         )
+
+
+def _encoded() -> DeliveryError:
+    return DeliveryError(
+        "the body is sent with a Content-Encoding",
+        status=415,
+        code="encoding_unsupported",
+        field="Content-Encoding",
+        hint="deliver the body as it is",
+    )
 
 
 def _not_fhir(error: ResearchFlowError) -> DeliveryError:

@@ -11,22 +11,40 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from researchflow_server.feeds.body import is_encoded
+
 logger = logging.getLogger(__name__)
 
 
 class Door:
-    """Lets requests of one meaning through to the application."""
+    """Lets requests of one meaning through to the application.
 
-    def __init__(self, app: ASGIApp) -> None:
+    At an address of `own_refusals`, and below it, the application itself refuses encoded bodies.
+    """
+
+    def __init__(self, app: ASGIApp, *, own_refusals: Collection[str] = ()) -> None:
         self._app = app
+        self._own_refusals = tuple(f"{path}/" for path in own_refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 400 or 415, or as the application does; a client that left is one log line."""
-        refusal = _refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
         try:
             await (refusal or self._app)(scope, receive, send)
         except* ClientDisconnect:
             logger.warning("a client left before its request was whole")
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if len(headers.getlist("host")) > 1:
+            return PlainTextResponse("more than one Host header\n", status_code=400)
+        if is_encoded(headers) and not f"{scope['path']}/".startswith(self._own_refusals):
+            return PlainTextResponse(
+                "send the body without Content-Encoding\n",
+                status_code=415,
+                headers={"Accept-Encoding": "identity"},
+            )
+        return None
 
 
 class WholeBody:
@@ -81,16 +99,3 @@ class Guarded:
         if scope["type"] == "http" and scope["path"] in self._paths:
             refusal = await self._guard.validate_request(Request(scope, receive))
         await (refusal or self._app)(scope, receive, send)
-
-
-def _refusal(headers: Headers) -> Response | None:
-    if len(headers.getlist("host")) > 1:
-        return PlainTextResponse("more than one Host header\n", status_code=400)
-    encodings = ",".join(headers.getlist("content-encoding")).lower().split(",")
-    if {encoding.strip() for encoding in encodings} - {"", "identity"}:
-        return PlainTextResponse(
-            "send the body without Content-Encoding\n",
-            status_code=415,
-            headers={"Accept-Encoding": "identity"},
-        )
-    return None

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from researchflow_runners.errors import ResearchFlowError
+from researchflow_server.feeds.endpoint import FEED_PATH
 from researchflow_server.http.door import Door
 from researchflow_server.http.protocol import BoundedProtocol, Bounds
 
@@ -45,7 +46,7 @@ class Listener:
     ) -> None:
         self.socket = bind(host, port, variable=variable)
         self.port: int = self.socket.getsockname()[1]
-        self._server = _Server(_config(Door(app), bounds))
+        self._server = _Server(_config(Door(app, own_refusals=(FEED_PATH,)), bounds))
 
     async def serve(self) -> None:
         """Answers until `stop`."""
