@@ -119,8 +119,9 @@ async def publish_dead_letters(
     unkept = await session.fetchval(_CATCH_UP)
     if unkept is not None:
         await session.execute(_KEEP, unkept)
-    await session.execute(_FORGIVE_CHANGED, list(changed))
-    await session.execute(_FORGIVE_VIEWS, list(whole))
+    forgiven = await session.execute(_FORGIVE_CHANGED, list(changed))
+    forgiven += await session.execute(_FORGIVE_VIEWS, list(whole))
     await session.execute(_FORGIVE_DEFINITIONS, list(whole))
-    await session.execute(_BURY)
-    await session.execute(_KEEP, anchor)
+    buried = await session.execute(_BURY)
+    if forgiven or buried:
+        await session.execute(_KEEP, anchor)
