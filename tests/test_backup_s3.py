@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import httpx2
 import obstore
@@ -94,6 +97,33 @@ async def test_bucket_that_is_not_there_is_named(house: Warehouse, bucket: str) 
     with pytest.raises(BackupError) as caught:
         await save_backup(house.database, open_target("s3://elsewhere/one"))
     assert caught.value.code == "target_unusable"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({}, "no AWS_ACCESS_KEY_ID is set"), ({"AWS_ACCESS_KEY_ID": "test"}, "AWS_* settings")],
+)
+async def test_settings_that_are_not_there_are_named(
+    given: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as no_role:
+        thread = Thread(target=no_role.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{no_role.server_port}")
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        try:
+            with pytest.raises(BackupError) as caught:
+                await open_target(PLACE).exists("manifest.json")
+        finally:
+            no_role.shutdown()
+            thread.join()
+    assert (caught.value.code, caught.value.field) == ("target_unusable", "target")
+    assert named in caught.value.message
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        assert name in caught.value.hint
 
 
 async def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,6 +266,20 @@ def test_refresh_by_a_scheduler_keeps_to_the_retention(
     assert [one["anchor"] for one in json.loads(run("anchor", "list", "--json")[1])] == [2]
 
 
+def test_anchor_commands_name_their_own_argument(run: Run, stores: Path) -> None:
+    assert run("refresh")[0] == OK
+    for words in (["pin", "mine"], ["expire"], ["verify"], ["describe"]):
+        for which, code in (
+            ("7", "anchor_unknown"),
+            ("nobodys", "pin_unknown"),
+            ("2026-01-31T00:00:00", "instant_without_zone"),
+        ):
+            ended, _out, err = run("anchor", *words, which, "--json")
+            error = json.loads(err)["error"]
+            assert (ended, error["code"], error["field"]) == (FAILED, code, "anchor")
+            assert "as_of" not in err
+
+
 def test_verification_that_finds_a_difference_fails(run: Run, stores: Path) -> None:
     run("load", ndjson(stores / "a.ndjson", patient("a")))
     run("refresh")

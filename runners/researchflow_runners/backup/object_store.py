@@ -14,6 +14,12 @@ from researchflow_runners.backup.target import Write, missing, unusable
 
 #: A failed request is tried again for so long; then the backup fails.
 RETRY_FOR = timedelta(seconds=20)
+HINT = (
+    "check that the bucket exists and the settings AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+    "AWS_REGION and, of a store other than Amazon's, AWS_ENDPOINT_URL"
+)
+#: Where the client asks for credentials when none are set.
+ROLE_PATH = "/latest/api/token"
 
 
 class ObjectStoreTarget:
@@ -27,7 +33,8 @@ class ObjectStoreTarget:
                 retry_config={"max_retries": 3, "retry_timeout": RETRY_FOR},
             )
         except BaseError as error:
-            raise unusable(url, "it is not s3://bucket/prefix, or AWS_* do not fit") from error
+            reason = "it is not s3://bucket/prefix, or the AWS_* settings do not fit each other"
+            raise unusable(url, reason, hint=HINT) from error
 
     async def exists(self, file: str) -> bool:
         """Whether there is an object of that name."""
@@ -36,7 +43,7 @@ class ObjectStoreTarget:
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
-            raise unusable(self.name, _reason(error)) from error
+            raise unusable(self.name, _reason(error), hint=HINT) from error
         return True
 
     @asynccontextmanager
@@ -50,7 +57,7 @@ class ObjectStoreTarget:
 
                 yield write
         except (BaseError, OSError) as error:
-            raise unusable(self.name, _reason(error)) from error
+            raise unusable(self.name, _reason(error), hint=HINT) from error
 
     async def read(self, file: str) -> AsyncIterator[bytes]:
         """The object as it arrives."""
@@ -61,9 +68,11 @@ class ObjectStoreTarget:
         except FileNotFoundError as error:
             raise missing(self.name, file) from error
         except (BaseError, OSError) as error:
-            raise unusable(self.name, _reason(error)) from error
+            raise unusable(self.name, _reason(error), hint=HINT) from error
 
 
 def _reason(error: Exception) -> str:
     """The kind of failure; the store's own text may carry credentials."""
+    if ROLE_PATH in str(error):
+        return "no AWS_ACCESS_KEY_ID is set, and this machine has no role that gives credentials"
     return f"the store answers with {type(error).__name__}"

@@ -15,6 +15,7 @@ from researchflow_runners.naming import as_clause
 CHUNK_BYTES = 1_048_576
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+FOLDER_HINT = "check that the place exists and that you may read and write it"
 MANIFEST = "manifest.json"
 _OBJECT_STORE = "researchflow_runners.backup.object_store"
 
@@ -110,13 +111,13 @@ def missing(target: str, file: str) -> BackupError:
     )
 
 
-def unusable(target: str, reason: str) -> BackupError:
+def unusable(target: str, reason: str, *, hint: str = FOLDER_HINT) -> BackupError:
     """The refusal of a place that cannot be read or written."""
     return BackupError(
         f'"{target}" cannot be used: {as_clause(reason)}',
         code="target_unusable",
         field="target",
-        hint="check that the place exists and that you may read and write it",
+        hint=hint,
     )
 
 

@@ -18,6 +18,8 @@ from researchflow_runners.store.published import PublishedView
 AsOf: TypeAlias = int | datetime | str
 
 PINS_SHOWN_MAX = 20
+#: The last way out of an anchor that cannot be read, for a question.
+NEWEST_HINT = ", or leave as_of out for the newest"
 
 _ANCHOR = """
 SELECT a.anchor, a.data_as_of, a.committed_at, a.expired_at IS NOT NULL AS expired
@@ -151,7 +153,7 @@ async def _unreadable(session: Session, code: str, message: str, since: int) -> 
         return _refusal(code, message, "refresh first: nothing is published yet", pins)
     hint = (
         f"ask for anchor {first} to {last}, data as of {first_at:%Y-%m-%dT%H:%M:%SZ} to"
-        f" {last_at:%Y-%m-%dT%H:%M:%SZ}, or leave as_of out for the newest"
+        f" {last_at:%Y-%m-%dT%H:%M:%SZ}{NEWEST_HINT}"
     )
     return _refusal(code, message, hint, (f"{first}..{last}", *pins))
 

@@ -16,7 +16,8 @@ from researchflow_runners.batch.anchors import (
 )
 from researchflow_runners.batch.retention import Expiry, expire_up_to
 from researchflow_runners.batch.verify import Verdict, verify_anchor
-from researchflow_runners.store.anchor import AsOf, required_anchor
+from researchflow_runners.errors import FreshnessError
+from researchflow_runners.store.anchor import NEWEST_HINT, AsOf, required_anchor
 from researchflow_server.cli.outcome import FAILED, OK, UsageError
 from researchflow_server.cli.parser import with_example
 from researchflow_server.console import console, show_json, show_text, table
@@ -74,10 +75,33 @@ def _action(parser: ArgumentParser, action: Action) -> ArgumentParser:
 
     async def run(arguments: Namespace) -> int:
         async with open_runtime(read_settings(), background=False) as runtime:
-            return await action(arguments, runtime)
+            try:
+                return await action(arguments, runtime)
+            except FreshnessError as error:
+                if error.field != "as_of":
+                    raise
+                raise _of_argument(error) from error
 
     parser.set_defaults(run=run)
     return parser
+
+
+def _of_argument(error: FreshnessError) -> FreshnessError:
+    """The refusal in the words of this command: queries call the argument as_of.
+
+    What it means to leave that out differs from action to action, and is in their help.
+    """
+    message = error.message
+    if error.code == "instant_without_zone":
+        message = "the instant has no time zone"
+    return FreshnessError(
+        message,
+        code=error.code,
+        hint=error.hint.replace(NEWEST_HINT, ""),
+        field="anchor",
+        allowed=error.allowed,
+        did_you_mean=error.did_you_mean,
+    )
 
 
 async def _list(arguments: Namespace, runtime: Runtime) -> int:
