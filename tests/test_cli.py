@@ -68,6 +68,12 @@ def stores(
     return tmp_path
 
 
+def done(run: Run, *arguments: object) -> None:
+    """Runs a command that what follows stands on: it must go well."""
+    code, _out, err = run(*arguments)
+    assert code == OK, err
+
+
 def ndjson(path: Path, *lines: dict[str, Any] | str) -> Path:
     texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
     path.write_text("\n".join(texts) + "\n")
@@ -216,7 +222,7 @@ def test_load_refresh_query_and_status_follow_one_another(run: Run, stores: Path
 
 
 def test_sql_is_answered_with_parameters_and_pages(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("7"), patient("8"), patient("9")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("7"), patient("8"), patient("9")))
     assert run("refresh")[0] == OK
     text = "SELECT id FROM patient_simple WHERE id <> :not AND :n = 1 ORDER BY id DESC"
     given = ("-p", "not=8", "--parameter", "n:=1")
@@ -232,11 +238,11 @@ def test_sql_is_answered_with_parameters_and_pages(run: Run, stores: Path) -> No
 
 def test_anchor_is_pinned_described_verified_backed_up_and_freed(run: Run, stores: Path) -> None:
     assert run("anchor", "describe")[:2] == (FAILED, "")
-    run("load", ndjson(stores / "a.ndjson", patient("a")))
-    run("refresh")
+    done(run, "load", ndjson(stores / "a.ndjson", patient("a")))
+    done(run, "refresh")
     assert run("anchor", "pin", "paper")[0] == OK
-    run("load", ndjson(stores / "b.ndjson", patient("b")))
-    run("refresh")
+    done(run, "load", ndjson(stores / "b.ndjson", patient("b")))
+    done(run, "refresh")
     (second, first) = json.loads(run("anchor", "list", "--json")[1])
     assert (second["anchor"], second["pins"], first["pins"]) == (2, [], ["paper"])
     assert len(json.loads(run("anchor", "list", "--pinned", "--json")[1])) == 1
@@ -261,7 +267,7 @@ def test_refresh_by_a_scheduler_keeps_to_the_retention(
 ) -> None:
     monkeypatch.setenv("RESEARCHFLOW_RETENTION_ANCHORS", "1")
     for name in ("a", "b"):
-        run("load", ndjson(stores / f"{name}.ndjson", patient(name)))
+        done(run, "load", ndjson(stores / f"{name}.ndjson", patient(name)))
         assert run("refresh")[0] == OK
     assert [one["anchor"] for one in json.loads(run("anchor", "list", "--json")[1])] == [2]
 
@@ -281,8 +287,8 @@ def test_anchor_commands_name_their_own_argument(run: Run, stores: Path) -> None
 
 
 def test_verification_that_finds_a_difference_fails(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "a.ndjson", patient("a")))
-    run("refresh")
+    done(run, "load", ndjson(stores / "a.ndjson", patient("a")))
+    done(run, "refresh")
     asyncio.run(in_database("DELETE FROM researchflow.content WHERE view_name = 'patient_simple'"))
     code, out, _err = run("anchor", "verify")
     assert code == FAILED
@@ -296,8 +302,8 @@ async def in_database(statement: str) -> None:
 
 
 def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
-    run("refresh")
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "refresh")
     code, out, _err = run("refresh", "--json")
     told = json.loads(out)
     assert (code, told["published"], told["anchor"], told["changed"]) == (OK, False, 1, 0)
@@ -307,7 +313,7 @@ def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path)
 def test_status_names_an_objective_of_a_view_that_is_not_there(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
     given = "patient_simpel=30,patient_simple=30"
     monkeypatch.setenv("RESEARCHFLOW_REFRESH_OBJECTIVES", given)
     told = json.loads(run("status", "--json")[1])
@@ -319,7 +325,7 @@ def test_status_names_an_objective_of_a_view_that_is_not_there(
 def test_partition_without_a_resource_is_refused_by_name(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
     monkeypatch.setenv("RESEARCHFLOW_SOURCE_PARTITIONS", "9")
     code, _out, err = run(command, "--json")
     error = json.loads(err)["error"]
@@ -343,7 +349,7 @@ def test_cancelling_without_a_refresh_is_done(run: Run, stores: Path) -> None:
 
 
 def test_people_get_tables(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada"), condition("c", "ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada"), condition("c", "ada")))
     assert "anchor 1" in run("refresh")[1]
     shown = run("query", "patient_simple")[1]
     assert "ada" in shown
@@ -353,9 +359,9 @@ def test_people_get_tables(run: Run, stores: Path) -> None:
 
 
 def test_an_answer_says_when_the_source_was_looked_at(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
     anchor = json.loads(run("refresh", "--json")[1])
-    run("load", ndjson(stores / "later.ndjson", patient("bo")))
+    done(run, "load", ndjson(stores / "later.ndjson", patient("bo")))
     answer = json.loads(run("query", "patient_simple", "--json")[1])
     assert (answer["row_count"], answer["pending"]) == (1, 0)
     assert answer["checked_at"] == anchor["data_as_of"]
@@ -364,7 +370,11 @@ def test_an_answer_says_when_the_source_was_looked_at(run: Run, stores: Path) ->
 
 
 def test_people_see_the_warnings_of_an_answer(run: Run, stores: Path) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada"), patient("bo", birthDate="soon")))
+    done(
+        run,
+        "load",
+        ndjson(stores / "clinic.ndjson", patient("ada"), patient("bo", birthDate="soon")),
+    )
     assert "patient_simple 1, patient_demographics 1" in run("refresh")[1]
     shown = run("query", "patient_simple")[1]
     assert "warning: 1 resources could not be computed and are missing" in shown
@@ -452,9 +462,9 @@ def test_exit_code_tells_what_a_store_did(code: str, expected: int) -> None:
 def test_refresh_that_published_says_so_when_anchors_cannot_be_given_up(
     run: Run, stores: Path
 ) -> None:
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
     assert run("refresh")[0] == OK
-    run("load", ndjson(stores / "more.ndjson", patient("bea")))
+    done(run, "load", ndjson(stores / "more.ndjson", patient("bea")))
     asyncio.run(in_database(REFUSES_TO_EXPIRE))
     code, out, err = run("refresh", "--json")
     told = json.loads(out)
@@ -485,8 +495,8 @@ def test_an_unreachable_source_is_told_apart_from_the_warehouse(
 def test_materialised_views_answer_while_the_source_is_away(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("load", "--synthetic")
-    run("refresh")
+    done(run, "load", "--synthetic")
+    done(run, "refresh")
     monkeypatch.setenv("RESEARCHFLOW_SOURCE_URL", "postgresql://127.0.0.1:1/none")
     code, out, _err = run("query", "patient_simple", "--aggregate", "count", "--json")
     assert (code, json.loads(out)["rows"]) == (OK, [[105]])
@@ -497,8 +507,8 @@ def test_materialised_views_answer_while_the_source_is_away(
 def test_status_lists_what_views_lack(run: Run, stores: Path, tmp_path: Path) -> None:
     file = tmp_path / "patients.ndjson"
     file.write_text('{"resourceType":"Patient","id":"a","birthDate":"2020-02-30"}')
-    run("load", file)
-    run("refresh")
+    done(run, "load", file)
+    done(run, "refresh")
     code, out, _err = run("status")
     assert code == OK
     assert "Patient/a" in out
@@ -544,7 +554,7 @@ def test_a_view_of_ones_own_runs_from_the_source(run: Run, stores: Path) -> None
     }
     file = stores / "my_patients.json"
     file.write_text(json.dumps(definition))
-    run("load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
     code, out, _err = run("view", "run", file, "--json")
     assert (code, json.loads(out)["rows"], json.loads(out)["route"]) == (OK, [["ada"]], "direct")
 
