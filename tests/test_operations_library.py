@@ -106,6 +106,31 @@ async def test_a_query_in_the_request_runs_over_merged_views_with_bound_values(
     assert told["x-researchflow-missing-resources"] == "0"
 
 
+async def test_rows_that_end_at_an_earlier_anchor_are_not_given_as_the_newest(
+    server: OperationServer,
+) -> None:
+    warehouse = server.tools.runtime.stores.warehouse
+    async with warehouse.transaction() as session:
+        await session.execute(
+            "INSERT INTO researchflow.set_aside"
+            " (view_name, resource_type, digest, after_anchor, code, reason, retry_at)"
+            " VALUES ('patient_simple', 'Patient', 'd', 1, 'view_fails', 'it fails', now())"
+        )
+    named = {"name": "viewReference", "valueReference": {"reference": "patient_simple"}}
+    try:
+        for parameters, path in (
+            ((subject(above()), values(*GIVEN)), SQL_RUN),
+            ((named,), VIEW_RUN),
+        ):
+            response = await server.run(*parameters, path=path)
+            status, _issue, code, _where = error_of(response)
+            assert (status, code) == (409, "view_set_aside")
+    finally:
+        async with warehouse.transaction() as session:
+            await session.execute("DELETE FROM researchflow.set_aside")
+    assert (await server.run(subject(above()), values(*GIVEN))).status_code == 200
+
+
 async def test_a_value_is_never_part_of_the_sql(server: OperationServer) -> None:
     attack = {"name": "gender", "valueCode": "female' OR true --"}
     response = await server.run(subject(above()), values(GIVEN[0], attack, GIVEN[2]))

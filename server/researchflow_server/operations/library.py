@@ -37,7 +37,7 @@ from researchflow_server.operations.outcome import OperationError, placed
 from researchflow_server.operations.patients import check_in_views
 from researchflow_server.operations.rows import OpenRows, selected
 from researchflow_server.operations.sql_parameters import parameter_values, require
-from researchflow_server.operations.stored import StoredRows, dated_by
+from researchflow_server.operations.stored import StoredRows, dated_by, require_newest
 
 #: What runs: SQL of the request, or a view that is registered.
 SqlSubject: TypeAlias = SqlLibrary | ComposedView
@@ -51,7 +51,7 @@ async def library_rows(
     """The rows; ViewDefinitionError as `views_behind`, `check_sql` and `describe`.
 
     OperationError `parameter_invalid`, `parameter_missing` or `patient_not_applicable`;
-    QueryError `composed_view_fails` or `composed_view_broken`.
+    QueryError `composed_view_fails`, `composed_view_broken` or `view_set_aside`.
     """
     name = subject.name or UNNAMED
     compiled = await stored.runtime.known_views()
@@ -61,6 +61,7 @@ async def library_rows(
         with placed(asked.named_by):
             behind = await _behind(session, subject, views)
         read = materialised(tuple(behind.values()), views)
+        require_newest(read)
         await check_in_views(session, stored.runtime.source, asked.filters.patients)
         facts = await read_facts(
             session,

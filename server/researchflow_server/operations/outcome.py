@@ -32,6 +32,7 @@ _QUERY_ERRORS = {
     "composed_view_fails": (422, "processing"),
     "composed_view_broken": (422, "invalid"),
     "view_not_published": (404, "not-found"),
+    "view_set_aside": (409, "conflict"),
 }
 
 

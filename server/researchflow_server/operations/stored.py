@@ -7,11 +7,12 @@ which does not hold the changes that only their writer knows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from researchflow_runners.compiler import CompiledView
+from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.choice import merged_relation
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.materialized import SPEED_LAYER_DISABLED
@@ -78,6 +79,7 @@ class StoredRows:
             published = (await published_views(session)).get(view.name)
             if published is None or published.digest != view.digest:
                 return None
+            require_newest([published])
             await check_in_views(session, self.runtime.source, asked.filters.patients)
             rows = await self._merged(session, view, published, asked, where, redis_is_up)
             stack.push_async_exit(own.pop_all())
@@ -133,6 +135,19 @@ class StoredRows:
                 selected(view.columns, relation, limit=asked.limit)
             )
         return OpenRows(dated, view.columns, stream, told)
+
+
+def require_newest(views: Iterable[PublishedView]) -> None:
+    """QueryError `view_set_aside` when the rows of one of the views are of an earlier anchor."""
+    for view in views:
+        if view.last_anchor is None:
+            continue
+        raise QueryError(
+            f'view "{view.name}" was set aside: its rows end at anchor {view.last_anchor}',
+            code="view_set_aside",
+            hint=f"ask query_view or query_sql with as_of {view.last_anchor}, or register the view"
+            " anew; status tells why it cannot be computed",
+        )
 
 
 def _changed(snapshot: SourceSnapshot, view: CompiledView, asked: Asked) -> Sql | None:
