@@ -14,7 +14,7 @@ from researchflow_runners.query.comparison import compare_truth
 from researchflow_runners.query.filters import FilterScope, Relations, Rows
 from researchflow_runners.query.model import AllOf, AnyOf, Compare, Filter, InQuery, Not, Query
 from researchflow_runners.query.sql import Page
-from researchflow_runners.sql import compose
+from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
 
 #: Comparisons of which no row may be true because the code is written otherwise.
@@ -59,10 +59,11 @@ async def absent_codes(
         exists = compose(_EXISTS, relation=relation, alias=rows.alias, holds=holds)
         if not await session.fetchval(exists):
             occurring = compose(
-                _OCCURRING.replace("{most}", str(VALUES_COMPARED_MAX)),
+                _OCCURRING,
                 value=value_sql(rows.alias, column),
                 relation=relation,
                 alias=rows.alias,
+                most=param(VALUES_COMPARED_MAX, "bigint"),
             )
             values = [str(row["v"]) for row in await session.fetch(occurring)]
             found.append(_told(view, where, values))
