@@ -69,7 +69,7 @@ async def named_views(server: ToolServer) -> list[str]:
     """The views that the schema of query_view names now: a client may keep it for a while."""
     listed = await server.server.list_tools()
     tool = next(tool for tool in listed if tool.name == contract.QUERY_VIEW)
-    names: list[str] = tool.input_schema["$defs"]["View"].get("enum", [])
+    names: list[str] = tool.input_schema["properties"]["view"].get("enum", [])
     return names
 
 

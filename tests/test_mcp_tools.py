@@ -73,10 +73,10 @@ async def test_catalogue_is_ordered_titled_and_small(read: ToolServer) -> None:
     listed = await read.client.list_tools()
     assert tuple(tool.name for tool in listed.tools) == contract.TOOL_NAMES
     assert all(tool.title and tool.description and tool.annotations for tool in listed.tools)
-    catalogue = json.dumps([tool.model_dump(by_alias=True, exclude_none=True) for tool in
-                            listed.tools], separators=(",", ":"))  # fmt: skip
-    assert len(catalogue) < 8_000
-    assert len(read.server.instructions or "") < 1_500
+    catalogue = listed.model_dump_json(by_alias=True, exclude_none=True).encode()
+    instructions = (read.client.instructions or "").encode()
+    assert len(instructions) < 1_500
+    assert len(catalogue) + len(instructions) < 9_000
 
 
 async def test_sql_over_views_is_answered_dated(read: ToolServer) -> None:
@@ -116,7 +116,7 @@ async def test_only_tools_that_write_say_so(read: ToolServer) -> None:
 async def test_view_arguments_are_enumerated(read: ToolServer) -> None:
     schemas = {tool.name: tool.input_schema for tool in (await read.client.list_tools()).tools}
     views = list(read.runtime.views)
-    assert schemas["query_view"]["$defs"]["View"]["enum"] == views
+    assert schemas["query_view"]["properties"]["view"]["enum"] == views
     assert schemas["query_view"]["additionalProperties"] is False
 
 

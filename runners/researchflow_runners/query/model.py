@@ -19,6 +19,9 @@ LIMIT_MAX = 10_000
 FILTER_DEPTH_MAX = 8
 VALUES_MAX = 1_000
 
+#: How an argument of many forms is published: its description writes the forms out.
+AN_OBJECT = WithJsonSchema({"type": "object"})
+
 Scalar: TypeAlias = bool | int | float | str
 Operator = Literal[
     "eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "contains", "starts_with",
@@ -30,33 +33,26 @@ AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum
 
 
 class Asking(Strict):
-    """Of which state an answer is asked, and which part of it."""
+    """Of which state an answer is asked, and which part of it.
+
+    Several tools take these, so their words are said once, in the server's instructions.
+    """
 
     limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
-    cursor: str | None = Field(default=None, description="next_cursor of the page before")
-    freshness: Freshness = Field(
-        default="live",
-        description="live: the current anchor merged with newer changes; "
-        "anchored: the current anchor, or that of as_of, alone",
-    )
-    max_staleness_s: float | None = Field(
-        default=None, gt=0, description="Refuse older data, seconds"
-    )
-    as_of: int | datetime | PinName | None = Field(
-        default=None, description="Anchor, pin's name, or an instant: the newest one by then"
-    )
+    cursor: str | None = None
+    freshness: Freshness = "live"
+    max_staleness_s: float | None = Field(default=None, gt=0)
+    as_of: Annotated[
+        int | datetime | PinName | None, WithJsonSchema({"type": ["integer", "string"]})
+    ] = None
 
 
 class Compare(Strict):
     """One column against a constant."""
 
     column: str
-    op: Operator = Field(description="contains and starts_with ignore case")
-    value: Scalar | list[Scalar] | None = Field(
-        default=None,
-        description="A list for in and not_in; none for is_null and not_null. Dates as ISO 8601; "
-        "2024-06 means that whole month",
-    )
+    op: Operator
+    value: Scalar | list[Scalar] | None = None
 
 
 class SubQuery(Strict):
@@ -65,9 +61,7 @@ class SubQuery(Strict):
     view: str
     column: str = "patient_id"
     where: Filter | None = None
-    min_rows: int = Field(
-        default=1, ge=1, le=1_000, description="Only values in at least n of its rows"
-    )
+    min_rows: int = Field(default=1, ge=1, le=1_000)
 
 
 class InQuery(Strict):
@@ -114,6 +108,22 @@ def _filter_kind(value: Any) -> str:
     return "Compare"
 
 
+#: The forms of a filter as a caller is told them: a recursive schema costs five times the words.
+FILTER_FORMS = """\
+{column, op, value} | {all_of: [filter..]} | {any_of: [..]} | {not: filter} | \
+{column, op: in or not_in, query: {view, column=patient_id, where?, min_rows?}}: rows whose column \
+occurs in rows of another view. op: eq ne lt le gt ge in not_in contains starts_with (any case) \
+is_null not_null. Dates ISO 8601; 2024-06 is that whole month\
+"""
+FILTER_EXAMPLE: dict[str, Any] = {
+    "column": "id",
+    "op": "in",
+    "query": {
+        "view": "encounters",
+        "where": {"column": "class_code", "op": "eq", "value": "IMP"},
+    },
+}
+
 Filter: TypeAlias = Annotated[
     Annotated[Compare, Tag("Compare")]
     | Annotated[InQuery, Tag("InQuery")]
@@ -121,6 +131,7 @@ Filter: TypeAlias = Annotated[
     | Annotated[AllOf, Tag("AllOf")]
     | Annotated[Not, Tag("Not")],
     Discriminator(_filter_kind),
+    WithJsonSchema({"type": "object", "description": FILTER_FORMS, "examples": [FILTER_EXAMPLE]}),
 ]
 
 
@@ -128,8 +139,8 @@ class Aggregate(Strict):
     """One computed column of a grouped answer."""
 
     fn: AggregateFunction
-    column: str | None = Field(default=None, description="Required by all but count")
-    name: str | None = Field(default=None, description="Default fn or fn_column")
+    column: str | None = None
+    name: str | None = None
 
     @property
     def output_name(self) -> str:
@@ -141,27 +152,37 @@ class AgeGroup(Strict):
     """Birth dates by age in whole years now, of the dead at death."""
 
     column: str
-    age_brackets: list[int] = Field(
-        min_length=1, max_length=20, description="Lower bounds: [18, 40, 65]"
-    )
+    age_brackets: list[int] = Field(min_length=1, max_length=20)
 
 
 class Order(Strict):
     """One sort key; missing values come last in either direction."""
 
-    column: str = Field(description="Of the answer")
+    column: str
     descending: bool = False
+
+
+GROUP_FORMS = (
+    "column | {column: birth date, age_brackets: [18, 40, 65]} (lower bounds; the dead at death)"
+)
+AGGREGATE_FORMS = "{fn, column?, name?}; fn: count count_distinct min max avg sum"
+ORDER_FORMS = "{column: of the answer, descending?}"
+GroupKey: TypeAlias = Annotated[str | AgeGroup, WithJsonSchema({"type": ["string", "object"]})]
 
 
 class Query(Asking):
     """A question over one view: rows, or groups when `group_by` or `aggregates` is given."""
 
     view: str
-    columns: list[str] | None = Field(default=None, description="All when absent")
+    columns: list[str] | None = None
     where: Filter | None = None
-    group_by: list[str | AgeGroup] = Field(default_factory=list, max_length=8)
-    aggregates: list[Aggregate] = Field(default_factory=list, max_length=16)
-    order_by: list[Order] = Field(default_factory=list, max_length=8)
+    group_by: list[GroupKey] = Field(default_factory=list, max_length=8, description=GROUP_FORMS)
+    aggregates: list[Annotated[Aggregate, AN_OBJECT]] = Field(
+        default_factory=list, max_length=16, description=AGGREGATE_FORMS
+    )
+    order_by: list[Annotated[Order, AN_OBJECT]] = Field(
+        default_factory=list, max_length=8, description=ORDER_FORMS
+    )
 
 
 ParameterValue: TypeAlias = Scalar | list[str] | list[bool | int | float]
@@ -170,9 +191,9 @@ ParameterValue: TypeAlias = Scalar | list[str] | list[bool | int | float]
 class SqlQuery(Asking):
     """A question over any views, as one SELECT of PostgreSQL."""
 
-    sql: str = Field(description="One SELECT over views by their names; :name is a parameter")
+    sql: str = Field(description="One SELECT over views by name; :name is a parameter")
     parameters: Annotated[dict[str, ParameterValue], WithJsonSchema({"type": "object"})] = Field(
-        default_factory=dict, max_length=50, description="Values of :name; lists for = ANY(:name)"
+        default_factory=dict, max_length=50, description="Lists for = ANY(:name)"
     )
 
 

@@ -21,9 +21,9 @@ class CacheResourcesInput(Input):
         description="FHIR R4 with resourceType and id; meta.versionId orders them",
     )
     delete: list[str] = Field(
-        default_factory=list, max_length=CHANGES_MAX, description='References such as "Patient/12"'
+        default_factory=list, max_length=CHANGES_MAX, description="Such as Patient/12"
     )
-    dry_run: bool = Field(default=False, description="Check only; nothing is stored")
+    dry_run: bool = Field(default=False, description="Check only")
 
 
 class CacheResourcesOutput(Table):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from researchflow_server.contract.base import Input, Output
 
 DESCRIBE_VIEW = "describe_view"
@@ -15,9 +13,7 @@ class DescribeViewInput(Input):
     """One view; `definition` and `sql` are for those who approve what runs."""
 
     view: str
-    show: Literal["columns", "definition", "sql"] = Field(
-        default="columns", description="definition: ViewDefinition; sql: compiled SELECT"
-    )
+    show: Literal["columns", "definition", "sql"] = "columns"
 
 
 class DescribeViewOutput(Output):

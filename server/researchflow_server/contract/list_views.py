@@ -12,7 +12,7 @@ LIST_VIEWS = "list_views"
 class ListViewsInput(Input):
     """No arguments beyond the optional resource type."""
 
-    resource: str | None = Field(default=None, description="Only views of this FHIR type")
+    resource: str | None = Field(default=None, description="FHIR type")
 
 
 class ListViewsOutput(Table):

@@ -22,13 +22,8 @@ class RefreshViewsInput(Input):
     `cancel` ends the one that runs, a registration or a drop too, of whichever process.
     """
 
-    wait_s: float = Field(
-        default=REFRESH_WAIT_DEFAULT_S,
-        ge=0,
-        le=REFRESH_WAIT_MAX_S,
-        description="Then answer status running",
-    )
-    run_id: int | None = Field(default=None, description="Report this run")
+    wait_s: float = Field(default=REFRESH_WAIT_DEFAULT_S, ge=0, le=REFRESH_WAIT_MAX_S)
+    run_id: int | None = None
     cancel: bool = Field(default=False, description="End it")
 
 

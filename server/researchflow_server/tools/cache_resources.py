@@ -102,8 +102,8 @@ def _warnings(outcomes: list[ChangeOutcome], *, dry_run: bool) -> list[str]:
 CACHE_RESOURCES = ToolSpec(
     name=contract.CACHE_RESOURCES,
     title="Cache resources",
-    description="Inserts, updates or deletes FHIR resources for live queries to see at once. The "
-    "FHIR server itself is not changed.",
+    description="Shows changes of FHIR resources in live answers at once; the FHIR server is not "
+    "changed.",
     arguments=CacheResourcesInput,
     annotations=ToolAnnotations(
         read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False

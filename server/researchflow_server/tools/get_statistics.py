@@ -75,8 +75,7 @@ def _refresh(state: RefreshState | None) -> dict[str, Any]:
 GET_STATISTICS = ToolSpec(
     name=contract.GET_STATISTICS,
     title="Get statistics",
-    description="Staleness per view, hit rates, overlay size, refreshes and store health: the "
-    "numbers that /metrics exports.",
+    description="Staleness, hit rates, overlay, refreshes and health of the stores.",
     arguments=GetStatisticsInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

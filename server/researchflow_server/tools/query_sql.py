@@ -21,8 +21,7 @@ QUERY_SQL = ToolSpec(
     name=contract.QUERY_SQL,
     title="Query with SQL",
     description="A PostgreSQL SELECT over views, for what query_view cannot ask: latest values "
-    "(DISTINCT ON), days between events, medians (percentile_cont). Cast dates: d::date. "
-    "Dated and paged like query_view.",
+    "(DISTINCT ON), days between events, medians (percentile_cont). Cast dates: d::date.",
     arguments=SqlQuery,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

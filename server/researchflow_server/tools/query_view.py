@@ -79,8 +79,7 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
 QUERY_VIEW = ToolSpec(
     name=contract.QUERY_VIEW,
     title="Query a view",
-    description="Rows, counts and other aggregates of a view, filtered, over one or several "
-    "views. Dated; says what the speed layer added.",
+    description="Rows, groups and counts of a view, filtered by it and by other views.",
     arguments=Query,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

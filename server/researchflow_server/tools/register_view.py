@@ -58,8 +58,7 @@ def _built(name: str, result: RefreshResult | None) -> ViewRefresh | None:
 REGISTER_VIEW = ToolSpec(
     name=contract.REGISTER_VIEW,
     title="Register a view",
-    description="Builds a view and publishes it under its name; a registered view of that name "
-    "is replaced.",
+    description="Publishes a view under its name, in place of a registered one.",
     arguments=RegisterViewInput,
     annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False),
     run=run,

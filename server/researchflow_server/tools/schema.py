@@ -1,31 +1,29 @@
 """The argument schemas as published: every word of them costs the model's attention.
 
-Pydantic's schema is exact and long. Titles, null alternatives and repeated unions are taken out;
-the validation behind it stays pydantic's own.
+Pydantic's schema is exact and long, and the tools check their arguments themselves. So what is
+published is short: no titles, defaults that say nothing, null alternatives or bounds; models in
+place of references; and one line with an example where an argument has many forms, given at the
+argument's type by `WithJsonSchema`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from researchflow_runners.query.model import Asking, SqlQuery
+from researchflow_runners.query.model import Asking, Query
 
-FILTER_KINDS = ("Compare", "InQuery", "AnyOf", "AllOf", "Not")
-CONNECTIVES = ("AllOf", "AnyOf", "Not")
-TOLD_BY_FIELDS = frozenset({"Aggregate", "Compare", "Order", "SubQuery"})
-#: With more views than this, naming them all would crowd out the rest; list_views names them.
+#: With more views, or longer names, naming them would crowd out the rest; list_views names them.
 VIEWS_NAMED_MAX = 40
-_FILTER_REFS = [{"$ref": f"#/$defs/{kind}"} for kind in FILTER_KINDS]
-_FILTER = {"$ref": "#/$defs/Filter"}
-_SHOWN_FILTER = {
-    "anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in ("Compare", "InQuery", "Combine")]
-}
+VIEWS_NAMED_BYTES_MAX = 600
+REFERENCE = "#/$defs/"
 #: Bounds that hardly any call meets; the error that one meets names it.
-BOUNDS = frozenset({"exclusiveMinimum", "maxItems", "minItems"})
-_DROPPED_DEFAULTS: tuple[Any, ...] = (None, [])
+BOUNDS = frozenset(
+    {"exclusiveMinimum", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum"}
+)
+_DROPPED_DEFAULTS: tuple[Any, ...] = (None, [], False)
 
 
 def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[str, Any]:
@@ -33,67 +31,54 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     schema.pop("description", None)
-    if model is SqlQuery:
-        _leave_to_query_view(schema["properties"])
-    compacted: dict[str, Any] = _compact(schema)
+    compacted: dict[str, Any] = _compact(schema, definitions)
     compacted.setdefault("properties", {})
-    if definitions:
-        compacted["$defs"] = {name: _compact(_terse(part)) for name, part in definitions.items()}
-    if "Compare" in definitions:
-        _combine_connectives(compacted["$defs"])
-        _name_views(compacted, view_names)
+    if issubclass(model, Asking):
+        _leave_to_instructions(compacted["properties"])
+    if issubclass(model, Query):
+        compacted["properties"]["view"] |= _named(view_names)
     return compacted
 
 
-def _leave_to_query_view(properties: dict[str, Any]) -> None:
-    """What both tools take is told once."""
+def _leave_to_instructions(properties: dict[str, Any]) -> None:
+    """What every question takes is explained there, with its defaults."""
     for name in Asking.model_fields:
-        kind = properties[name].get("type")
-        properties[name] = {"type": kind} if kind else {}
+        properties[name].pop("default", None)
 
 
-def _short_list(node: dict[str, Any], beside: list[dict[str, Any]]) -> dict[str, Any]:
-    """A list of what stands beside it needs no second naming of that."""
-    inner = node.get("items", {}).get("anyOf", [])
-    return {"type": "array"} if inner and all(part in beside for part in inner) else node
+def _named(view_names: Sequence[str]) -> dict[str, Any]:
+    size_bytes = sum(len(name) for name in view_names)
+    if len(view_names) > VIEWS_NAMED_MAX or size_bytes > VIEWS_NAMED_BYTES_MAX:
+        return {}
+    return {"enum": list(view_names)}
 
 
-def _combine_connectives(definitions: dict[str, Any]) -> None:
-    """`all_of`, `any_of` and `not` as one object: three would cost twice the words."""
-    parts = [definitions.pop(name) for name in CONNECTIVES]
-    definitions["Combine"] = {
-        "type": "object",
-        "description": "Exactly one of the three; unknown stays unknown below not",
-        "properties": {name: shown for part in parts for name, shown in part["properties"].items()},
-    }
-    definitions["Filter"] = _SHOWN_FILTER
-
-
-def _terse(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition without what its names say already; unknown fields are refused in any case."""
-    told = definition.get("title") in TOLD_BY_FIELDS
-    left_out = {"additionalProperties", "description"} if told else {"additionalProperties"}
-    return {key: value for key, value in definition.items() if key not in left_out}
-
-
-def _compact(node: Any) -> Any:
+def _compact(node: Any, definitions: Mapping[str, Any]) -> Any:
     if isinstance(node, list):
-        return [_compact(part) for part in node]
+        return [_compact(part, definitions) for part in node]
     if not isinstance(node, dict):
         return node
-    kept = {
-        key: value
-        for key, value in node.items()
-        if not (key == "title" and isinstance(value, str))
-        and not (key == "default" and value in _DROPPED_DEFAULTS)
-        and not (key == "additionalProperties" and value is True)
-        and key not in BOUNDS
-    }
-    kept = {key: _compact(value) for key, value in kept.items()}
-    if kept.get("oneOf") == _FILTER_REFS:
-        del kept["oneOf"]
-        kept = {**_FILTER, **kept}
+    if "$ref" in node:
+        return _inlined(node, definitions)
+    kept = {key: _compact(value, definitions) for key, value in node.items() if _tells(key, value)}
     return _merge_alternatives(kept)
+
+
+def _inlined(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
+    """The model in place of the reference to it; its names say what its docstring would."""
+    model = definitions[node["$ref"].removeprefix(REFERENCE)]
+    left_out = {"additionalProperties", "description"}
+    shown = {key: value for key, value in model.items() if key not in left_out}
+    return _compact(shown | {key: value for key, value in node.items() if key != "$ref"}, {})
+
+
+def _tells(key: str, value: Any) -> bool:
+    """Whether a model needs to see it; `title` may also be an argument's name."""
+    if key == "title":
+        return not isinstance(value, str)
+    if key == "default":
+        return value not in _DROPPED_DEFAULTS
+    return key not in BOUNDS and not (key == "additionalProperties" and value is True)
 
 
 def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
@@ -103,18 +88,4 @@ def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
     left = [part for part in alternatives if part != {"type": "null"}]
-    left = [_short_list(part, left) for part in left]
-    if len(left) == 1:
-        return {**left[0], **rest}
-    if {"type": "number"} in left:
-        left = [part for part in left if part != {"type": "integer"}]
-    return {"anyOf": left, **rest}
-
-
-def _name_views(schema: dict[str, Any], view_names: Sequence[str]) -> None:
-    """Enumerates the views, once for all places that take one."""
-    for owner in (schema, *schema["$defs"].values()):
-        if "view" in owner.get("properties", {}):
-            owner["properties"]["view"] = {"$ref": "#/$defs/View"}
-    named = {"enum": list(view_names)} if len(view_names) <= VIEWS_NAMED_MAX else {}
-    schema["$defs"]["View"] = {"type": "string", **named}
+    return {**left[0], **rest} if len(left) == 1 else {"anyOf": left, **rest}
