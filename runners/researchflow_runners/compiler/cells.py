@@ -5,6 +5,7 @@ from __future__ import annotations
 from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.definition import ColumnDefinition
 from researchflow_runners.compiler.expr import Expr, KeyExpr
+from researchflow_runners.compiler.marks import marked
 from researchflow_runners.compiler.nodes import ResourceId
 from researchflow_runners.compiler.sql_types import (
     DEFAULT_TYPES,
@@ -71,7 +72,8 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
         key_of=expr.key_of if isinstance(expr, KeyExpr) and pg_type == "text" else None,
         size_max=stored.size_max,
     )
-    return related(column, {name: definition.tag_value(tag) for tag, name in RELATION_TAGS.items()})
+    named = {name: definition.tag_value(tag) for tag, name in RELATION_TAGS.items()}
+    return marked(related(column, named), definition, f"{path}.tag")
 
 
 def cell(column: Column, expr: Expr) -> Sql:

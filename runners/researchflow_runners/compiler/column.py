@@ -38,7 +38,9 @@ class Column:
     death and whether the person is known to be dead. `is_key` says that it always equals the
     hidden `_id`; tables then hold that alone. `key_of` is the type of the
     resources whose keys it holds, where it can hold no others. `size_max` is the most characters
-    or bytes that a tag `ansi/type` allows a value.
+    or bytes that a tag `ansi/type` allows a value. `event` ranks the dates that say when what the
+    row tells happened: of a row, the first that has a value. `known_as`, on a key, is the word
+    by which rows of other views reach the columns of the row whose key they hold.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Column:
     display_of: str | None = None
     died_at: str | None = None
     died: str | None = None
+    event: int | None = None
+    known_as: str | None = None
 
     @property
     def base_type(self) -> str:

@@ -20,6 +20,7 @@ from researchflow_runners.compiler.column import RELATION_TAGS, ROW_ROOM_BYTES, 
 from researchflow_runners.compiler.constants import parse_constants
 from researchflow_runners.compiler.definition import ViewDefinition, parse_definition
 from researchflow_runners.compiler.expr import Expr
+from researchflow_runners.compiler.marks import check_known_rows
 from researchflow_runners.compiler.nodes import Resource, RowIndex
 from researchflow_runners.compiler.operators.clock import reads_clock
 from researchflow_runners.compiler.operators.logic import rarer, require_boolean
@@ -95,6 +96,7 @@ def plan_view(parsed: ViewDefinition) -> Plan:
     columns = [one.column for one in body.cells]
     _check_unique(columns)
     _check_relations(columns)
+    check_known_rows(columns, fans_out=bool(body.several))
     _check_room(columns)
     return Plan(scope, body, columns, _conditions(parsed, scope))
 

@@ -172,7 +172,7 @@ def _column(name: str, catalogue_type: str, origin: Column | None, field: str) -
     if origin is not None:
         base = origin.base_type
         if _CATALOGUE_NAMES.get(base, base) == catalogue_type:
-            return replace(origin, name=name, pg_type=base, is_key=False)
+            return replace(origin, name=name, pg_type=base, is_key=False, known_as=None)
     element = catalogue_type.removesuffix("[]")
     shown = _SHOWN.get(element)
     if shown is None:

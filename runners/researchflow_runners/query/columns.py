@@ -10,7 +10,7 @@ from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
 from researchflow_runners.compiler.sql_types import MOMENT_TYPES, WHOLE_TYPES
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import nearest
-from researchflow_runners.sql import Sql, compose, fixed, ident
+from researchflow_runners.sql import Sql, compose, fixed, ident, join
 
 #: The columns of every view that a query may name.
 Catalogue: TypeAlias = Mapping[str, Sequence[Column]]
@@ -95,6 +95,24 @@ def find_column(name: str, columns: Sequence[Column], *, view: str, field: str) 
         allowed=names,
         did_you_mean=nearest(name, names),
     )
+
+
+def event_dates(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The dates of what a row tells, by rank: a row's own is the first that has a value."""
+    dated = [column for column in columns if column.event is not None]
+    return tuple(sorted(dated, key=lambda column: column.event or 0))
+
+
+def event_span(alias: Sql, dates: Sequence[Column]) -> tuple[Sql, Sql]:
+    """The begin and the end of the first of these dates that a row has, null without any."""
+    lows = [low_sql(alias, date) for date in dates]
+    if len(dates) == 1:
+        return lows[0], high_sql(alias, dates[0])
+    cases = [
+        compose(" WHEN {} IS NOT NULL THEN {}", low, high_sql(alias, date))
+        for low, date in zip(lows, dates, strict=True)
+    ]
+    return compose("coalesce({})", join(", ", lows)), compose("CASE{} END", join("", cases))
 
 
 def value_sql(alias: Sql, column: Column) -> Sql:
