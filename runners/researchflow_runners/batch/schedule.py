@@ -14,7 +14,6 @@ from importlib import resources
 from researchflow_runners.batch.run import LEASE_S
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 from researchflow_runners.store.set_aside import views_set_aside
 
 #: The share of an objective by which a refresh may begin earlier, so that servers do not all
@@ -99,7 +98,7 @@ class ScheduleState:
 
 async def read_state(session: Session) -> ScheduleState:
     """The state as of now."""
-    row = await session.fetchrow(_STATE, LEASE_S, REFRESH_LOCK_KEY)
+    row = await session.fetchrow(_STATE, LEASE_S)
     assert row is not None
     views = [
         ScheduledView(

@@ -28,9 +28,7 @@ _REPORTED = """
 SELECT entry_id, res_type, id FROM researchflow.overlay_entry
 WHERE origin = 'reported' AND entry_id > $1 ORDER BY entry_id LIMIT $2
 """
-_IS_REFRESHING = """
-SELECT EXISTS (SELECT FROM researchflow.refresh_run WHERE outcome = 'running')
-"""
+_IS_REFRESHING = "SELECT EXISTS (SELECT FROM researchflow.refresh_alive)"
 SETTLING = "settled"
 
 

@@ -272,9 +272,26 @@ CREATE TABLE IF NOT EXISTS researchflow.refresh_run (
 ALTER TABLE researchflow.refresh_run
     ADD COLUMN IF NOT EXISTS backend_pid int,
     ADD COLUMN IF NOT EXISTS seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Source and ledger were compared after it; null: that was not its turn.
+    ADD COLUMN IF NOT EXISTS counted boolean,
     DROP CONSTRAINT IF EXISTS refresh_run_outcome_check,
     ADD CONSTRAINT refresh_run_outcome_check
         CHECK (outcome IN ('running', 'published', 'unchanged', 'failed', 'cancelled'));
+
+-- The run whose refresher lives: its session holds the refresh lock (store/locks.py).
+CREATE OR REPLACE VIEW researchflow.refresh_alive AS
+SELECT r.run_id, r.seen_at FROM researchflow.refresh_run AS r
+JOIN pg_locks AS l ON l.pid = r.backend_pid
+WHERE r.outcome = 'running' AND l.locktype = 'advisory' AND l.granted
+  AND l.classid = 0 AND l.objid = 1381189171 AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- Runs that nobody will end: their refreshers died, and the next one closes their rows. One that
+-- fails gives its lock back before it says so, within the time of three of its words.
+CREATE OR REPLACE VIEW researchflow.refresh_dead AS
+SELECT r.run_id, r.seen_at, 'refresher_died' AS error_code FROM researchflow.refresh_run AS r
+WHERE r.outcome = 'running' AND r.seen_at < clock_timestamp() - interval '15 s'
+  AND NOT EXISTS (SELECT FROM researchflow.refresh_alive AS a WHERE a.run_id = r.run_id);
 
 -- What a computed text passes on its way to a date in users' SQL (composed/casts.py): the signs of
 -- ISO 8601, none of the words that would mean the clock. Anything else is the error of the cast.

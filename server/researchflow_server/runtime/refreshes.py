@@ -26,14 +26,19 @@ POLL_S = 0.2
 START_POLL_S = 0.01
 RUN_ID_MAX = 2**63 - 1
 
+#: The row of a refresher that died says so once the next one has closed it; this says it before.
 _RUN = """
-SELECT r.run_id, r.outcome AS status, r.anchor, a.data_as_of, r.changed, r.error_code,
-       extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8
-           AS duration_s
-FROM researchflow.refresh_run r LEFT JOIN researchflow.anchor a ON a.anchor = r.anchor
+SELECT r.run_id, r.anchor, a.data_as_of, r.changed,
+       CASE WHEN d.run_id IS NULL THEN r.outcome ELSE 'failed' END AS status,
+       CASE WHEN d.run_id IS NULL THEN r.error_code ELSE d.error_code END AS error_code,
+       extract(epoch FROM coalesce(r.finished_at, d.seen_at, clock_timestamp())
+                          - r.started_at)::float8 AS duration_s
+FROM researchflow.refresh_run AS r
+LEFT JOIN researchflow.refresh_dead AS d ON d.run_id = r.run_id
+LEFT JOIN researchflow.anchor AS a ON a.anchor = r.anchor
 """
 _BY_ID = f"{_RUN} WHERE r.run_id = $1"
-_RUNNING = f"{_RUN} WHERE r.outcome = 'running' ORDER BY r.run_id DESC LIMIT 1"
+_RUNNING = f"{_RUN} JOIN researchflow.refresh_alive AS l ON l.run_id = r.run_id"
 
 Watcher = Callable[[Progress], Awaitable[None]]
 
@@ -58,18 +63,27 @@ class Refreshes:
         self._warehouse = warehouse
         self._refresher = refresher
         self._task: asyncio.Task[RefreshResult] | None = None
+        self._change = UNCHANGED
+        self._retries = True
         self._newest_progress: Progress | None = None
         self._progressed = asyncio.Event()
 
     async def start(self, *, wait_s: float, watcher: Watcher, retry_all: bool = True) -> RefreshRun:
         """Starts a refresh, or joins the one this process runs, and waits at most that long.
 
-        Raises the error of a refresh that failed meanwhile; RefreshError `refresh_running` when
-        another process refreshes.
+        One that registers or drops a view, or tries less than is asked, is not joined but waited
+        for: its error is that of who asked for it. Raises the error of a refresh that failed
+        meanwhile; RefreshError `refresh_running` when another process refreshes, or a change of
+        views outlasts the time.
         """
-        if self._is_idle():
+        deadline = _in(wait_s)
+        while (task := self._other(retry_all=retry_all)) is not None:
+            if self._change == UNCHANGED and _left(deadline) <= 0:
+                return await self._running(task)
+            await self._outwait(task, watcher, deadline)
+        if self._under_way() is None:
             self._begin(UNCHANGED, retry_all=retry_all)
-        return await self._followed(watcher, wait_s)
+        return await self._followed(watcher, _left(deadline))
 
     async def change(
         self, change: CatalogueChange, *, wait_s: float, watcher: Watcher
@@ -79,21 +93,26 @@ class Refreshes:
         The result is there when it ended in time. Raises what the refresh raises; RefreshError
         `refresh_running` when another refresh outlasts the time.
         """
-        deadline = asyncio.get_running_loop().time() + wait_s
-        while not self._is_idle():
-            left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                raise _busy()
-            assert self._task is not None
-            await self._watch(self._task, watcher, left_s)
+        deadline = _in(wait_s)
+        while (task := self._under_way()) is not None:
+            await self._outwait(task, watcher, deadline)
         task = self._begin(change)
-        run = await self._followed(watcher, max(0.0, deadline - asyncio.get_running_loop().time()))
+        run = await self._followed(watcher, _left(deadline))
         return run, task.result() if task.done() else None
+
+    async def _outwait(
+        self, task: asyncio.Task[RefreshResult], watcher: Watcher, deadline: float
+    ) -> None:
+        """Waits for another's refresh, however it ends; RefreshError `refresh_running`."""
+        if _left(deadline) <= 0:
+            raise _busy()
+        await self._watch(task, watcher, _left(deadline))
 
     def _begin(
         self, change: CatalogueChange, *, retry_all: bool = True
     ) -> asyncio.Task[RefreshResult]:
         self._newest_progress = None
+        self._change, self._retries = change, retry_all
         self._task = asyncio.create_task(
             self._refresher.refresh(self._tell, change=change, retry_all=retry_all)
         )
@@ -105,7 +124,7 @@ class Refreshes:
         task = self._task
         await self._watch(task, watcher, wait_s)
         if task.done():
-            return await self.look(task.result().run_id, wait_s=0)
+            return _ended(task.result())
         return await self._running(task)
 
     async def _watch(
@@ -136,7 +155,7 @@ class Refreshes:
 
     async def look(self, run_id: int, *, wait_s: float) -> RefreshRun:
         """The run of that number, once it has ended or the time is over."""
-        deadline = asyncio.get_running_loop().time() + wait_s
+        deadline = _in(wait_s)
         while True:
             run = await self._find(_BY_ID, run_id) if 0 < run_id <= RUN_ID_MAX else None
             if run is None:
@@ -146,7 +165,7 @@ class Refreshes:
                     field="run_id",
                     hint="leave run_id out to start a refresh",
                 )
-            if run.status != "running" or asyncio.get_running_loop().time() >= deadline:
+            if run.status != "running" or _left(deadline) <= 0:
                 return run
             await asyncio.sleep(POLL_S)
 
@@ -182,10 +201,15 @@ class Refreshes:
             if run is not None:
                 return run
             await asyncio.sleep(START_POLL_S)
-        return await self.look(task.result().run_id, wait_s=0)
+        return _ended(task.result())
 
-    def _is_idle(self) -> bool:
-        return self._task is None or self._task.done()
+    def _under_way(self) -> asyncio.Task[RefreshResult] | None:
+        return None if self._task is None or self._task.done() else self._task
+
+    def _other(self, *, retry_all: bool) -> asyncio.Task[RefreshResult] | None:
+        """The refresh of this process, unless it does what such a call asks for."""
+        does = self._change == UNCHANGED and self._retries >= retry_all
+        return None if does else self._under_way()
 
     async def _find(self, statement: str, *args: int) -> RefreshRun | None:
         async with self._warehouse.session() as session:
@@ -197,6 +221,29 @@ class Refreshes:
         self._newest_progress = progress
         self._progressed.set()
         self._progressed = asyncio.Event()
+
+
+def _ended(result: RefreshResult) -> RefreshRun:
+    """The run as its own process knows it: whatever fails from here on, it went well."""
+    return RefreshRun(
+        run_id=result.run_id,
+        status="published" if result.published else "unchanged",
+        anchor=result.anchor,
+        data_as_of=result.data_as_of,
+        changed=result.changed,
+        error_code=None,
+        duration_s=result.duration_s,
+    )
+
+
+def _in(seconds: float) -> float:
+    """The loop's time so many seconds from now."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then; 0 once it has passed."""
+    return max(0.0, deadline - asyncio.get_running_loop().time())
 
 
 def _busy() -> RefreshError:

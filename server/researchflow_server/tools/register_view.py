@@ -10,6 +10,7 @@ from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.batch.result import RefreshResult, ViewRefresh
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.errors import StoreError
 from researchflow_server import contract
 from researchflow_server.contract import RegisterViewInput
 from researchflow_server.runtime.views import askable_states, askable_views, keep_composed
@@ -40,13 +41,19 @@ async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
 async def _compose(call: Call, definition: dict[str, Any]) -> dict[str, Any]:
     """A composed view has no rows of its own: it is there when its definition is."""
     view = await keep_composed(call.runtime, definition)
-    state = (await askable_states(call.runtime, await askable_views(call.runtime))).get(view.name)
+    warnings = []
+    state = None
+    try:
+        states = await askable_states(call.runtime, await askable_views(call.runtime))
+        state = states.get(view.name)
+    except StoreError as error:
+        warnings.append(f"its anchor cannot be told now: {error.code}")
     return {
         "view": view.name,
         "status": "published",
         "anchor": state.anchor if state else None,
         "data_as_of": state.data_as_of if state else None,
-        "warnings": [],
+        "warnings": warnings,
     }
 
 
