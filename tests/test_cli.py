@@ -310,6 +310,21 @@ def test_refresh_of_an_unchanged_source_keeps_the_anchor(run: Run, stores: Path)
     assert "nothing has changed" in run("refresh")[1]
 
 
+def test_refresh_and_status_say_that_the_comparison_is_missing(run: Run, stores: Path) -> None:
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("ada")))
+    done(run, "refresh")
+    asyncio.run(in_database("ALTER TABLE researchflow.source_count ADD CHECK (false) NOT VALID"))
+    code, out, _err = run("refresh")
+    assert (code, "were not compared" in out) == (OK, True)
+    assert "were not compared" in run("status")[1]
+    assert json.loads(run("status", "--json")[1])["counts_missing"]
+    asyncio.run(
+        in_database("ALTER TABLE researchflow.source_count DROP CONSTRAINT source_count_check")
+    )
+    assert "were not compared" not in run("refresh")[1]
+    assert "were not compared" not in run("status")[1]
+
+
 def test_status_names_an_objective_of_a_view_that_is_not_there(
     run: Run, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

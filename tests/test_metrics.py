@@ -250,6 +250,7 @@ async def test_a_look_that_grew_old_is_exported_no_more(
 async def test_a_ledger_that_differs_from_the_source_is_exported(tools: ToolServer) -> None:
     await tools.runtime.fresh_snapshot()
     assert value(scrape(tools), "researchflow_feed_differing_types") == 0
+    assert value(scrape(tools), "researchflow_feed_reconciliation_missing") == 0
     async with tools.runtime.stores.warehouse.session() as session:
         await session.execute("UPDATE researchflow.source_count SET ledger_sum = ledger_sum + 1")
     await tools.runtime.fresh_snapshot()

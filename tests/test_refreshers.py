@@ -8,16 +8,21 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from prometheus_server import until
 from researchflow_runners.batch import run as run_module
+from researchflow_runners.batch.counts import counts_are_missing
 from researchflow_runners.batch.result import Progress
 from researchflow_runners.batch.run import cancel_run
 from researchflow_runners.batch.schedule import read_state
 from researchflow_runners.errors import RefreshError, StoreError
+from researchflow_runners.store import database
+from researchflow_runners.store.database import Session
+from researchflow_runners.store.locks import REFRESH_LOCK_KEY
 from warehouse import DEFINITIONS, PEOPLE, Warehouse, open_warehouse, patient
 
 RUNS = "SELECT outcome, error_code FROM researchflow.refresh_run ORDER BY run_id"
@@ -26,10 +31,16 @@ SELECT relname FROM pg_class
 WHERE relnamespace = 'researchflow'::regnamespace AND relname ~ '_[0-9a-f]{8}_[0-9]+$'
   AND relkind = 'r'
 """
-CUT_REFRESHER = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_locks
-WHERE locktype = 'advisory' AND objid = 1381189171 AND granted
+LOCKED = f"""
+FROM pg_locks WHERE locktype = 'advisory' AND objid = {REFRESH_LOCK_KEY} AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+CUT_REFRESHER = f"SELECT count(pg_terminate_backend(pid)) {LOCKED}"
+FAILING = """
+CREATE FUNCTION researchflow.fail() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '22012'; END $$;
+CREATE TRIGGER failing BEFORE INSERT ON researchflow.source_count
+    EXECUTE FUNCTION researchflow.fail()
 """
 WITHIN_S = 30
 
@@ -264,3 +275,61 @@ async def test_lost_backend_is_cleaned_up_by_its_own_refresher(house: Warehouse)
         await house.refresh(progress=cut)
     assert caught.value.code == "postgres_unavailable"
     assert await house.fetch(TABLES) == tables
+
+
+async def test_lock_is_free_before_the_session_of_a_refresh_ends(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = database._closed
+    held = []
+
+    async def look(connection: Any) -> None:
+        held.append(await house.fetch(f"SELECT count(*) {LOCKED}"))
+        await close(connection)
+
+    monkeypatch.setattr(database, "_closed", look)
+    await house.refresh()
+    assert held == [[(0,)]]
+
+
+@pytest.mark.failure("comparison-missing")
+async def test_refresh_whose_comparison_fails_after_the_commit_has_published(
+    house: Warehouse,
+) -> None:
+    async with house.database.session() as session:
+        await session.execute(FAILING)
+    result = await house.refresh()
+    assert (result.published, result.anchor, result.counts) == (True, 2, ())
+    assert result.counts_error == "statement_rejected"
+    assert (await house.fetch(RUNS))[-1] == ("published", None)
+    async with house.database.session() as session:
+        assert await counts_are_missing(session)
+        await session.execute("DROP TRIGGER failing ON researchflow.source_count")
+        assert (await house.refresh()).counts_error is None
+        assert not await counts_are_missing(session)
+
+
+async def test_refresh_whose_connection_breaks_over_the_commit_has_published(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = Session.execute
+    broken = []
+
+    async def commit(self: Session, statement: Any, *args: Any) -> int:
+        done = await execute(self, statement, *args)
+        if statement == "COMMIT" and not broken and await is_published():
+            broken.append(await house.fetch(CUT_REFRESHER))
+            await execute(self, "SELECT")
+        return done
+
+    async def is_published() -> bool:
+        return await house.fetch("SELECT max(anchor) FROM researchflow.anchor") == [(2,)]
+
+    monkeypatch.setattr(Session, "execute", commit)
+    result = await house.refresh()
+    assert broken == [[(1,)]]
+    assert (result.published, result.anchor, result.counts_error) == (
+        True, 2, "postgres_unavailable",
+    )  # fmt: skip
+    await expect_whole(house, 2)
+    assert (await house.fetch(RUNS))[-1] == ("published", None)

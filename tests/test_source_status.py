@@ -22,6 +22,18 @@ from researchflow_server.cli.outcome import FAILED, OK
 from researchflow_server.cli.source_words import count_words
 from warehouse import PEOPLE, Warehouse, open_warehouse, patient
 
+TAGGED = {
+    **PEOPLE,
+    "name": "tagged",
+    "select": [
+        {
+            "column": [
+                {"path": "getResourceKey()", "name": "id"},
+                {"path": "meta.tag.first().code", "name": "tag"},
+            ]
+        }
+    ],
+}
 REASON = "SELECT reason FROM researchflow.feed_position WHERE reader = 'refresh'"
 
 
@@ -105,9 +117,33 @@ async def test_versions_that_differ_under_equal_counts_are_told_and_then_compare
     monkeypatch.setattr(counts, "COUNT_INTERVAL_S", 0.0)
     (count,) = (await house.refresh([PEOPLE])).counts
     assert (count.in_source, count.in_ledger, count.agrees) == (2, 2, False)
-    assert "versions differ: some Patient" in count_words([count])[0]
+    assert "versions or tags differ: some Patient" in count_words([count])[0]
     result = await house.refresh([PEOPLE])
     assert (result.changed, result.counts[0].agrees) == (1, True)
+
+
+async def test_tags_alone_that_differ_are_told_and_then_compared(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await install_outbox(house.source.database)
+    await house.put(patient("a"), patient("b"))
+    await house.delete("Patient/a")
+    await house.refresh([TAGGED])
+    await house.fetch("UPDATE researchflow.ledger SET tags = 9 WHERE id = 'b'")
+    monkeypatch.setattr(counts, "COUNT_INTERVAL_S", 0.0)
+    (count,) = (await house.refresh([TAGGED])).counts
+    assert (count.in_source, count.in_ledger, count.agrees) == (1, 1, False)
+    assert "tags differ: some Patient" in count_words([count])[0]
+    result = await house.refresh([TAGGED])
+    assert (result.changed, result.counts[0].agrees) == (1, True)
+
+
+async def test_tags_that_no_view_shows_are_not_compared(house: Warehouse) -> None:
+    await house.put(patient("a"))
+    await house.refresh([TAGGED])
+    await house.fetch("UPDATE researchflow.ledger SET tags = 9")
+    (count,) = (await house.refresh([PEOPLE])).counts
+    assert count.agrees
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from researchflow_runners.backup.save import (
 )
 from researchflow_runners.backup.target import Target
 from researchflow_runners.batch.contents import store_built_content
-from researchflow_runners.batch.run import hold_refreshes
+from researchflow_runners.batch.run import holding_refreshes
 from researchflow_runners.batch.tables import (
     create_base,
     create_history,
@@ -119,17 +119,19 @@ async def restore_backup(warehouse: Database, target: Target) -> Restored:
         composed=tuple([json.loads(one) async for one in _lines(target, manifest, COMPOSED)]),
     )
     await warehouse.install_schema()
-    async with warehouse.dedicated(statement_timeout_s=TIMEOUT_S) as session:
-        await hold_refreshes(session)
-        async with session.transaction():
-            await _require_empty(session)
-            await _restore_anchors(session, manifest)
-            for saved in manifest.rows:
-                await _restore_rows(session, target, manifest, saved)
-            async for line in _lines(target, manifest, PROVISIONAL):
-                await session.execute(_ENTRY, line)
-            await session.execute(_BEGIN_EPOCH)
-            await _restore_missing(session, target, manifest)
+    async with (
+        warehouse.dedicated(statement_timeout_s=TIMEOUT_S) as session,
+        holding_refreshes(session),
+        session.transaction(),
+    ):
+        await _require_empty(session)
+        await _restore_anchors(session, manifest)
+        for saved in manifest.rows:
+            await _restore_rows(session, target, manifest, saved)
+        async for line in _lines(target, manifest, PROVISIONAL):
+            await session.execute(_ENTRY, line)
+        await session.execute(_BEGIN_EPOCH)
+        await _restore_missing(session, target, manifest)
     return restored
 
 

@@ -82,7 +82,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         computed = Computed(feed, diff, await staging.newest_at())
         if feed.changes is None or await counts_are_due(session):
             source = staging.source
-            computed.counts = await sum_keys(source.session, source.keys(plan.types))
+            counted = source.keys(plan.types, tag_types=plan.tagged_types)
+            computed.counts = await sum_keys(source.session, counted)
         await create_dead_table(session)
         changed = [kept for kept in plan.kept if kept[0].resource in computed.diff.by_type]
         steps.total = 1 + len(plan.built) + len(changed) + 1

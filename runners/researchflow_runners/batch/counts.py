@@ -8,10 +8,11 @@ refresh compare every key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from researchflow_runners.batch.plan import Plan
 from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.database import Session
 
@@ -25,17 +26,21 @@ _DIFFER = """
 SELECT EXISTS (SELECT FROM researchflow.source_count
                WHERE in_source <> in_ledger OR source_sum IS DISTINCT FROM ledger_sum)
 """
-#: Of keys with a column res_type: living resources, and a checksum of every key's version.
+#: Of keys with a column res_type: living resources, and a checksum of every key's version, and of
+#: its tags where both sides have them.
 _SUMS = """
 SELECT k.res_type, count(*) FILTER (WHERE NOT k.deleted) AS n,
-       bit_xor(hashint8extended(k.res_id, k.res_ver * 2 + k.deleted::int)) AS checksum
+       bit_xor(hashint8extended(hashint8extended(k.res_id, k.res_ver * 2 + k.deleted::int),
+                                coalesce(k.tags, 0))) AS checksum
 FROM {} AS k GROUP BY k.res_type
 """
 #: `source` and `ledger` hold for the same snapshot of the source.
 _STORE = """
 WITH known AS (
     SELECT res_type, count(*) FILTER (WHERE NOT deleted) AS n,
-           bit_xor(hashint8extended(res_id, res_ver * 2 + deleted::int)) AS checksum
+           bit_xor(hashint8extended(hashint8extended(res_id, res_ver * 2 + deleted::int),
+                                    CASE WHEN res_type = ANY ($5::text[]) AND NOT deleted
+                                         THEN coalesce(tags, 0) ELSE 0 END)) AS checksum
     FROM researchflow.ledger GROUP BY res_type
 ), counted AS (
     SELECT t.res_type, t.n AS in_source, coalesce(k.n, 0) AS in_ledger,
@@ -54,6 +59,11 @@ SET in_source = excluded.in_source, in_ledger = excluded.in_ledger,
     counted_at = excluded.counted_at
 RETURNING s.res_type, s.in_source, s.in_ledger, s.source_sum = s.ledger_sum, s.counted_at
 """
+_NOTE = "UPDATE researchflow.refresh_run SET counted = true WHERE run_id = $1"
+_ARE_MISSING = """
+SELECT NOT counted FROM researchflow.refresh_run
+WHERE counted IS NOT NULL ORDER BY run_id DESC LIMIT 1
+"""
 _READ = """
 SELECT res_type, in_source, in_ledger, source_sum IS NOT DISTINCT FROM ledger_sum, counted_at
 FROM researchflow.source_count ORDER BY res_type
@@ -65,7 +75,7 @@ class TypeCount:
     """Resources of one type that are not deleted, at one instant of the source.
 
     `same_versions` tells whether each key, the deleted ones too, has the same version on both
-    sides.
+    sides, and the same tags where a view shows them.
     """
 
     resource_type: str
@@ -82,7 +92,7 @@ class TypeCount:
 
 @dataclass(frozen=True, slots=True)
 class SourceSum:
-    """What a source has of one type: living resources, and a checksum over every key's version."""
+    """What a source has of one type: living resources, and a checksum of versions and tags."""
 
     count: int
     checksum: int
@@ -106,20 +116,33 @@ async def counts_differ(session: Session) -> bool:
 
 async def store_counts(
     session: Session,
-    types: Sequence[str],
+    plan: Plan,
     found: Mapping[str, SourceSum],
+    *,
     counted_at: datetime,
+    run_id: int,
 ) -> tuple[TypeCount, ...]:
-    """The counts of these types by type, kept for status; the ledger must be the snapshot's."""
-    sums = [found.get(name, SourceSum(0, 0)) for name in types]
-    rows = await session.fetch(
-        _STORE,
-        list(types),
-        [one.count for one in sums],
-        counted_at,
-        [one.checksum for one in sums],
-    )
+    """The counts of the plan's types, kept for status as the run's.
+
+    The ledger must be the snapshot's; `found` sums the tags of the plan's `tagged_types`.
+    """
+    sums = [found.get(name, SourceSum(0, 0)) for name in plan.types]
+    async with session.transaction():
+        rows = await session.fetch(
+            _STORE,
+            plan.types,
+            [one.count for one in sums],
+            counted_at,
+            [one.checksum for one in sums],
+            plan.tagged_types,
+        )
+        await session.execute(_NOTE, run_id)
     return tuple(sorted((TypeCount(*row) for row in rows), key=lambda one: one.resource_type))
+
+
+async def counts_are_missing(session: Session) -> bool:
+    """Whether the last refresh that was to compare source and ledger could not."""
+    return bool(await session.fetchval(_ARE_MISSING))
 
 
 async def read_counts(session: Session) -> tuple[TypeCount, ...]:

@@ -19,7 +19,7 @@ from researchflow_runners.batch.feed import publish_feed
 from researchflow_runners.batch.ledger import publish_ledger
 from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.result import ViewRefresh
-from researchflow_runners.batch.run import mark_done, require_token
+from researchflow_runners.batch.run import has_published, mark_done, require_token
 from researchflow_runners.batch.source_clock import note_look
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.tables import (
@@ -30,11 +30,12 @@ from researchflow_runners.batch.tables import (
 )
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.composed.upkeep import release, revalidate
+from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.overlay import insert_rows
 from researchflow_runners.sql import compose, fixed, ident, join, param
 from researchflow_runners.store.anchor import current_anchor
 from researchflow_runners.store.content import Content, content_sql
-from researchflow_runners.store.database import Session
+from researchflow_runners.store.database import Database, Session
 from researchflow_runners.store.former import retain_former
 from researchflow_runners.store.locks import (
     lock_anchors,
@@ -100,34 +101,54 @@ class Done:
 
 
 async def publish(
-    session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
+    session: Session,
+    warehouse: Database,
+    *,
+    plan: Plan,
+    computed: Computed,
+    staging: Staging,
+    run_id: int,
 ) -> Done:
     """Publishes the plan's anchor, or finds that the last one still holds.
 
-    RefreshError as `require_token`; nothing has changed then.
+    RefreshError as `require_token`; nothing has changed then. A connection that breaks over the
+    commit is no error where the commit was done.
     """
-    async with session.transaction():
-        await session.execute(
-            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
-            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
-        )
-        await require_token(session, run_id)
-        await lock_overlay_exclusive(session)
-        plan = plan.without(computed.failures)
-        if not (computed.diff.total or plan.changes_views or plan.anchor == 1):
-            return await _confirm(session, plan, computed, staging, run_id)
-        done = await _publish(session, plan, computed, staging)
-        await mark_done(
-            session, run_id, "published", anchor=plan.anchor, changed=computed.diff.total
-        )
-    if plan.new_types:
-        await session.execute("ANALYZE researchflow.ledger")
+    done = None
+    try:
+        async with session.transaction():
+            done = await _perform(session, plan, computed, staging, run_id)
+    except StoreError:
+        if done is None or not await has_published(warehouse, run_id):
+            raise
     return done
 
 
-async def _confirm(
+async def _perform(
     session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
 ) -> Done:
+    await session.execute(
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
+        f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
+    )
+    await require_token(session, run_id)
+    await lock_overlay_exclusive(session)
+    plan = plan.without(computed.failures)
+    is_new = bool(computed.diff.total or plan.changes_views or plan.anchor == 1)
+    step = _publish if is_new else _confirm
+    done = await step(session, plan, computed, staging)
+    await mark_done(
+        session,
+        run_id,
+        "published" if is_new else "unchanged",
+        anchor=done.anchor,
+        changed=computed.diff.total,
+        is_counting=computed.counts is not None,
+    )
+    return done
+
+
+async def _confirm(session: Session, plan: Plan, computed: Computed, staging: Staging) -> Done:
     """The last anchor still holds: only the overlay and what is known of the source move on."""
     dropped = await absorb_entries(
         session, plan.types, snapshot=staging.snapshot, replayed_at=staging.replayed_at
@@ -137,7 +158,6 @@ async def _confirm(
     await _checked(session, plan, computed, staging)
     anchor = await current_anchor(session)
     assert anchor is not None
-    await mark_done(session, run_id, "unchanged", anchor=anchor.anchor, changed=0)
     views = _summaries(plan, computed, {})
     return Done(False, anchor.anchor, anchor.data_as_of, views, dropped)
 

@@ -6,6 +6,7 @@ rows, history, ledger, overlay, catalogue and anchor of every view change togeth
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +19,29 @@ from researchflow_runners.batch.catalogue import (
     CatalogueChange,
     catalogue_views,
 )
-from researchflow_runners.batch.compute import compute
+from researchflow_runners.batch.compute import Computed, compute
 from researchflow_runners.batch.contents import hash_unhashed
 from researchflow_runners.batch.counts import TypeCount, store_counts
-from researchflow_runners.batch.plan import make_plan
+from researchflow_runners.batch.plan import Plan, make_plan
 from researchflow_runners.batch.publish import publish
 from researchflow_runners.batch.repeatable import require_repeatable
 from researchflow_runners.batch.result import ProgressCallback, RefreshResult
-from researchflow_runners.batch.run import begin_run, close_run, heartbeat, wait_for_lock
-from researchflow_runners.batch.staging import Origin, open_staging
+from researchflow_runners.batch.run import (
+    begin_run,
+    close_run,
+    heartbeat,
+    holding_refreshes,
+    waiting_for_refreshes,
+)
+from researchflow_runners.batch.staging import Origin, Staging, open_staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import drop_orphans
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import RefreshError, ResearchFlowError, ViewDefinitionError
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.store.database import CLEANUP_TIMEOUT_S, Database, Session
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 6 * 3600.0
 #: Memory of the refresher's one session; statistics are a first sample, autovacuum deepens them.
@@ -95,7 +104,10 @@ class Refresher:
         await self._warehouse.install_schema()
         run_id = None
         try:
-            async with self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session:
+            async with (
+                self._warehouse.dedicated(statement_timeout_s=self._timeout_s) as session,
+                holding_refreshes(session),
+            ):
                 run_id = await begin_run(session)
                 async with heartbeat(self._warehouse, run_id):
                     wanted = _Wanted(change, retry_all)
@@ -120,12 +132,15 @@ class Refresher:
         async with opened as staging:
             computed = await compute(session, staging, plan, steps)
         with steps.phase("publish"):
-            done = await publish(session, plan, computed, staging, run_id)
-            counts: tuple[TypeCount, ...] = ()
-            if computed.counts is not None:
-                counts = await store_counts(
-                    session, plan.types, computed.counts, staging.data_as_of
-                )
+            done = await publish(
+                session,
+                self._warehouse,
+                plan=plan,
+                computed=computed,
+                staging=staging,
+                run_id=run_id,
+            )
+            counts, counts_error = await _counted(session, plan, computed, staging, run_id)
         await steps.done("publish")
         return RefreshResult(
             run_id=run_id,
@@ -139,6 +154,7 @@ class Refresher:
             set_aside=(*computed.failures.values(), *plan.outdated),
             overlay_dropped=done.overlay_dropped,
             counts=counts,
+            counts_error=counts_error,
             duration_s=time.monotonic() - started,
             phases_s=steps.seconds,
         )
@@ -154,12 +170,35 @@ class Refresher:
         return None if is_cancelled else told
 
 
+async def _counted(
+    session: Session, plan: Plan, computed: Computed, staging: Staging, run_id: int
+) -> tuple[tuple[TypeCount, ...], str | None]:
+    """Source and ledger compared, and the ledger's statistics; gives why, where it cannot be.
+
+    What has been published stays so: the run tells that the comparison is missing.
+    """
+    try:
+        if plan.new_types:
+            await session.execute("ANALYZE researchflow.ledger")
+        if computed.counts is None:
+            return (), None
+        found = computed.counts
+        at = staging.data_as_of
+        return await store_counts(session, plan, found, counted_at=at, run_id=run_id), None
+    except ResearchFlowError as error:
+        logger.warning("source and ledger were not compared: %s", error.code)
+        return (), error.code
+
+
 async def _clean_up(warehouse: Database) -> None:
     """Drops what was built and not published; what stays, the next refresh drops."""
     with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
         try:
-            async with warehouse.dedicated(statement_timeout_s=CLEANUP_TIMEOUT_S) as session:
-                if await wait_for_lock(session):
+            async with (
+                warehouse.dedicated(statement_timeout_s=CLEANUP_TIMEOUT_S) as session,
+                waiting_for_refreshes(session) as is_held,
+            ):
+                if is_held:
                     await drop_orphans(session)
         except ResearchFlowError:
             return

@@ -44,7 +44,8 @@ class RefreshResult:
     `published` says that there is a new anchor; without it nothing had changed, and `anchor` with
     its `data_as_of` is the one that still holds. Either is known to be complete up to
     `checked_at`. `set_aside` are the views that could not be computed. `counts` compares the
-    source with the ledger; none where a feed told the changes and the last count is recent.
+    source with the ledger; none where a feed told the changes and the last count is recent, and
+    where that could not be stored any more: `counts_error` is why.
     """
 
     run_id: int
@@ -58,5 +59,6 @@ class RefreshResult:
     set_aside: tuple[Failure, ...]
     overlay_dropped: int
     counts: tuple[TypeCount, ...]
+    counts_error: str | None
     duration_s: float
     phases_s: Mapping[Phase, float]

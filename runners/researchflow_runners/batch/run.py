@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 import anyio
@@ -63,7 +63,7 @@ SELECT EXISTS (
 _TOKEN = "SELECT outcome FROM researchflow.refresh_run WHERE run_id = $1 FOR UPDATE"
 _DONE = """
 UPDATE researchflow.refresh_run
-SET outcome = $2, finished_at = clock_timestamp(), anchor = $3, changed = $4
+SET outcome = $2, finished_at = clock_timestamp(), anchor = $3, changed = $4, counted = $5
 WHERE run_id = $1
 """
 _CLOSE = """
@@ -78,6 +78,7 @@ SET outcome = 'cancelled', error_code = $2, finished_at = clock_timestamp()
 WHERE outcome = 'running' AND ($1::bigint IS NULL OR run_id = $1)
 RETURNING run_id, backend_pid
 """
+_UNLOCK = "SELECT pg_advisory_unlock($1)"
 #: Only the holder of the lock: the row's own backend may have ended and its number been reused.
 _CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -88,26 +89,41 @@ WHERE pid = ANY ($2::int[])
 
 
 async def begin_run(session: Session) -> int:
-    """Takes the refresh lock for as long as the session lives; gives the run's number.
+    """A run of its own for the holder of the refresh lock; gives its number.
 
-    RefreshError `refresh_running` when another refresher holds it and is alive. Who holds the
-    lock is the only refresher alive, so runs still marked as running are those of dead ones.
+    Who holds the lock is the only refresher alive, so runs still marked as running are those of
+    dead ones.
     """
     await session.execute(_SETTINGS.format(round(LEASE_S)))
-    await hold_refreshes(session)
     await session.execute(_BURY, DIED)
     await session.execute(_PRUNE, RUNS_MAX)
     return int(await session.fetchval(_BEGIN))
 
 
-async def hold_refreshes(session: Session) -> None:
-    """Takes the refresh lock for as long as the session lives; RefreshError `refresh_running`."""
+@asynccontextmanager
+async def holding_refreshes(session: Session) -> AsyncIterator[None]:
+    """Holds the refresh lock inside; RefreshError `refresh_running` when another refresher does.
+
+    It is free when this is left, or with the session at the latest: a backend that ends holds on
+    to it for as long as its temporary tables take.
+    """
     if not await _locked(session) and not await _taken_over(session):
         raise RefreshError(
             "another refresh is running",
             code="refresh_running",
             hint="wait for it to finish; its progress is in researchflow.refresh_run",
         )
+    yield
+    await _unlock(session)
+
+
+@asynccontextmanager
+async def waiting_for_refreshes(session: Session) -> AsyncIterator[bool]:
+    """The same, waiting TAKEOVER_TIMEOUT_S for it; gives whether it is held."""
+    is_held = await _wait_for_lock(session)
+    yield is_held
+    if is_held:
+        await _unlock(session)
 
 
 async def require_token(session: Session, run_id: int) -> None:
@@ -127,9 +143,27 @@ async def mark_done(
     *,
     anchor: int,
     changed: int,
+    is_counting: bool,
 ) -> None:
-    """Closes the run, in the transaction that publishes."""
-    await session.execute(_DONE, run_id, outcome, anchor, changed)
+    """Closes the run, in the transaction that publishes.
+
+    `is_counting`: source and ledger are to be compared after it, and are not yet.
+    """
+    await session.execute(_DONE, run_id, outcome, anchor, changed, False if is_counting else None)
+
+
+async def has_published(warehouse: Database, run_id: int) -> bool:
+    """Whether the run went well, once the transaction that holds its row has ended.
+
+    For who lost the connection over the commit; False too when the warehouse does not tell.
+    """
+    with anyio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+        try:
+            async with warehouse.session() as session:
+                return await session.fetchval(_TOKEN, run_id) in ("published", "unchanged")
+        except ResearchFlowError:
+            return False
+    return False
 
 
 async def close_run(
@@ -186,6 +220,12 @@ async def _beat(warehouse: Database, run_id: int) -> None:
             continue
 
 
+async def _unlock(session: Session) -> None:
+    """What was done under the lock stays done; with the session it is free in any case."""
+    with suppress(ResearchFlowError):
+        await session.execute(_UNLOCK, REFRESH_LOCK_KEY)
+
+
 async def _locked(session: Session) -> bool:
     return bool(await session.fetchval("SELECT pg_try_advisory_lock($1)", REFRESH_LOCK_KEY))
 
@@ -196,10 +236,10 @@ async def _taken_over(session: Session) -> bool:
         return False
     stalled = [row[0] for row in await session.fetch(_BURY, STALLED)]
     await session.execute(_CUT, REFRESH_LOCK_KEY, stalled)
-    return await wait_for_lock(session)
+    return await _wait_for_lock(session)
 
 
-async def wait_for_lock(session: Session) -> bool:
+async def _wait_for_lock(session: Session) -> bool:
     """Whether the refresh lock came free within TAKEOVER_TIMEOUT_S; it is held then."""
     await session.execute(f"SET lock_timeout = '{TAKEOVER_TIMEOUT_S}s'")
     try:

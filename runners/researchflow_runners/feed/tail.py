@@ -153,6 +153,13 @@ class Tail:
         if done.feed != "outbox" or now < self._prune_at:
             return
         self._prune_at = now + PRUNE_INTERVAL_S
+        try:
+            await self._let_go(session)
+        except ResearchFlowError as error:
+            # What was read is in live answers; a source that is away is told by the next round.
+            logger.warning("the outbox keeps what was read: %s", error.code)
+
+    async def _let_go(self, session: Session) -> None:
         async with self._warehouse.session() as held:
             refresh, tail = await read_position(held, "refresh"), await read_position(held, "tail")
         if _is_read(refresh) and _is_read(tail):

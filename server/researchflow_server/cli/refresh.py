@@ -11,7 +11,7 @@ from researchflow_runners.batch.run import cancel_run
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.cli.outcome import OK, PARTIAL, show_error
 from researchflow_server.cli.parser import with_example
-from researchflow_server.cli.source_words import count_words
+from researchflow_server.cli.source_words import COUNTS_MISSING, count_words
 from researchflow_server.console import progress_bar, show_json, show_text
 from researchflow_server.runtime import Runtime, open_runtime
 from researchflow_server.settings import read_settings
@@ -28,7 +28,7 @@ EXIT_CODES = """exit codes:
        evicts, is too old or a replica
   8    PostgreSQL or Redis has no disk or memory left
   9    PostgreSQL or Redis was too busy: a deadline or a conflict; try again
-  130  interrupted or cancelled; nothing was published unless the result was printed"""
+  130  interrupted or cancelled; `researchflow status` shows the last anchor that was published"""
 
 
 def register(parser: ArgumentParser) -> None:
@@ -113,5 +113,7 @@ def summary(result: RefreshResult) -> str:
             + ", ".join(lacking)
         )
     lines += count_words(result.counts)
+    if result.counts_error:
+        lines.append(f"{COUNTS_MISSING} ({result.counts_error})")
     lines += [f"set aside: {one.view}, which {one.reason}" for one in result.set_aside]
     return "\n".join(lines)

@@ -8,6 +8,10 @@ from researchflow_runners.batch.counts import TypeCount
 from researchflow_runners.source.clock import SourceClock
 from researchflow_runners.source.findings import SourceFindings
 
+COUNTS_MISSING = (
+    "source and ledger were not compared after the last refresh that was to; the next one does it"
+)
+
 
 def source_lines(
     found: SourceFindings, clock: SourceClock | None, counts: Sequence[TypeCount]
@@ -53,7 +57,7 @@ def _count_lines(counts: Sequence[TypeCount]) -> Iterator[str]:
     for one in differing:
         if one.in_source == one.in_ledger:
             yield (
-                f"versions differ: some {one.resource_type} has another version in the ledger "
+                f"versions or tags differ: some {one.resource_type} is another in the ledger "
                 f"than in the source, at {when}; the next refresh compares all of them"
             )
             continue

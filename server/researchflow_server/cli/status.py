@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from researchflow_runners.batch.counts import TypeCount, read_counts
+from researchflow_runners.batch.counts import TypeCount, counts_are_missing, read_counts
 from researchflow_runners.batch.dead_letters import DeadLetter, list_dead_letters
 from researchflow_runners.batch.source_clock import read_source_clock
 from researchflow_runners.errors import StoreError
@@ -14,7 +14,7 @@ from researchflow_runners.source.clock import SourceClock
 from researchflow_runners.source.findings import look_at_source
 from researchflow_server.cli.outcome import OK, UNREACHABLE
 from researchflow_server.cli.parser import with_example
-from researchflow_server.cli.source_words import source_lines
+from researchflow_server.cli.source_words import COUNTS_MISSING, source_lines
 from researchflow_server.console import console, show_json, table
 from researchflow_server.feeds.refused import RefusedDelivery, list_refused
 from researchflow_server.metrics.snapshot import Snapshot
@@ -50,6 +50,8 @@ async def run(arguments: Namespace) -> int:
         _show(snapshot, source_up=source_up)
         if found is not None:
             console().print("\n".join(source_lines(found, kept.source_clock, kept.counts)))
+        if kept.counts_missing:
+            console().print(COUNTS_MISSING)
         for name in kept.unknown_objectives:
             console().print(f'RESEARCHFLOW_REFRESH_OBJECTIVES: there is no view "{name}"')
         _show_letters(kept.dead_letters)
@@ -63,6 +65,7 @@ class Kept:
 
     source_clock: SourceClock | None = None
     counts: tuple[TypeCount, ...] = ()
+    counts_missing: bool = False
     dead_letters: tuple[DeadLetter, ...] = ()
     refused_deliveries: tuple[RefusedDelivery, ...] = ()
     unknown_objectives: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ async def _kept(runtime: Runtime) -> Kept:
         return Kept(
             source_clock=await read_source_clock(session),
             counts=await read_counts(session),
+            counts_missing=await counts_are_missing(session),
             dead_letters=tuple(await list_dead_letters(session, limit=LETTERS_SHOWN_MAX)),
             refused_deliveries=tuple(await list_refused(session, limit=LETTERS_SHOWN_MAX)),
             unknown_objectives=unknown,

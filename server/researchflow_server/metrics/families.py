@@ -196,9 +196,15 @@ def _feed_families(snapshot: Snapshot) -> list[Family]:
 def _reconciled(state: Reconciled | None) -> list[Family]:
     if state is None:
         return []
+    missing = _gauge("researchflow_feed_reconciliation_missing",
+                     "Whether the last refresh that was to sum source and ledger could not.", (),
+                     [((), state.is_missing)])  # fmt: skip
+    if state.counted_at is None:
+        return [missing]
     return [
+        missing,
         _gauge("researchflow_feed_differing_types",
-               "Resource types whose versions differed between source and ledger.", (),
+               "Resource types whose versions or tags differed between source and ledger.", (),
                [((), state.differing)]),
         _gauge("researchflow_feed_reconciled_timestamp_seconds",
                "Last time that source and ledger were summed.", (),

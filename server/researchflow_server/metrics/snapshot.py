@@ -88,10 +88,14 @@ class FeedReading:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """In how many types source and ledger differed when they were summed last."""
+    """In how many types source and ledger differed when they were summed last, None if never.
+
+    `is_missing`: the last refresh that was to sum them could not.
+    """
 
     differing: int
-    counted_at: datetime
+    counted_at: datetime | None
+    is_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         overlay = await session.fetch(_OVERLAY)
         feeds = await session.fetch(_FEEDS)
         reconciled = await session.fetchrow(_RECONCILED)
+        assert reconciled is not None
         refreshes = await tally.look(session)
         aside = await views_set_aside(session)
         left_at = await session.fetchval(_LEFT_AT)
@@ -159,7 +164,7 @@ async def _look(database: Database, redis_up: bool, tally: RefreshTally) -> Snap
         views=tuple(ViewState(*row.values()) for row in views),
         overlay=tuple(OverlayState(*row.values()) for row in overlay),
         feeds=tuple(FeedReading(*row.values()) for row in feeds),
-        reconciled=Reconciled(*reconciled.values()) if reconciled else None,
+        reconciled=Reconciled(*reconciled.values()),
         refresh=refreshes,
         set_aside=aside,
         left_at=left_at,
