@@ -14,10 +14,10 @@ import pytest_asyncio
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import AnswerColumn
-from researchflow_runners.query.filters import FILTER_NODES_MAX, views_of
 from researchflow_runners.query.model import FILTER_DEPTH_MAX, Query
 from researchflow_runners.query.period import parse_period
 from researchflow_runners.query.sql import Page, Statement, build_count, build_statement
+from researchflow_runners.query.walk import FILTER_NODES_MAX, views_of
 from researchflow_runners.sql import EMPTY, Sql, fixed
 from researchflow_runners.store.database import Database
 from researchflow_server.embedded import Services

@@ -81,7 +81,7 @@ def test_the_filter_that_is_shown_is_one() -> None:
         parse_arguments(model.Query, {"view": "encounters", "where": example}, tool="query_view")
     names = [
         field.alias or name
-        for kind in (*FILTERS, model.SubQuery)
+        for kind in (*FILTERS, model.SubQuery, model.Window, model.Event, model.Several)
         for name, field in kind.model_fields.items()
     ]
     assert named_in(shown["description"], (*names, *get_args(model.Operator))) == []

@@ -8,9 +8,10 @@ from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.reading import Read
 from researchflow_runners.hybrid.result import SpeedContribution
 from researchflow_runners.query.columns import Catalogue
-from researchflow_runners.query.filters import Relations, views_of
+from researchflow_runners.query.filters import Relations
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.sql import build_count
+from researchflow_runners.query.walk import views_of
 from researchflow_runners.sql import Sql, compose, fixed, ident
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView

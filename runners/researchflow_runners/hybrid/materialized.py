@@ -29,12 +29,12 @@ from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.places import Places
-from researchflow_runners.hybrid.reading import Asked, Read, read_page
+from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.hybrid.unplaced import UnplacedTimes
-from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
+from researchflow_runners.query.walk import views_of
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.database import Database, Session
 from researchflow_runners.store.published import PublishedView
@@ -190,14 +190,16 @@ async def _rows(
         return relation_of(name, columns, views, choice.relation)
 
     is_live = choice.freshness == "live"
-    instant = facts.computed_at if is_live else choice.data_as_of
+    today = (facts.computed_at if is_live else choice.data_as_of).date()
+    asked, told = await with_dates(session, asked, catalogue, relations, on=today)
     read = await read_page(
         session,
         asked,
         catalogue=catalogue,
         relations=relations,
         anchor=None if is_live else choice.anchor,
-        on=instant.date(),
+        on=today,
+        told=told,
     )
     speed = await contribution(
         session,

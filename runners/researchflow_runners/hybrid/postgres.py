@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -11,14 +11,15 @@ from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import FreshnessError, QueryError, StatementError
 from researchflow_runners.hybrid.choice import asked_freshness, check_bound
 from researchflow_runners.hybrid.facts import seconds
-from researchflow_runners.hybrid.reading import Asked, Read, read_page
+from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
-from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.sql import check_query
+from researchflow_runners.query.walk import views_of
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
 from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.data_faults import is_data_error
+from researchflow_runners.store.database import Session
 
 STATEMENT_TIMEOUT_S = 40.0
 _REPLICA_HINT = (
@@ -69,18 +70,36 @@ class PostgresRunner:
             relations = {name: await _relation(snapshot, views[name]) for name in names}
             facts_ms = (time.perf_counter() - began_s) * 1000
             with data_error_told(names):
-                read = await read_page(
-                    snapshot.session,
-                    asked,
-                    catalogue={name: views[name].columns for name in names},
-                    relations=lambda name, _columns: relations[name],
-                    anchor=None,
-                    on=now.date(),
-                )
+                read = await _read(snapshot.session, asked, views, relations)
             types = {views[name].resource for name in names}
             missing = sum([await snapshot.unreadable_count(each) for each in sorted(types)])
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return _dated(names, asked, read, complete_at, missing, timings)
+
+
+async def _read(
+    session: Session,
+    asked: Asked[Query],
+    views: Mapping[str, CompiledView],
+    relations: Mapping[str, Sql],
+) -> Read:
+    """The page, with the days that relative dates mean in the source."""
+    catalogue = {name: views[name].columns for name in relations}
+    today = asked.now.date()
+
+    def relation(name: str, _columns: Collection[str]) -> Sql:
+        return relations[name]
+
+    asked, told = await with_dates(session, asked, catalogue, relation, on=today)
+    return await read_page(
+        session,
+        asked,
+        catalogue=catalogue,
+        relations=relation,
+        anchor=None,
+        on=today,
+        told=told,
+    )
 
 
 def _check_is_live(query: Query) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
 from researchflow_runners.hybrid.absent import absent_codes, is_nothing
+from researchflow_runners.hybrid.relative import Newest, newest_days, with_days
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
     Position,
@@ -26,13 +27,17 @@ QueryT = TypeVar("QueryT", bound=Asking)
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[QueryT]):
-    """A query with everything its cursors are bound to; `now` is the database's clock."""
+    """A query with everything its cursors are bound to; `now` is the database's clock.
+
+    `newest` are the newest days that relative dates were told from.
+    """
 
     query: QueryT
     fingerprint: str
     position: Position | None
     key: bytes
     now: datetime
+    newest: Newest = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -44,6 +49,24 @@ class Asked(Generic[QueryT]):
         if query.cursor is not None:
             position = decode_cursor(query.cursor, fingerprint=fingerprint, key=key, now=now)
         return cls(query, fingerprint, position, key, now)
+
+
+async def with_dates(
+    session: Session, asked: Asked[Query], catalogue: Catalogue, relations: Relations, *, on: date
+) -> tuple[Asked[Query], tuple[str, ...]]:
+    """The question with days for its relative dates, and what to tell of them.
+
+    `on` is today. A question that goes on keeps the days of its first page.
+    """
+    position = asked.position
+    today = position.on if position else on
+    newest = (
+        position.newest
+        if position
+        else await newest_days(session, asked.query, catalogue, relations, today=today)
+    )
+    query, told = with_days(asked.query, catalogue, today=today, newest=newest)
+    return replace(asked, query=query, newest=newest), told
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +92,18 @@ async def read_page(
     relations: Relations,
     anchor: int | None,
     on: date,
+    told: tuple[str, ...],
 ) -> Read:
-    """The rows, ages told for the day `on`; `anchor` is pinned in the cursors."""
+    """The rows, ages told for the day `on`; `anchor` is pinned in the cursors.
+
+    `told` is what to say of the question beside its answer.
+    """
     position = asked.position
     day = position.on if position else on
     statement = build_statement(
         asked.query, catalogue, relations, on=day, after=position.keys if position else None
     )
+    statement = replace(statement, warnings=(*told, *statement.warnings))
     read = await read_statement(session, asked, statement, anchor=anchor, on=day)
     if not is_nothing(asked.query, read.page):
         return read
@@ -94,7 +122,7 @@ async def read_statement(
     page = statement.page([tuple(record.values()) for record in records])
 
     def cursor_after(rows: int) -> str:
-        place = Position(anchor, on, page.keys[rows - 1], statement.key_types)
+        place = Position(anchor, on, page.keys[rows - 1], statement.key_types, asked.newest)
         return encode_cursor(place, fingerprint=asked.fingerprint, key=asked.key, now=asked.now)
 
     return Read(statement, page, cursor_after, rows_ms)

@@ -22,9 +22,9 @@ from researchflow_runners.hybrid.redis_probe import RedisProbe
 from researchflow_runners.hybrid.result import Answer, Degradation
 from researchflow_runners.hybrid.sql import SqlRunner
 from researchflow_runners.hybrid.statistics import RunnerStatistics
-from researchflow_runners.query.filters import views_of
 from researchflow_runners.query.model import Asking, Freshness, Query, SqlQuery
 from researchflow_runners.query.sql import check_query
+from researchflow_runners.query.walk import views_of
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.store.database import Database

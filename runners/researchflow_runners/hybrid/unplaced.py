@@ -12,15 +12,9 @@ from dataclasses import dataclass, field
 from researchflow_runners.compiler.periods import without_offset
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import Choice
-from researchflow_runners.query.model import (
-    AllOf,
-    AnyOf,
-    Compare,
-    Filter,
-    InQuery,
-    Not,
-    Query,
-)
+from researchflow_runners.query.columns import event_dates
+from researchflow_runners.query.model import Compare, Query, Within
+from researchflow_runners.query.walk import nodes_of
 from researchflow_runners.sql import compose, ident
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
@@ -70,7 +64,7 @@ def _asked(query: Query, views: AnswerableViews) -> Iterator[tuple[PublishedView
     """The columns with times that a query filters or sorts by, each once."""
     names = dict.fromkeys(
         [
-            *_filtered(query.view, query.where),
+            *_filtered(query, views),
             *((query.view, order.column) for order in query.order_by),
         ]
     )
@@ -82,17 +76,19 @@ def _asked(query: Query, views: AnswerableViews) -> Iterator[tuple[PublishedView
             yield view, column_name
 
 
-def _filtered(view: str, where: Filter | None) -> Iterator[tuple[str, str]]:
-    match where:
-        case Compare():
-            yield view, where.column
-        case InQuery():
-            yield from _filtered(where.query.view, where.query.where)
-        case AnyOf():
-            for one in where.any_of:
-                yield from _filtered(view, one)
-        case AllOf():
-            for one in where.all_of:
-                yield from _filtered(view, one)
-        case Not():
-            yield from _filtered(view, where.not_)
+def _filtered(query: Query, views: AnswerableViews) -> Iterator[tuple[str, str]]:
+    """The columns that filters compare, those of windows of time included."""
+    for view, node in nodes_of(query.view, query.where):
+        if isinstance(node, Compare):
+            yield view, node.column
+        elif isinstance(node, Within):
+            window = node.within
+            for name, dated in ((view, window.date), (window.of.view, window.of.date)):
+                yield from ((name, column) for column in _dates(name, dated, views))
+
+
+def _dates(view: str, name: str | None, views: AnswerableViews) -> list[str]:
+    """The columns of a date in a window; names that there are not are refused later."""
+    if name is not None:
+        return [name]
+    return [column.name for column in event_dates(views[view].columns)] if view in views else []

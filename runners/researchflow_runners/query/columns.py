@@ -115,6 +115,30 @@ def event_span(alias: Sql, dates: Sequence[Column]) -> tuple[Sql, Sql]:
     return compose("coalesce({})", join(", ", lows)), compose("CASE{} END", join("", cases))
 
 
+def dates_of(
+    name: str | None, columns: Sequence[Column], *, view: str, field: str
+) -> tuple[Column, ...]:
+    """The column of that name, or those of the view's event date: the first with a value counts.
+
+    QueryError `column_missing` where neither is told, `unknown_column` or `value_type` for a name
+    that is no date.
+    """
+    dates = {column.name: column for column in columns if kind_of(column) == "period"}
+    named = tuple(column for one, column in dates.items() if one == name)
+    if found := named if name else event_dates(columns):
+        return found
+    is_column = any(column.name == name for column in columns)
+    what = f'"{name}" is no date' if name else "no event date is told"
+    raise QueryError(
+        f'{what} of view "{view}"',
+        code="value_type" if is_column else "unknown_column" if name else "column_missing",
+        hint="name a date column of the view" if dates else "this view has no dates",
+        field=field,
+        allowed=list(dates),
+        did_you_mean=nearest(name, dates) if name else None,
+    )
+
+
 def value_sql(alias: Sql, column: Column) -> Sql:
     """The column as it compares; text does by code point whatever the database's locale."""
     plain = compose("{}.{}", alias, ident(column.name))

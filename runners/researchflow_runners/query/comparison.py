@@ -267,5 +267,23 @@ def any_truth(truths: Sequence[Truth]) -> Truth:
     )
 
 
+def at_least_truth(least: int, truths: Sequence[Truth]) -> Truth:
+    """True when so many are, false when so many cannot be: the others are false."""
+    if least == 1:
+        return any_truth(truths)
+    if least == len(truths):
+        return all_truth(truths)
+    return Truth(
+        _several(least, [truth.holds for truth in truths]),
+        _several(len(truths) - least + 1, [truth.fails for truth in truths]),
+    )
+
+
+def _several(least: int, conditions: Sequence[Sql]) -> Sql:
+    """Whether so many conditions are true."""
+    counted = [compose("coalesce(({})::integer, 0)", condition) for condition in conditions]
+    return compose("({} >= {})", join(" + ", counted), param(least, "integer"))
+
+
 def _joined(separator: str, conditions: Sequence[Sql]) -> Sql:
     return compose("({})", join(separator, conditions)) if conditions else fixed("true")

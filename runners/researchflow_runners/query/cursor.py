@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -45,13 +45,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 class Position:
     """A point in an answer's order: `keys` are the sort keys of the last row given.
 
-    `anchor` is None for live answers; `on` is the day ages are told for.
+    `anchor` is None for live answers; `on` is the day ages are told for, `newest` the newest day of
+    each column, by view and name, of which the question asked it.
     """
 
     anchor: int | None
     on: date
     keys: tuple[Any, ...]
     key_types: tuple[str, ...]
+    newest: Mapping[tuple[str, str], date | None] = field(default_factory=dict)
 
 
 def query_fingerprint(query: Asking, digests: Mapping[str, str], principal: str) -> str:
@@ -67,6 +69,7 @@ def encode_cursor(position: Position, *, fingerprint: str, key: bytes, now: date
         {
             "a": position.anchor,
             "d": position.on.isoformat(),
+            "n": [[*place, day and day.isoformat()] for place, day in position.newest.items()],
             "t": int(now.timestamp()),
             "k": [
                 [pg_type, _written(value)]
@@ -94,6 +97,10 @@ def decode_cursor(text: str, *, fingerprint: str, key: bytes, now: datetime) -> 
             None if value is None else _READERS[pg_type](value) for pg_type, value in parts["k"]
         ),
         key_types=tuple(pg_type for pg_type, _value in parts["k"]),
+        newest={
+            (view, column): day and date.fromisoformat(day)
+            for view, column, day in parts.get("n", ())
+        },
     )
 
 

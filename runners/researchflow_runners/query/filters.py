@@ -6,7 +6,7 @@ holds a missing value, so `not_in` keeps every row whose own value is present an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,25 +15,31 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import (
     Catalogue,
     compared_type,
+    dates_of,
     find_column,
     find_view,
     kind_of,
     value_sql,
 )
-from researchflow_runners.query.comparison import Truth, all_truth, any_truth, compare_truth
+from researchflow_runners.query.comparison import (
+    Truth,
+    all_truth,
+    any_truth,
+    at_least_truth,
+    compare_truth,
+)
 from researchflow_runners.query.model import (
-    FILTER_DEPTH_MAX,
     AllOf,
-    AnyOf,
+    AtLeast,
     Compare,
     Filter,
     InQuery,
     Not,
-    Query,
+    Within,
 )
+from researchflow_runners.query.walk import check_size
+from researchflow_runners.query.within import Dated, events_sql, within_truth
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
-
-FILTER_NODES_MAX = 200
 
 #: The rows of a view with at least the named columns, as something that may stand in FROM before
 #: an alias. PostgreSQL computes every column of a UNION's arms, read or not; naming those that
@@ -58,7 +64,7 @@ class FilterScope:
     def enter(self, depth: int, *, at: str) -> None:
         """Counts one node; QueryError `filter_too_large` beyond the bounds."""
         self.nodes += 1
-        _check_size(depth, self.nodes, at=at)
+        check_size(depth, self.nodes, at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,12 @@ class Rows:
         """The column, from now on one that is read, or QueryError `unknown_column`."""
         found = find_column(name, self.columns, view=self.view, field=at)
         self.read.add(name)
+        return found
+
+    def dates(self, name: str | None, *, at: str) -> Sequence[Column]:
+        """The date columns of that name, or those of the view's event date, from now on read."""
+        found = dates_of(name, self.columns, view=self.view, field=at)
+        self.read.update(column.name for column in found)
         return found
 
     def named(self, name: str | None) -> Column | None:
@@ -107,29 +119,73 @@ def filter_truth(where: Filter, rows: Rows, scope: FilterScope, *, at: str, dept
         return _in_query(where, rows, scope, at=at, depth=depth)
     if isinstance(where, Not):
         return filter_truth(where.not_, rows, scope, at=f"{at}.not", depth=depth + 1).negated()
-    key, parts = ("all_of", where.all_of) if isinstance(where, AllOf) else ("any_of", where.any_of)
-    truths = [
-        filter_truth(part, rows, scope, at=f"{at}.{key}[{position}]", depth=depth + 1)
+    if isinstance(where, Within):
+        return _within(where, rows, scope, at=at, depth=depth)
+    if isinstance(where, AtLeast):
+        return _at_least(where, rows, scope, at=at, depth=depth)
+    if isinstance(where, AllOf):
+        return all_truth(_truths(where.all_of, rows, scope, at=f"{at}.all_of", depth=depth))
+    return any_truth(_truths(where.any_of, rows, scope, at=f"{at}.any_of", depth=depth))
+
+
+def _truths(
+    parts: Sequence[Filter], rows: Rows, scope: FilterScope, *, at: str, depth: int
+) -> list[Truth]:
+    return [
+        filter_truth(part, rows, scope, at=f"{at}[{position}]", depth=depth + 1)
         for position, part in enumerate(parts)
     ]
-    return all_truth(truths) if isinstance(where, AllOf) else any_truth(truths)
+
+
+def _at_least(where: AtLeast, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
+    several = where.at_least
+    if several.n > len(several.of):
+        raise QueryError(
+            f"{several.n} of {len(several.of)} filters can never be true",
+            code="value_never_matches",
+            hint="give n filters or more in of, or a smaller n",
+            field=f"{at}.at_least.n",
+        )
+    return at_least_truth(
+        several.n, _truths(several.of, rows, scope, at=f"{at}.at_least.of", depth=depth)
+    )
+
+
+def _within(where: Within, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
+    at_window = f"{at}.within"
+    window, event = where.within, where.within.of
+    own = rows.column(where.column, at=f"{at}.column")
+    other = _other(event.view, scope, at=f"{at_window}.of")
+    theirs = other.column(event.column, at=f"{at_window}.of.column")
+    _check_joinable(own, theirs, at=f"{at_window}.of")
+    _check_keys(own, theirs, other, at=f"{at_window}.of")
+    dated = Dated(rows.alias, own, rows.dates(window.date, at=f"{at_window}.date"))
+    events = Dated(other.alias, theirs, other.dates(event.date, at=f"{at_window}.of.date"))
+    inner = _inner(event.where, other, scope, at=f"{at_window}.of.where", depth=depth)
+    found = events_sql(window, events, other.relation(scope), inner)
+    return within_truth(window, dated, found, scope.alias())
+
+
+def _other(view: str, scope: FilterScope, *, at: str) -> Rows:
+    """Another view that a filter looks into."""
+    return Rows(view, find_view(view, scope.catalogue, field=f"{at}.view"), scope.alias())
+
+
+def _inner(where: Filter | None, other: Rows, scope: FilterScope, *, at: str, depth: int) -> Sql:
+    """` AND …` that keeps the other view's rows of which the filter is true."""
+    if where is None:
+        return EMPTY
+    found = filter_truth(where, other, scope, at=at, depth=depth + 1)
+    return compose(" AND {}", found.holds)
 
 
 def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
     own = rows.column(where.column, at=f"{at}.column")
-    other = Rows(
-        where.query.view,
-        find_view(where.query.view, scope.catalogue, field=f"{at}.query.view"),
-        scope.alias(),
-    )
+    other = _other(where.query.view, scope, at=f"{at}.query")
     theirs = other.column(where.query.column, at=f"{at}.query.column")
-    _check_joinable(own, theirs, at=at)
-    _check_keys(own, theirs, other, at=at)
-    inner = EMPTY
-    if where.query.where is not None:
-        place = f"{at}.query.where"
-        found = filter_truth(where.query.where, other, scope, at=place, depth=depth + 1)
-        inner = compose(" AND {}", found.holds)
+    _check_joinable(own, theirs, at=f"{at}.query")
+    _check_keys(own, theirs, other, at=f"{at}.query")
+    inner = _inner(where.query.where, other, scope, at=f"{at}.query.where", depth=depth)
     exists = _exists(where, own, theirs, rows=rows, other=other, inner=inner, scope=scope)
     stored = value_sql(rows.alias, own)
     truth = Truth(exists, compose("({} IS NOT NULL AND NOT {})", stored, exists))
@@ -183,7 +239,7 @@ def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:
         f'"{theirs.name}" ({kinds[1]})',
         code="column_mismatch",
         hint="match two columns of the same kind, such as id and patient_id",
-        field=f"{at}.query.column",
+        field=f"{at}.column",
     )
 
 
@@ -197,45 +253,7 @@ def _check_keys(own: Column, theirs: Column, other: Rows, *, at: str) -> None:
         f'"{other.view}" keys of {theirs.key_of}: they never match',
         code="column_mismatch",
         hint=f"match it with a column that holds keys of {own.key_of}",
-        field=f"{at}.query.column",
+        field=f"{at}.column",
         allowed=fitting,
         did_you_mean=fitting[0] if fitting else None,
-    )
-
-
-def views_of(query: Query) -> tuple[str, ...]:
-    """The names of all views the query reads, its own first, each once.
-
-    QueryError `filter_too_large`: ask this first, the walk needs no stack and so no bound.
-    """
-    names = [query.view, *(_views_in(query.where) if query.where else ())]
-    return tuple(dict.fromkeys(names))
-
-
-def _views_in(where: Filter) -> Iterator[str]:
-    pending: list[tuple[Filter, int]] = [(where, 1)]
-    nodes = 0
-    while pending:
-        node, depth = pending.pop(0)
-        nodes += 1
-        _check_size(depth, nodes, at="where")
-        if isinstance(node, AllOf | AnyOf):
-            parts = node.all_of if isinstance(node, AllOf) else node.any_of
-            pending.extend((part, depth + 1) for part in parts)
-        elif isinstance(node, Not):
-            pending.append((node.not_, depth + 1))
-        elif isinstance(node, InQuery):
-            yield node.query.view
-            if node.query.where is not None:
-                pending.append((node.query.where, depth + 1))
-
-
-def _check_size(depth: int, nodes: int, *, at: str) -> None:
-    if depth <= FILTER_DEPTH_MAX and nodes <= FILTER_NODES_MAX:
-        return
-    raise QueryError(
-        "the filter is too large",
-        code="filter_too_large",
-        hint=f"nest at most {FILTER_DEPTH_MAX} deep and use at most {FILTER_NODES_MAX} filters",
-        field=at,
     )

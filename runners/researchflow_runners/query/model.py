@@ -18,6 +18,8 @@ LIMIT_DEFAULT = 100
 LIMIT_MAX = 10_000
 FILTER_DEPTH_MAX = 8
 VALUES_MAX = 1_000
+#: A century.
+DAYS_MAX = 36_525
 
 #: How an argument of many forms is published: its description writes the forms out.
 AN_OBJECT = WithJsonSchema({"type": "object"})
@@ -72,6 +74,45 @@ class InQuery(Strict):
     query: SubQuery
 
 
+class Event(Strict):
+    """Dated rows of another view, for each key; by the view's event date unless told otherwise."""
+
+    view: str
+    column: str = "patient_id"
+    where: Filter | None = None
+    which: Literal["first", "last", "any"] = "any"
+    date: str | None = None
+
+
+class Window(Strict):
+    """Days between the row's own date and that of the event, 0 included; `side` is the event's."""
+
+    days: int = Field(ge=0, le=DAYS_MAX)
+    side: Literal["before", "after", "either"]
+    of: Event
+    date: str | None = None
+
+
+class Within(Strict):
+    """Rows whose date is near that of another view's row of the same key."""
+
+    column: str = "patient_id"
+    within: Window
+
+
+class Several(Strict):
+    """Filters, and how many of them must be true."""
+
+    n: int = Field(ge=1, le=1_000)
+    of: list[Filter] = Field(min_length=1)
+
+
+class AtLeast(Strict):
+    """True when n of the filters are true, false when that many cannot be."""
+
+    at_least: Several
+
+
 class AnyOf(Strict):
     """True when at least one of the filters is true."""
 
@@ -102,6 +143,8 @@ def _filter_kind(value: Any) -> str:
         ("not", "Not"),
         ("not_", "Not"),
         ("query", "InQuery"),
+        ("within", "Within"),
+        ("at_least", "AtLeast"),
     ):
         if value.get(key) is not None:
             return kind
@@ -111,9 +154,12 @@ def _filter_kind(value: Any) -> str:
 #: The forms of a filter as a caller is told them: a recursive schema costs five times the words.
 FILTER_FORMS = """\
 {column, op, value} | {all_of: [filter..]} | {any_of: [..]} | {not: filter} | \
-{column, op: in or not_in, query: {view, column=patient_id, where?, min_rows?}}: rows whose column \
-occurs in rows of another view. op: eq ne lt le gt ge in not_in contains starts_with (any case) \
-is_null not_null. Dates ISO 8601; 2024-06 is that whole month\
+{at_least: {n, of: [..]}} | {column, op: in or not_in, query: {view, column=patient_id, where?, \
+min_rows?}}: rows whose column occurs in rows of another view | {column=patient_id, within: \
+{days, side: before after either, date?, of: {view, column=patient_id, where?, which: first last \
+any, date?}}}: rows dated so many days before that event of the same key. op: eq ne lt le gt ge in \
+not_in contains starts_with (any case) is_null not_null. Dates ISO 8601; 2024-06 is that whole \
+month; today-2y, newest-90d (d w m y)\
 """
 FILTER_EXAMPLE: dict[str, Any] = {
     "column": "id",
@@ -127,6 +173,8 @@ FILTER_EXAMPLE: dict[str, Any] = {
 Filter: TypeAlias = Annotated[
     Annotated[Compare, Tag("Compare")]
     | Annotated[InQuery, Tag("InQuery")]
+    | Annotated[Within, Tag("Within")]
+    | Annotated[AtLeast, Tag("AtLeast")]
     | Annotated[AnyOf, Tag("AnyOf")]
     | Annotated[AllOf, Tag("AllOf")]
     | Annotated[Not, Tag("Not")],
@@ -197,5 +245,17 @@ class SqlQuery(Asking):
     )
 
 
-for _model in (SubQuery, InQuery, AnyOf, AllOf, Not, Query):
+for _model in (
+    SubQuery,
+    InQuery,
+    Event,
+    Window,
+    Within,
+    Several,
+    AtLeast,
+    AnyOf,
+    AllOf,
+    Not,
+    Query,
+):
     _model.model_rebuild()

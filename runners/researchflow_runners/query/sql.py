@@ -29,8 +29,10 @@ from researchflow_runners.query.outputs import (
     column_output,
     display_output,
 )
+from researchflow_runners.query.relative import resolved
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
+_ANY_DAY = date(2000, 1, 1)
 _ROW_KEYS = ('_id COLLATE "C"', "_ord")
 
 
@@ -130,8 +132,9 @@ def build_statement(
 
 
 def check_query(query: Query, catalogue: Catalogue) -> None:
-    """Raises QueryError for everything that `build_statement` would refuse."""
-    build_statement(query, catalogue, lambda _view, _columns: EMPTY, on=date.min)
+    """Raises QueryError for everything that `build_statement` would refuse, on any day."""
+    asked, _told = resolved(query, catalogue, lambda _base, _place: _ANY_DAY)
+    build_statement(asked, catalogue, lambda _view, _columns: EMPTY, on=_ANY_DAY)
 
 
 def build_count(query: Query, catalogue: Catalogue, relation: Sql, relations: Relations) -> Sql:

@@ -25,7 +25,8 @@ _EXPECTED: dict[Kind, str] = {
     "decimal": "a number, or a text of one to keep more digits than a float has",
     "text": f"a text of at most {TEXT_CHARS_MAX} characters",
     "time": "a time such as 08:30:00",
-    "period": "an ISO 8601 date such as 2024, 2024-06, 2024-06-01 or 2024-06-01T08:30:00Z",
+    "period": "an ISO 8601 date such as 2024, 2024-06, 2024-06-01 or 2024-06-01T08:30:00Z, or one"
+    " told from today or the column's newest date: today-2y, newest-90d (d w m y)",
     "opaque": "no value",
 }
 

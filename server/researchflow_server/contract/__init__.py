@@ -15,6 +15,7 @@ from researchflow_runners.query.model import (
     Aggregate,
     AllOf,
     AnyOf,
+    AtLeast,
     Compare,
     Filter,
     InQuery,
@@ -24,6 +25,7 @@ from researchflow_runners.query.model import (
     Scalar,
     SqlQuery,
     SubQuery,
+    Within,
 )
 from researchflow_server.contract.base import ErrorInfo, Table, ToolFailure
 from researchflow_server.contract.cache_resources import (
@@ -88,6 +90,7 @@ __all__ = [
     "Aggregate",
     "AllOf",
     "AnyOf",
+    "AtLeast",
     "CacheResourcesInput",
     "CacheResourcesOutput",
     "Compare",
@@ -119,6 +122,7 @@ __all__ = [
     "ToolFailure",
     "ValidateViewInput",
     "ValidateViewOutput",
+    "Within",
 ]
 
 TOOL_NAMES = (

@@ -15,7 +15,15 @@ from pydantic_core import ErrorDetails
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import as_clause, nearest
-from researchflow_runners.query.model import AllOf, AnyOf, Compare, InQuery, Not
+from researchflow_runners.query.model import (
+    AllOf,
+    AnyOf,
+    AtLeast,
+    Compare,
+    InQuery,
+    Not,
+    Within,
+)
 
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
@@ -47,7 +55,7 @@ OTHER_WORDS: dict[str, tuple[str | None, str | None]] = {
     "ilike": ("contains", 'use "contains" or "starts_with" with plain text, without % and _'),
     "between": (None, _BOUNDS),
 }
-FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, AnyOf, AllOf, Not)
+FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, Within, AtLeast, AnyOf, AllOf, Not)
 
 
 def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: str) -> InputT:
