@@ -124,6 +124,19 @@ QUESTIONS = [
         "count(*) FILTER (WHERE category = 'LAB')",
         "SELECT count(*) FROM resources WHERE res_type = 'DiagnosticReport'",
     ),
+    (
+        "care_plans",
+        "count(DISTINCT patient_id) FILTER (WHERE category = '698360004' AND status = 'active')",
+        """SELECT count(DISTINCT doc #>> '{subject,reference}') FROM resources
+           WHERE res_type = 'CarePlan' AND doc ->> 'status' = 'active'
+             AND doc @> '{"category": [{"coding": [{"code": "698360004"}]}]}'""",
+    ),
+    (
+        "care_plans",
+        "sum(addresses_count)",
+        """SELECT sum(jsonb_array_length(doc -> 'addresses')) FROM resources
+           WHERE res_type = 'CarePlan'""",
+    ),
 ]
 SYNTHEA_ROWS = {
     "patient_simple": 347,
@@ -136,6 +149,7 @@ SYNTHEA_ROWS = {
     "immunizations": 4294,
     "allergies": 224,
     "diagnostic_reports": 3389,
+    "care_plans": 1006,
 }
 
 

@@ -68,7 +68,8 @@ def test_default_hospital_has_exactly_the_promised_numbers(resources: list[Resou
     assert counted["Condition"] == 423
     for name in (
         "Encounter", "Observation", "MedicationRequest", "Procedure", "Immunization",
-        "AllergyIntolerance", "DiagnosticReport", "Practitioner", "Organization", "Location",
+        "AllergyIntolerance", "DiagnosticReport", "CarePlan", "Practitioner", "Organization",
+        "Location",
     ):  # fmt: skip
         assert counted[name] > 0
 
@@ -170,6 +171,11 @@ def test_hypertensives_have_higher_pressures_and_lisinopril(resources: list[Reso
         ("Immunization", {"completed"}, {"not-done"}),
         ("DiagnosticReport", {"final", "amended"}, {"partial"}),
         ("Encounter", {"finished"}, {"entered-in-error"}),
+        (
+            "CarePlan",
+            {"active", "completed", "revoked", "on-hold", "draft"},
+            {"entered-in-error"},
+        ),
     ],
 )
 def test_each_view_has_rows_and_rows_it_leaves_out(

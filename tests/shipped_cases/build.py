@@ -16,6 +16,7 @@ TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
 CPT = "http://www.ama-assn.org/go/cpt"
 CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+CAREPLAN = "http://hl7.org/fhir/us/core/CodeSystem/careplan-category"
 US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
 
 

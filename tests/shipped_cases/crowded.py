@@ -8,6 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shipped_cases.build import (
+    CAREPLAN,
     CLINICAL,
     CPT,
     CVX,
@@ -269,6 +270,27 @@ DIAGNOSTIC_PERIOD: Json = {
     "code": concept(coding("urn:local", "ECG", "Tracing")),
     "effectivePeriod": {"start": "2020", "end": "2021"},
 }
+CARE_PLAN: Json = {
+    **_BASICS,
+    "resourceType": "CarePlan",
+    "status": "active",
+    "intent": "order",
+    "category": [
+        concept(coding(CAREPLAN, "assess-plan"), text="first"),
+        crowd(SCT, "735985000", text="later"),
+    ],
+    "title": "plan",
+    "description": "what is planned",
+    "period": {"start": "2020-01-02", "end": "2021"},
+    "created": "2019-12-31T23:00:00Z",
+    "author": reference("Practitioner/r"),
+    "activity": [
+        {"detail": {"code": crowd(SCT, "229065009", text="exercise")}},
+        {"detail": {"code": SECOND}},
+    ],
+    "addresses": [reference("Condition/c1"), reference("Condition/c2")],
+    "goal": [reference("Goal/g1"), reference("Goal/g2")],
+}
 RESOURCES: list[Json] = [
     PATIENT,
     CONDITION,
@@ -283,4 +305,5 @@ RESOURCES: list[Json] = [
     ALLERGY,
     DIAGNOSTIC_REPORT,
     DIAGNOSTIC_PERIOD,
+    CARE_PLAN,
 ]

@@ -122,7 +122,13 @@ _PERIOD_COMPONENTS: list[Json] = [
 
 ROWS: dict[str, list[Json]] = {
     "patient_simple": [
-        {"id": "crowded", "active": True, "birth_date": "1950-01-02", "gender": "other"}
+        {
+            "id": "crowded",
+            "patient_id": "crowded",
+            "active": True,
+            "birth_date": "1950-01-02",
+            "gender": "other",
+        }
     ],
     "patient_demographics": [
         {
@@ -284,6 +290,30 @@ ROWS: dict[str, list[Json]] = {
             "manifestation_display": "Display of 247472004",
             "reaction_severity": "mild",
             "recorder_id": "r",
+        }
+    ],
+    "care_plans": [
+        {
+            **_KEYS,
+            "care_plan_id": "crowded",
+            "status": "active",
+            "intent": "order",
+            "category": "735985000",
+            "category_display": "Display of 735985000",
+            "category_text": "later",
+            "title": "plan",
+            "description": "what is planned",
+            "period_start": "2020-01-02",
+            "period_end": "2021",
+            "created": "2019-12-31T23:00:00Z",
+            "activity_code": "229065009",
+            "activity_display": "Display of 229065009",
+            "activity_text": "exercise",
+            "activity_count": 2,
+            "addresses_id": "c1",
+            "addresses_count": 2,
+            "goal_id": "g1",
+            "author_id": "r",
         }
     ],
     "diagnostic_reports": [

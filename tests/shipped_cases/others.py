@@ -1,8 +1,8 @@
-"""Encounters, immunizations, allergies and diagnostic reports."""
+"""Encounters, immunizations, allergies, diagnostic reports and care plans."""
 
 from __future__ import annotations
 
-from shipped_cases.build import LOINC, RXNORM, SCT, Json, coding, concept, reference
+from shipped_cases.build import CAREPLAN, LOINC, RXNORM, SCT, Json, coding, concept, reference
 
 OTHERS: list[Json] = [
     {"resourceType": "Encounter", "id": "wrong", "status": "entered-in-error"},
@@ -53,6 +53,26 @@ OTHERS: list[Json] = [
         "subject": reference("Patient/1"),
         "effectivePeriod": {"start": "2020"},
         "conclusion": "fine",
+    },
+    {"resourceType": "CarePlan", "id": "wrong", "status": "entered-in-error", "intent": "plan"},
+    {
+        "resourceType": "CarePlan",
+        "id": "cp1",
+        "status": "revoked",
+        "intent": "proposal",
+        "category": [concept(text="asthma action plan"), concept(coding(CAREPLAN, "assess-plan"))],
+        "subject": reference("Patient/1"),
+        "period": {"start": "2020-03"},
+        "activity": [{"detail": {"code": concept(coding("urn:local", "rest"), text="Rest")}}],
+        "addresses": [reference("#contained")],
+    },
+    {
+        "resourceType": "CarePlan",
+        "id": "bare",
+        "status": "draft",
+        "intent": "plan",
+        "subject": reference("Group/1"),
+        "activity": [{"reference": reference("ServiceRequest/1")}],
     },
 ]
 OTHER_ROWS: dict[str, list[Json]] = {
@@ -110,5 +130,29 @@ OTHER_ROWS: dict[str, list[Json]] = {
             "effective_period_start": "2020",
             "conclusion": "fine",
         }
+    ],
+    "care_plans": [
+        {
+            "id": "cp1",
+            "care_plan_id": "cp1",
+            "patient_id": "1",
+            "status": "revoked",
+            "intent": "proposal",
+            "category": "assess-plan",
+            "category_text": "asthma action plan",
+            "period_start": "2020-03",
+            "activity_code": "rest",
+            "activity_text": "Rest",
+            "activity_count": 1,
+            "addresses_count": 1,
+        },
+        {
+            "id": "bare",
+            "care_plan_id": "bare",
+            "status": "draft",
+            "intent": "plan",
+            "activity_count": 1,
+            "addresses_count": 0,
+        },
     ],
 }

@@ -69,12 +69,18 @@ PATIENTS: list[Json] = [
     patient("text", name=[{"text": "As Written"}], address=[{"city": "First"}, {"city": "Second"}]),
 ]
 PATIENT_SIMPLE: list[Json] = [
-    {"id": "bare"},
-    {"id": "full", "active": True, "birth_date": "1970-06", "gender": "female"},
-    {"id": "inactive", "active": False, "gender": "male"},
-    {"id": "dead"},
-    {"id": "dated"},
-    {"id": "text"},
+    {"id": "bare", "patient_id": "bare"},
+    {
+        "id": "full",
+        "patient_id": "full",
+        "active": True,
+        "birth_date": "1970-06",
+        "gender": "female",
+    },
+    {"id": "inactive", "patient_id": "inactive", "active": False, "gender": "male"},
+    {"id": "dead", "patient_id": "dead"},
+    {"id": "dated", "patient_id": "dated"},
+    {"id": "text", "patient_id": "text"},
 ]
 PATIENT_DEMOGRAPHICS: list[Json] = [
     {"id": "bare", "patient_id": "bare", "deceased": False},

@@ -27,6 +27,7 @@ VIEW_NAMES = (
     "immunizations",
     "allergies",
     "diagnostic_reports",
+    "care_plans",
     "condition_codes",
     "observation_components",
 )

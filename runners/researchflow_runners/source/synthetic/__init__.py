@@ -6,6 +6,7 @@
     person.py        Patient
     problem.py       Condition, Encounter
     measurement.py   Observation, DiagnosticReport
+    plan.py          CarePlan
     treatment.py     MedicationRequest, Procedure, Immunization, AllergyIntolerance
 
 Every name, address and number is invented. All dates hang on REFERENCE_DATE, so the same

@@ -47,6 +47,14 @@ class Procedure(NamedTuple):
     is_surgical: bool = False
 
 
+class CarePlan(NamedTuple):
+    """A plan for a problem, and what it asks of the patient."""
+
+    snomed: str
+    text: str
+    activities: tuple[tuple[str, str], ...]
+
+
 class Measure(NamedTuple):
     """A quantity; `usual` and `ill` are ranges to draw from, `normal` the reference range."""
 
@@ -99,6 +107,30 @@ ACUTE = {
     "influenza": Problem("J11.1", "6142004", "Influenza", ("acetaminophen",), (), 1, 0),
     "laceration": Problem("S61.419A", "283396008", "Laceration of hand", (), ("suture",), 1, 0),
 }
+
+#: By the problem they are made for.
+CARE_PLANS = {
+    "diabetes": CarePlan(
+        "698360004", "Diabetes self management plan",
+        (("160670007", "Diabetic diet"), ("229065009", "Exercise therapy")),
+    ),
+    "asthma": CarePlan(
+        "698359009", "Asthma self-management plan",
+        (("720006006", "Self management of asthma education"),),
+    ),
+    "depression": CarePlan(
+        "736254007", "Depression care plan", (("228557008", "Cognitive and behavioral therapy"),),
+    ),
+    "sprain": CarePlan(
+        "91251008", "Physical therapy procedure",
+        (("229586001", "Rest, ice, compression and elevation"), ("229070002", "Stretching")),
+    ),
+}  # fmt: skip
+#: What US Core asks of a care plan beside its own kind.
+ASSESS_PLAN = (
+    "http://hl7.org/fhir/us/core/CodeSystem/careplan-category", "assess-plan",
+    "Assessment and Plan of Treatment",
+)  # fmt: skip
 
 MEDICATIONS = {
     "metformin": Medication("861007", "metformin hydrochloride 500 MG Oral Tablet", 1, "TAB", 2),

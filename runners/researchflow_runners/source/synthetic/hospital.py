@@ -22,6 +22,7 @@ from researchflow_runners.source.synthetic.codes import (
 )
 from researchflow_runners.source.synthetic.measurement import measurements
 from researchflow_runners.source.synthetic.person import patient
+from researchflow_runners.source.synthetic.plan import care_plans
 from researchflow_runners.source.synthetic.problem import condition, encounter, visits
 from researchflow_runners.source.synthetic.treatment import treatments
 
@@ -55,6 +56,7 @@ def _records(chart: Chart) -> Iterator[dict[str, Any]]:
         yield condition(chart, visit, number)
     yield from measurements(chart, seen)
     yield from treatments(chart, seen)
+    yield from care_plans(chart, seen)
 
 
 def _problems(patients: int, conditions: int, seed: int) -> list[tuple[str, ...]]:
