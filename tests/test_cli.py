@@ -414,7 +414,7 @@ def test_unknown_view_names_the_nearest(run: Run, stores: Path) -> None:
     code, _out, err = run("query", "patient_simpel")
     assert code == FAILED
     assert 'did you mean "patient_simple"' in err
-    assert "allowed: allergies, condition_codes" in err
+    assert "allowed: allergies, care_plans" in err
 
 
 def test_errors_are_json_where_json_is_asked(run: Run, stores: Path) -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from mcp import Client, StdioServerParameters
 
 from clinic import condition, lab, patient
+from researchflow_runners.views import EVENTS_VIEW
 from researchflow_server import contract
 from researchflow_server.embedded import Services
 from researchflow_server.http import Listener, mcp_app
@@ -115,7 +116,7 @@ async def test_only_tools_that_write_say_so(read: ToolServer) -> None:
 
 async def test_view_arguments_are_enumerated(read: ToolServer) -> None:
     schemas = {tool.name: tool.input_schema for tool in (await read.client.list_tools()).tools}
-    views = list(read.runtime.views)
+    views = [*read.runtime.views, EVENTS_VIEW]
     assert schemas["query_view"]["properties"]["view"]["enum"] == views
     assert schemas["query_view"]["additionalProperties"] is False
 
@@ -123,7 +124,7 @@ async def test_view_arguments_are_enumerated(read: ToolServer) -> None:
 async def test_list_views_dates_every_view(read: ToolServer) -> None:
     listed = await read.call("list_views")
     by_name = {row[0]: dict(zip(listed["columns"], row, strict=True)) for row in listed["rows"]}
-    assert list(by_name) == list(read.runtime.views)
+    assert list(by_name) == [*read.runtime.views, EVENTS_VIEW]
     assert by_name["patient_simple"]["materialized"] is True
     assert by_name["patient_simple"]["data_as_of"] is not None
     narrowed = await read.call("list_views", resource="Condition")

@@ -126,9 +126,9 @@ QUESTIONS = [
     ),
     (
         "care_plans",
-        "count(DISTINCT patient_id) FILTER (WHERE category = '698360004' AND status = 'active')",
+        "count(DISTINCT patient_id) FILTER (WHERE category_code = '698360004')",
         """SELECT count(DISTINCT doc #>> '{subject,reference}') FROM resources
-           WHERE res_type = 'CarePlan' AND doc ->> 'status' = 'active'
+           WHERE res_type = 'CarePlan'
              AND doc @> '{"category": [{"coding": [{"code": "698360004"}]}]}'""",
     ),
     (

@@ -298,7 +298,7 @@ ROWS: dict[str, list[Json]] = {
             "care_plan_id": "crowded",
             "status": "active",
             "intent": "order",
-            "category": "735985000",
+            "category_code": "735985000",
             "category_display": "Display of 735985000",
             "category_text": "later",
             "title": "plan",

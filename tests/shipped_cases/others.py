@@ -138,7 +138,7 @@ OTHER_ROWS: dict[str, list[Json]] = {
             "patient_id": "1",
             "status": "revoked",
             "intent": "proposal",
-            "category": "assess-plan",
+            "category_code": "assess-plan",
             "category_text": "asthma action plan",
             "period_start": "2020-03",
             "activity_code": "rest",

@@ -65,8 +65,11 @@ SELECT to_json(e)::text FROM (
 SELECT definition::text FROM researchflow.view_catalogue
 WHERE registered_at IS NOT NULL ORDER BY registered_at, view_name
 """,
+    # Those of the product, told by their URL, come with it.
     COMPOSED: """
-SELECT definition::text FROM researchflow.composed_view ORDER BY registered_at, view_name
+SELECT definition::text FROM researchflow.composed_view
+WHERE NOT starts_with(coalesce(definition ->> 'url', ''), 'https://researchflow.example/Library/')
+ORDER BY registered_at, view_name
 """,
     MISSING: """
 SELECT to_json(m)::text FROM researchflow.missing AS m

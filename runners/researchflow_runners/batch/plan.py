@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from researchflow_runners.batch.catalogue import CatalogueViews
 from researchflow_runners.compiler.view import CompiledView
@@ -30,7 +31,8 @@ class Plan:
     `kept` views exchange the rows of changed resources, `built` ones (new, or defined anew) are
     computed whole, `retired` ones are published and no longer defined. `new_types` are the types
     that no published view reads, so that the ledger lacks them altogether. `registered` are the
-    names of views that were registered at run time.
+    names of views that were registered at run time. `libraries` are the SQLViews that are kept
+    beside the views.
     """
 
     anchor: int
@@ -44,6 +46,7 @@ class Plan:
     registered: frozenset[str]
     required: str | None
     outdated: tuple[Failure, ...] = ()
+    libraries: tuple[Mapping[str, Any], ...] = ()
 
     def without(self, names: Collection[str]) -> Plan:
         """The same without these views, which could not be computed."""
@@ -75,7 +78,12 @@ class Plan:
 
 
 async def make_plan(
-    session: Session, wanted: CatalogueViews, options: SourceOptions, *, retry_all: bool
+    session: Session,
+    wanted: CatalogueViews,
+    options: SourceOptions,
+    *,
+    libraries: tuple[Mapping[str, Any], ...] = (),
+    retry_all: bool,
 ) -> Plan:
     """The plan for the wanted views as the catalogue stands.
 
@@ -117,6 +125,7 @@ async def make_plan(
         registered=wanted.registered,
         required=wanted.required,
         outdated=tuple(_outdated(known[name], error) for name, error in wanted.outdated.items()),
+        libraries=libraries,
     )
 
 

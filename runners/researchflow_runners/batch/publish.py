@@ -29,6 +29,7 @@ from researchflow_runners.batch.tables import (
     publish_sql_views,
 )
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.composed.shipped import keep_shipped
 from researchflow_runners.composed.upkeep import release, revalidate
 from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.overlay import insert_rows
@@ -137,6 +138,7 @@ async def _perform(
     is_new = bool(computed.diff.total or plan.changes_views or plan.anchor == 1)
     step = _publish if is_new else _confirm
     done = await step(session, plan, computed, staging)
+    await keep_shipped(session, plan.libraries)
     await mark_done(
         session,
         run_id,

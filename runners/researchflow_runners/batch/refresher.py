@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
@@ -68,9 +69,11 @@ class Refresher:
         source: HapiSource,
         views: Sequence[CompiledView],
         *,
+        libraries: Sequence[Mapping[str, Any]] = (),
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """The source may be in the warehouse (its `database` is then the same object) or apart.
+        `libraries` are the SQLViews over these views that are kept beside them.
 
         A published view that is neither among `views` nor registered is retired.
         ViewDefinitionError `duplicate_view`, `view_not_repeatable`.
@@ -81,6 +84,7 @@ class Refresher:
         self._warehouse = warehouse
         self._source = source
         self._views = tuple(views)
+        self._libraries = tuple(libraries)
         self._timeout_s = timeout_s
 
     async def refresh(
@@ -124,7 +128,13 @@ class Refresher:
         await drop_orphans(session)
         await session.execute(_SETTINGS)
         wanted = await catalogue_views(session, self._views, asked.change)
-        plan = await make_plan(session, wanted, self._source.options, retry_all=asked.retry_all)
+        plan = await make_plan(
+            session,
+            wanted,
+            self._source.options,
+            libraries=self._libraries,
+            retry_all=asked.retry_all,
+        )
         await hash_unhashed(session, plan)
         await note_entries(session)
         origin = Origin(self._source, plan.meta_types)

@@ -7,13 +7,17 @@ follow has no origin; it never guesses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import reduce
 from typing import Any, TypeAlias
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
 
 Fields = Mapping[str, Any]
+
+#: The parts of a column that two must share to be one.
+_MEANING = ("pg_type", "collection", "system")
 
 #: A column's name (None when PostgreSQL chooses it) and its origin (None when it is computed).
 Output: TypeAlias = tuple[str | None, Column | None]
@@ -73,19 +77,31 @@ def _union(left: Outputs, right: Outputs) -> Outputs:
     if left is None or right is None:
         return None
     return [
-        (name, ours if _same_meaning(ours, theirs) else None)
+        (name, _joint(ours, theirs))
         for (name, ours), (_name, theirs) in zip(left, right, strict=False)
     ]
 
 
-def _same_meaning(one: Column | None, other: Column | None) -> bool:
+def _joint(one: Column | None, other: Column | None) -> Column | None:
+    """What a value is that may come from either; None when they mean different things.
+
+    Dates of several FHIR types are dateTimes together: each of them is written as one.
+    """
     if one is None or other is None:
-        return False
-    return (one.fhir_type, one.pg_type, one.collection, one.system) == (
-        other.fhir_type,
-        other.pg_type,
-        other.collection,
-        other.system,
+        return None
+    if any(getattr(one, part) != getattr(other, part) for part in _MEANING):
+        return None
+    if one.fhir_type != other.fhir_type:
+        if not (one.has_range and other.has_range):
+            return None
+        one = replace(one, fhir_type="dateTime")
+    return replace(
+        one,
+        **{
+            part.name: part.default
+            for part in fields(Column)
+            if part.default is not MISSING and getattr(one, part.name) != getattr(other, part.name)
+        },
     )
 
 
@@ -130,6 +146,8 @@ def _renamed(outputs: Outputs, names: Sequence[Fields]) -> Outputs:
 
 def _target(target: Fields, scope: Sequence[_Item]) -> Outputs:
     kind, value = next(iter(target["val"].items()))
+    if kind == "CoalesceExpr":
+        return [(target.get("name"), _coalesced(value["args"], scope))]
     if kind != "ColumnRef":
         return [(target.get("name"), None)]
     last = value["fields"][-1]
@@ -138,6 +156,15 @@ def _target(target: Fields, scope: Sequence[_Item]) -> Outputs:
         return _star(alias, scope)
     name = last["String"]["sval"]
     return [(target.get("name", name), _found(alias, name, scope))]
+
+
+def _coalesced(args: Sequence[Fields], scope: Sequence[_Item]) -> Column | None:
+    """What the first of several columns that has a value is, where they mean the same."""
+    columns = []
+    for arg in args:
+        found = _target({"val": arg}, scope) if "ColumnRef" in arg else None
+        columns.append(found[0][1] if found else None)
+    return reduce(_joint, columns)
 
 
 def _star(alias: str | None, scope: Sequence[_Item]) -> Outputs:

@@ -19,7 +19,7 @@ from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.projector import Projector
 from researchflow_runners.speed.writer import ChangeWriter
 from researchflow_runners.store.definitions import registered_views
-from researchflow_runners.views import shipped_views
+from researchflow_runners.views import shipped_libraries, shipped_views
 from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
 from researchflow_server.metrics.snapshot import Snapshot, ViewState, take_snapshot
@@ -48,7 +48,9 @@ class Runtime:
         compiled = tuple(shipped.values())
         self.source = HapiSource(stores.source, settings.source_options)
         self.projector = Projector(stores.warehouse, stores.redis, compiled)
-        self.refresher = Refresher(stores.warehouse, self.source, compiled)
+        self.refresher = Refresher(
+            stores.warehouse, self.source, compiled, libraries=shipped_libraries()
+        )
         self.writer = ChangeWriter(
             database=stores.warehouse,
             redis=stores.redis,

@@ -11,11 +11,13 @@ from researchflow_runners.batch.catalogue import require_registrable
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.composed.compose import compose_view
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.shipped import check_not_shipped
 from researchflow_runners.composed.stored import composed_views, leaves
 from researchflow_runners.composed.upkeep import drop_composed, save_composed
 from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.store.definitions import as_stored
 from researchflow_runners.store.published import published_views
+from researchflow_runners.views import shipped_libraries
 from researchflow_server.metrics.snapshot import ViewState
 from researchflow_server.runtime import Runtime
 
@@ -66,6 +68,7 @@ async def _rehearsed(
         async with runtime.stores.warehouse.transaction() as session:
             held = await composed_views(session)
             view = await compose_view(session, definition)
+            await check_not_shipped(session, view.name, shipped_libraries())
             await save_composed(session, view)
             raise _UndoneError
     return view, held[view.name].digest if view.name in held else None
@@ -79,6 +82,7 @@ async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> Compose
     """Registers a composed view, in place of one of its name; it can be asked at once."""
     async with runtime.stores.warehouse.transaction() as session:
         view = await compose_view(session, definition)
+        await check_not_shipped(session, view.name, shipped_libraries())
         await save_composed(session, view)
     return view
 
@@ -86,11 +90,12 @@ async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> Compose
 async def forget_composed(runtime: Runtime, name: str) -> bool:
     """Drops the composed view of that name; False when there is none.
 
-    ViewDefinitionError `view_in_use` when another composed view reads it.
+    ViewDefinitionError `view_in_use` when another composed view reads it, `view_is_shipped`.
     """
     async with runtime.stores.warehouse.transaction() as session:
         if name not in await composed_views(session):
             return False
+        await check_not_shipped(session, name, shipped_libraries())
         await drop_composed(session, name)
     return True
 
