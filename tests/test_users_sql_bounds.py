@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from composed import keep, sql_view
+from prometheus_server import until
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.view import users_sql
 from researchflow_runners.errors import (
@@ -23,12 +24,22 @@ from researchflow_runners.errors import (
 from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.runner import HybridRunner
 from researchflow_runners.query.model import Query
+from researchflow_runners.store import database as database_module
 from researchflow_runners.store import privileges
 from researchflow_runners.store.database import Database
 from researchflow_runners.store.privileges import step_down
 from researchflow_server.embedded import PostgresServer, Services
 from warehouse import PEOPLE, Warehouse, open_warehouse, patient
 
+#: One call of one function: seconds in which PostgreSQL looks neither for a cancellation nor for
+#: the word to end.
+UNHEARING = """
+SELECT length(translate(repeat('b', 6000), repeat('a', 100000) || 'b', 'x'))
+"""
+WORKING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
+"""
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="the bound is Linux's")
 
 
@@ -189,5 +200,34 @@ async def test_a_place_is_given_back_by_a_statement_that_is_cancelled(
         with anyio.move_on_after(0.2) as scope:
             await work()
         assert scope.cancelled_caught
+    async with warehouse.database.transaction() as session, places.one(session):
+        assert await session.fetchval("SELECT 1") == 1
+
+
+async def test_a_statement_that_does_not_look_for_its_end_keeps_its_place_until_then(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "CLIENT_GRACE_S", 0.2)
+    lingering = warehouse.database.lingering
+    places = Places(4, lingering=lingering)
+
+    async def ask() -> None:
+        bounded = warehouse.database.transaction(statement_timeout_s=0.2)
+        async with bounded as session, places.one(session):
+            await session.fetchval(UNHEARING)
+
+    with pytest.raises(StoreError) as caught:
+        await ask()
+    assert caught.value.code == "statement_timeout"
+    assert len(lingering) == 1
+    with pytest.raises(StoreError) as refused:
+        await ask()
+    assert refused.value.code == "busy"
+
+    async def has_ended() -> bool:
+        return len(lingering) == 0
+
+    assert await until(has_ended, timeout_s=60)
+    assert await warehouse.fetch(WORKING) == [(0,)]
     async with warehouse.database.transaction() as session, places.one(session):
         assert await session.fetchval("SELECT 1") == 1

@@ -64,7 +64,7 @@ class MaterializedViewRunner:
         """`check_source` looks at the source for pending changes of these resource types."""
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
-        self.places = Places(database.sessions_max)
+        self.places = Places(database.sessions_max, lingering=database.lingering)
         self._unplaced = UnplacedTimes()
         self._database = database
         self.cursor_key = cursor_key

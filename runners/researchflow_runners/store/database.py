@@ -19,6 +19,7 @@ import asyncpg
 from researchflow_runners.sql import Slot, Sql
 from researchflow_runners.store.connect import CLIENT_GRACE_S, connect, options
 from researchflow_runners.store.failure import DRIVER_ERRORS, Role, translate, unavailable
+from researchflow_runners.store.lingering import Lingering
 from researchflow_runners.store.stream import RowStream, Run
 from researchflow_runners.store.url import Address, parse_url
 
@@ -53,9 +54,13 @@ class Prepared:
 class Session:
     """Statements on one connection; every driver error leaves as an error of ours."""
 
-    def __init__(self, connection: Any, role: Role) -> None:
+    def __init__(
+        self, connection: Any, role: Role, *, left: Callable[[int], None] | None = None
+    ) -> None:
+        """`left` is told the backend that did not answer in time and may work on."""
         self._connection = connection
         self._role: Role = role
+        self._left = left
         self._savepoints = 0
         self._limit_s: float | None = None
 
@@ -216,7 +221,7 @@ class Session:
         except DRIVER_ERRORS as error:
             if isinstance(error, TimeoutError):
                 # The server let its own deadline pass: it will not undo anything either.
-                _cut(self._connection)
+                self._leave()
             if _is_drivers_own(error):
                 await self._quietly(NOTHING)
             raise translate(error, self._role) from error
@@ -237,7 +242,13 @@ class Session:
         with anyio.move_on_after(UNDO_TIMEOUT_S, shield=True) as scope:
             await self._quietly(text)
         if scope.cancelled_caught:
-            _cut(self._connection)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Cuts the connection of a backend that does not answer."""
+        if self._left is not None and self._is_open():
+            self._left(self._connection.get_server_pid())
+        _cut(self._connection)
 
     async def _quietly(self, text: str) -> None:
         """Cleans up while another error is on its way; a lost connection has nothing to undo."""
@@ -254,6 +265,7 @@ class Database:
         self._pool = pool
         self._address = address
         self._role: Role = role
+        self.lingering = Lingering(lambda: self.dedicated(statement_timeout_s=CLEANUP_TIMEOUT_S))
 
     @classmethod
     async def connect(
@@ -292,6 +304,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection; those still busy after a while are cut."""
+        await self.lingering.close()
         try:
             with anyio.fail_after(CLEANUP_TIMEOUT_S):
                 await self._pool.close()
@@ -303,7 +316,7 @@ class Database:
         """A pooled connection outside any transaction; leave no state on it."""
         connection = await _connected(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S), self._role)
         try:
-            yield Session(connection, self._role)
+            yield Session(connection, self._role, left=self.lingering.add)
         finally:
             await self._release(connection)
 
