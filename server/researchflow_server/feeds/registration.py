@@ -23,7 +23,7 @@ DELETES_URL = "http://hapifhir.io/fhir/StructureDefinition/subscription-send-del
 PAYLOAD = "application/fhir+json"
 REQUEST_TIMEOUT_S = 10.0
 POLL_S = 0.5
-#: R4 and R4B; an R5 server subscribes to topics, which each names for itself.
+#: R4 and R4B; HAPI's R5 sends no header, so nothing would tell its deliveries from others'.
 RELEASES = ("4.0", "4.1", "4.3")
 GONE = (404, 410)
 STORED = (200, 201)
@@ -163,8 +163,8 @@ class Registration:
             raise RegistrationError(
                 f'the server speaks FHIR "{release[:16]}", where a Subscription names a topic',
                 code="fhir_release_unsupported",
-                hint="make a Subscription to a topic of that server by hand: rest-hook, content "
-                f"full-resource, this endpoint, header {SECRET_HEADER}",
+                hint="make a Subscription to a topic of that server by hand, if it sends headers, "
+                f"as HAPI in R5 does not: rest-hook, this endpoint, parameter {SECRET_HEADER}",
             )
 
 
