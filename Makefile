@@ -45,7 +45,7 @@ $(PEERS): $(STAMP)
 lock:
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/pip install --quiet --disable-pip-version-check hatchling \
-		'.[dev,s3,bench,bench-rust]'
+		'.[dev,draw,s3,bench,bench-rust]'
 	{ echo '# The versions that were tested together; `make lock` writes this file.'; \
 	  .venv/lock/bin/pip freeze --exclude researchflow; } > constraints.txt
 	rm -rf .venv/lock

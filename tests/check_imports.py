@@ -27,7 +27,7 @@ SETTINGS = f"server/{SERVER}/settings.py"
 SERVER_ROOMS = (
     ("settings", "fault", "contract"),
     ("embedded",),
-    ("metrics",),
+    ("metrics", "pictures"),
     ("runtime",),
     ("tools",),
     ("mcp", "operations", "feeds", "console"),

@@ -195,6 +195,7 @@ async def test_a_wrong_call_names_what_is_wrong(
 NEEDED: dict[str, dict[str, Any]] = {
     "query_sql": {"sql": "SELECT id FROM patient_simple"},
     "query_view": VIEW,
+    "draw": {"chart": "bar", "query": VIEW, "x": "gender", "y": "count"},
     "describe_view": VIEW,
     "drop_view": VIEW,
     "validate_view": {"definition": {}},

@@ -39,6 +39,7 @@ from researchflow_server.contract.describe_view import (
     DescribeViewInput,
     DescribeViewOutput,
 )
+from researchflow_server.contract.draw import DRAW, Chart, DrawInput, DrawOutput
 from researchflow_server.contract.drop_view import DROP_VIEW, DropViewInput, DropViewOutput
 from researchflow_server.contract.get_statistics import (
     GET_STATISTICS,
@@ -75,6 +76,7 @@ __all__ = [
     "CACHE_RESOURCES",
     "CHANGES_MAX",
     "DESCRIBE_VIEW",
+    "DRAW",
     "DROP_VIEW",
     "GET_STATISTICS",
     "LIST_VIEWS",
@@ -93,10 +95,13 @@ __all__ = [
     "AtLeast",
     "CacheResourcesInput",
     "CacheResourcesOutput",
+    "Chart",
     "Compare",
     "Degradation",
     "DescribeViewInput",
     "DescribeViewOutput",
+    "DrawInput",
+    "DrawOutput",
     "DropViewInput",
     "DropViewOutput",
     "ErrorInfo",
@@ -130,6 +135,7 @@ TOOL_NAMES = (
     DESCRIBE_VIEW,
     QUERY_VIEW,
     QUERY_SQL,
+    DRAW,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,

@@ -24,6 +24,7 @@ from researchflow_server.metrics.core import Metrics
 from researchflow_server.metrics.families import Family, counter_families
 from researchflow_server.metrics.snapshot import Snapshot, ViewState, take_snapshot
 from researchflow_server.metrics.tally import RefreshTally
+from researchflow_server.pictures import Renderer
 from researchflow_server.runtime.keyfile import cursor_key
 from researchflow_server.runtime.refreshes import Refreshes
 from researchflow_server.runtime.stores import Stores
@@ -70,6 +71,7 @@ class Runtime:
             use_speed_layer=settings.use_speed_layer,
             cursor_key=cursor_key(settings.cursor_key_path),
         )
+        self.renderer = Renderer()
         self.metrics = Metrics(self._counted)
         self._refresh_tally = RefreshTally()
         self._looking: asyncio.Task[Snapshot] | None = None
@@ -153,6 +155,7 @@ class Runtime:
     async def close(self) -> None:
         """Ends what still runs."""
         await self.refreshes.close()
+        await self.renderer.close()
         looks = [look for look in (self._looking, self._next_look) if look is not None]
         if looks:
             await asyncio.wait(looks)

@@ -6,6 +6,7 @@ from typing import Any
 
 from researchflow_server.tools.cache_resources import CACHE_RESOURCES
 from researchflow_server.tools.describe_view import DESCRIBE_VIEW
+from researchflow_server.tools.draw import DRAW
 from researchflow_server.tools.drop_view import DROP_VIEW
 from researchflow_server.tools.get_statistics import GET_STATISTICS
 from researchflow_server.tools.list_views import LIST_VIEWS
@@ -21,6 +22,7 @@ TOOLS: tuple[ToolSpec[Any], ...] = (
     DESCRIBE_VIEW,
     QUERY_VIEW,
     QUERY_SQL,
+    DRAW,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,

@@ -16,7 +16,7 @@ from researchflow_runners.store.database import UNDO_TIMEOUT_S
 from researchflow_server.fault import internal_error, place_of, sole
 from researchflow_server.runtime import Runtime
 from researchflow_server.tools.arguments import ECHO_MAX, parse_arguments
-from researchflow_server.tools.result import failure, success
+from researchflow_server.tools.result import Illustrated, failure, success
 from researchflow_server.tools.spec import Call, ToolSpec
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def call(
 
 async def _run(
     spec: ToolSpec[Any], runtime: Runtime, arguments: dict[str, Any], context: Context[Any, Any]
-) -> dict[str, Any]:
+) -> dict[str, Any] | Illustrated:
     parsed: BaseModel = parse_arguments(spec.arguments, arguments, tool=spec.name)
 
     async def progress(done: float, total: float, message: str) -> None:

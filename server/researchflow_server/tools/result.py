@@ -6,16 +6,28 @@ Clients differ in which of the two their model sees, so both carry all of it.
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import orjson
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ImageContent, TextContent
 
 from researchflow_runners.errors import ResearchFlowError
 
 #: A message repeats what the caller sent, and that may be megabytes.
 ERROR_TEXT_MAX = 600
+#: Where a result carries the specification of its picture, for a page that draws it itself.
+SPECIFICATION_KEY = "researchflow/vega-lite"
+
+
+@dataclass(frozen=True, slots=True)
+class Illustrated:
+    """A payload with its picture, a PNG, and the Vega-Lite specification that made it."""
+
+    payload: dict[str, Any]
+    png: bytes
+    specification: dict[str, Any]
 
 
 def dumped(payload: Any) -> bytes:
@@ -23,9 +35,23 @@ def dumped(payload: Any) -> bytes:
     return orjson.dumps(payload, default=_json_value)
 
 
-def success(payload: dict[str, Any]) -> CallToolResult:
+def success(payload: dict[str, Any] | Illustrated) -> CallToolResult:
     """The result of a call that did its job."""
+    if isinstance(payload, Illustrated):
+        return _illustrated(payload)
     return _result(payload, is_error=False)
+
+
+def _illustrated(found: Illustrated) -> CallToolResult:
+    """The payload as of any other call, then the picture."""
+    result = _result(found.payload, is_error=False)
+    image = ImageContent(type="image", data=b64encode(found.png).decode(), mime_type="image/png")
+    return result.model_copy(
+        update={
+            "content": [*result.content, image],
+            "meta": {SPECIFICATION_KEY: found.specification},
+        }
+    )
 
 
 def failure(error: ResearchFlowError) -> CallToolResult:

@@ -10,6 +10,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel
 
 from researchflow_server.runtime import Runtime
+from researchflow_server.tools.result import Illustrated
 
 InputT = TypeVar("InputT", bound=BaseModel)
 
@@ -28,11 +29,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec(Generic[InputT]):
-    """One tool; `run` gives a JSON-ready payload that fits `Call.bytes_max`."""
+    """One tool; `run` gives a JSON-ready payload that fits `Call.bytes_max`, a picture aside."""
 
     name: str
     title: str
     description: str
     arguments: type[InputT]
     annotations: ToolAnnotations
-    run: Callable[[Call, InputT], Awaitable[dict[str, Any]]]
+    run: Callable[[Call, InputT], Awaitable[dict[str, Any] | Illustrated]]
