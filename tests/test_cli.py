@@ -429,7 +429,7 @@ def test_errors_are_json_where_json_is_asked(run: Run, stores: Path) -> None:
         (["--where", "{broken"], USAGE),
         (["--order-by", "id:down"], USAGE),
         (["--where", '{"colum": "id", "op": "eq"}'], FAILED),
-        (["--aggregate", "median:id"], FAILED),
+        (["--aggregate", "mode:id"], FAILED),
     ],
 )
 def test_wrong_questions_fail_before_anything_runs(

@@ -143,13 +143,12 @@ def simple(where: Any) -> dict[str, Any]:
                 guess,
             )
             for given, guess in (
-                ("median", None),
                 ("mean", "avg"),
                 ("average", "avg"),
                 ("mode", None),
                 ("maxi", None),
-                ("percentile", None),
-                ("stddev", None),
+                ("corr", None),
+                ("std", "stddev"),
                 ("Minimum", "min"),
                 ("counts", None),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from datetime import date
 from decimal import Decimal
+from statistics import stdev
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,8 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError, ViewDefinitionError
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.period import parse_period
-from researchflow_runners.query.sql import Page, build_statement
+from researchflow_runners.query.sql import build_statement
+from researchflow_runners.query.statement import Page, Statement
 from researchflow_runners.sql import Sql, fixed
 from researchflow_runners.store.database import Database
 from researchflow_runners.views import shipped_views
@@ -137,7 +139,7 @@ def test_ages_of_a_view_that_tells_no_death_are_warned_of() -> None:
     assert "tells no death" in warning
 
 
-@pytest.mark.parametrize("fn", ["avg", "sum", "min", "max"])
+@pytest.mark.parametrize("fn", ["avg", "sum", "min", "max", "median", "stddev", "any_value"])
 @pytest.mark.parametrize("code", ["glucose", "weight"])
 async def test_numbers_of_several_units_make_no_number(
     database: Database, fn: str, code: str
@@ -264,3 +266,59 @@ def test_keys_of_one_type_and_of_any_are_matched() -> None:
     ):
         query = Query.model_validate({"view": view, "where": _semi_join(column, other, theirs)})
         build_statement(query, views, lambda name, _columns: fixed(name), on=ON)
+
+
+async def test_places_among_numbers_are_exact(database: Database) -> None:
+    aggregates = [
+        {"fn": "median", "column": "count"},
+        {"fn": "percentile", "p": 0.25, "column": "count"},
+        {"fn": "percentile", "p": 0.1, "column": "count"},
+        {"fn": "stddev", "column": "count"},
+        {"fn": "min", "column": "code"},
+        {"fn": "max", "column": "code_display"},
+        {"fn": "any_value", "column": "value_unit"},
+    ]
+    counts = range(1, 13)
+    statement, (row,) = await answered(database, {"view": "labs", "aggregates": aggregates})
+    assert row[:3] == (Decimal("6.5"), Decimal("3.75"), Decimal("2.1"))
+    assert float(row[3]) == pytest.approx(stdev(counts))
+    assert row[4:] == ("glucose", "Weight", "kg")
+    assert [column.name for column in statement.columns[:3]] == [
+        "median_count",
+        "p25_count",
+        "p10_count",
+    ]
+
+
+async def test_a_median_of_dates_is_one_of_them(database: Database) -> None:
+    aggregates = [{"fn": "median", "column": "birth_date"}]
+    _statement, rows = await answered(database, {"view": "people", "aggregates": aggregates})
+    assert rows == (("1950-01-01",),)
+
+
+async def answered(
+    database: Database, asked: dict[str, Any]
+) -> tuple[Statement, tuple[tuple[Any, ...], ...]]:
+    statement = build_statement(Query.model_validate(asked), CATALOGUE, relations, on=ON)
+    async with database.snapshot() as session:
+        records = await session.fetch(statement.sql)
+    return statement, statement.page([tuple(record.values()) for record in records]).rows
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "code", "field"),
+    [
+        ({"fn": "percentile", "column": "count"}, "value_type", "aggregates[0].p"),
+        ({"fn": "percentile", "column": "count", "p": 25}, "value_type", "aggregates[0].p"),
+        ({"fn": "median", "column": "count", "p": 0.5}, "invalid_argument", "aggregates[0].p"),
+        ({"fn": "median", "column": "code"}, "aggregate_type", "aggregates[0].fn"),
+        ({"fn": "stddev"}, "column_missing", "aggregates[0].column"),
+    ],
+)
+def test_an_aggregate_that_cannot_be_computed_is_refused(
+    aggregate: dict[str, Any], code: str, field: str
+) -> None:
+    query = Query.model_validate({"view": "labs", "aggregates": [aggregate]})
+    with pytest.raises(QueryError) as caught:
+        build_statement(query, CATALOGUE, relations, on=ON)
+    assert (caught.value.code, caught.value.field) == (code, field)

@@ -16,7 +16,8 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import AnswerColumn
 from researchflow_runners.query.model import FILTER_DEPTH_MAX, Query
 from researchflow_runners.query.period import parse_period
-from researchflow_runners.query.sql import Page, Statement, build_count, build_statement
+from researchflow_runners.query.sql import build_count, build_statement
+from researchflow_runners.query.statement import Page, Statement
 from researchflow_runners.query.walk import FILTER_NODES_MAX, views_of
 from researchflow_runners.sql import EMPTY, Sql, fixed
 from researchflow_runners.store.database import Database
@@ -300,7 +301,7 @@ async def test_rows_come_as_chosen_with_exact_values(database: Database) -> None
 def test_a_list_of_decimals_holds_decimals_alone() -> None:
     columns = tuple(AnswerColumn("l", kind, is_list=True) for kind in ("decimal", "integer"))
     statement = Statement(EMPTY, columns, (0, 1), (), limit=1, grouped=False)
-    (row,) = statement.page([("[74, 0.10, null]", "[74]", 0, None)]).rows
+    (row,) = statement.page([("[74, 0.10, null]", "[74]", 0, None, None, None)]).rows
     assert row == ([Decimal("74"), Decimal("0.10"), None], [74])
     assert [type(value) for value in (row[0][0], row[1][0])] == [Decimal, int]
 
@@ -507,7 +508,7 @@ REFUSALS = [
         "aggregates[1].fn",
         None,
     ),
-    ({"aggregates": [{"fn": "min", "column": "note"}]}, "aggregate_type", "aggregates[0].fn", None),
+    ({"aggregates": [{"fn": "avg", "column": "note"}]}, "aggregate_type", "aggregates[0].fn", None),
     ({"aggregates": [{"fn": "count"}, {"fn": "count"}]}, "duplicate_column", "aggregates", None),
     (
         {"group_by": [{"column": "gender", "age_brackets": [1]}]},

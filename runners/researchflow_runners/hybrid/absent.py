@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from researchflow_runners.naming import nearest
 from researchflow_runners.query.columns import Catalogue, value_sql
 from researchflow_runners.query.comparison import compare_truth
-from researchflow_runners.query.filters import FilterScope, Relations, Rows
 from researchflow_runners.query.model import AllOf, AnyOf, Compare, Filter, InQuery, Not, Query
-from researchflow_runners.query.sql import Page
+from researchflow_runners.query.rows import FilterScope, Relations
+from researchflow_runners.query.statement import Page
+from researchflow_runners.query.walk import filters_of
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.database import Session
 
@@ -46,13 +47,14 @@ async def absent_codes(
     """A sentence for each filter on a coded column that no row of its view meets."""
     asked = [
         (view, where)
-        for view, where in _compared(query.view, query.where)
+        for own in filters_of(query)
+        for view, where in _compared(query.view, own)
         if where.op in _MATCHING and _is_coded(where, view, catalogue)
     ]
     found = []
     for view, where in asked[:PROBES_MAX]:
         scope = FilterScope(catalogue, relations)
-        rows = Rows(view, catalogue[view], scope.alias())
+        rows = scope.rows(view, at="view")
         column = rows.column(where.column, at="where")
         holds = compare_truth(where, column, rows.alias, field="where").holds
         relation = rows.relation(scope)
@@ -94,7 +96,8 @@ def _compared(view: str, where: Filter | None) -> Iterator[tuple[str, Compare]]:
         case Compare():
             yield view, where
         case InQuery(op="in"):
-            yield from _compared(where.query.view, where.query.where)
+            for one in filters_of(where.query):
+                yield from _compared(where.query.view, one)
         case AnyOf():
             for one in where.any_of:
                 yield from _compared(view, one)

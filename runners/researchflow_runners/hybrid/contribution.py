@@ -8,8 +8,8 @@ from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.reading import Read
 from researchflow_runners.hybrid.result import SpeedContribution
 from researchflow_runners.query.columns import Catalogue
-from researchflow_runners.query.filters import Relations
 from researchflow_runners.query.model import Query
+from researchflow_runners.query.rows import Relations
 from researchflow_runners.query.sql import build_count
 from researchflow_runners.query.walk import views_of
 from researchflow_runners.sql import Sql, compose, fixed, ident
@@ -40,7 +40,7 @@ async def contribution(
     removed: int | None = 0
     if not isinstance(own, PublishedView):
         added = removed = None if facts.entries else 0
-    elif facts.own_entries > REMOVED_ENTRIES_MAX or len(views_of(query)) > 1:
+    elif facts.own_entries > REMOVED_ENTRIES_MAX or not _is_of_single_rows(query):
         removed = None
     elif facts.own_entries:
         hidden = hidden_relation(own)
@@ -52,6 +52,12 @@ async def contribution(
         rows_added=added,
         rows_removed=removed,
     )
+
+
+def _is_of_single_rows(query: Query) -> bool:
+    """Whether each row tells by itself, without rows beside it, that it is in the answer."""
+    chosen = query.latest_per or query.first_per
+    return chosen is None and len(views_of(query)) == 1
 
 
 def hidden_relation(published: PublishedView) -> Sql:

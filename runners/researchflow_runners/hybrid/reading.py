@@ -17,9 +17,10 @@ from researchflow_runners.query.cursor import (
     encode_cursor,
     query_fingerprint,
 )
-from researchflow_runners.query.filters import Relations
 from researchflow_runners.query.model import Asking, Query
-from researchflow_runners.query.sql import Page, Statement, build_statement
+from researchflow_runners.query.rows import Relations
+from researchflow_runners.query.sql import build_statement
+from researchflow_runners.query.statement import Page, Statement
 from researchflow_runners.store.database import Session
 
 QueryT = TypeVar("QueryT", bound=Asking)
@@ -79,6 +80,11 @@ class Read:
     rows_ms: float
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know of the question, then what its rows made known."""
+        return (*self.statement.warnings, *self.page.warnings)
+
+    @property
     def next_cursor(self) -> str | None:
         """Where the next page begins; None when this one is the last."""
         return self.cursor_after(len(self.page.rows)) if self.page.truncated else None
@@ -118,8 +124,11 @@ async def read_statement(
     """The page that the statement gives."""
     began_s = time.perf_counter()
     records = await session.fetch(statement.sql)
+    told = None
+    if not records and statement.nothing is not None:
+        told = tuple((await session.fetch(statement.nothing))[0].values())
     rows_ms = (time.perf_counter() - began_s) * 1000
-    page = statement.page([tuple(record.values()) for record in records])
+    page = statement.page([tuple(record.values()) for record in records], told)
 
     def cursor_after(rows: int) -> str:
         place = Position(anchor, on, page.keys[rows - 1], statement.key_types, asked.newest)

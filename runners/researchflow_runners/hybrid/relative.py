@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 
 from researchflow_runners.query.columns import Catalogue, find_column, low_sql
-from researchflow_runners.query.filters import Relations
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.relative import Base, Place, newest_asked, resolved
+from researchflow_runners.query.rows import Relations
 from researchflow_runners.sql import compose, fixed, param
 from researchflow_runners.store.database import Session
 

@@ -41,7 +41,8 @@ class SpeedContribution:
     answer of rows, of all groups for an answer of groups. `rows_removed` counts the rows of the
     current anchor that satisfy the filter and that a waiting change replaces or deletes; it is
     None where counting would cost more than the answer: more than REMOVED_ENTRIES_MAX entries,
-    or a filter that looks into another view. A row whose resource merely changed counts in both.
+    a filter that looks into another view, or the latest or first row of each key. A row whose
+    resource merely changed counts in both.
     """
 
     enabled: bool
@@ -76,6 +77,8 @@ class Answer:
     oldest pending change; it is None when the source was never looked at. `pending` likewise.
     `missing_resources` counts the resources that some view involved lacks because its rows could
     not be computed; None when the release that published the anchor did not keep that.
+    `ties` counts the keys whose latest or first row is one of several of that date: of those the
+    one with the lowest id stands here; None when no row was chosen by its date.
     `warnings` are what to know of the question as it was asked.
     `cursor_after(n)` is the cursor that goes on after the first n rows.
     """
@@ -100,6 +103,7 @@ class Answer:
     warnings: tuple[str, ...]
     timings: Timings
     views: tuple[str, ...]
+    ties: int | None
     cursor_after: Callable[[int], str] = field(repr=False, compare=False)
 
     @property

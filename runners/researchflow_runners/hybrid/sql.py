@@ -36,7 +36,7 @@ from researchflow_runners.hybrid.reading import Asked, Read, read_statement
 from researchflow_runners.hybrid.result import Answer, SpeedContribution, Timings
 from researchflow_runners.query.columns import answer_column
 from researchflow_runners.query.model import ParameterValue, SqlQuery
-from researchflow_runners.query.sql import Statement
+from researchflow_runners.query.statement import Statement
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Session
 
@@ -213,7 +213,8 @@ def _statement(query: SqlQuery, prepared: _Prepared, with_: Sql, after: int) -> 
     has_order = "sortClause" in prepared.checked.tree
     order = EMPTY if has_order else compose("ORDER BY {}", join(", ", names))
     return compose(
-        "{with_}SELECT {names}, _n, 0 AS from_speed, NULL::integer AS mixed"
+        "{with_}SELECT {names}, _n, 0 AS from_speed, NULL::integer AS mixed,"
+        " NULL::bigint AS ties, NULL::bigint[] AS counted"
         " FROM (SELECT {names}, row_number() OVER ({order}) AS _n"
         " FROM (SELECT {columns} FROM ({sql}) AS u) AS q) AS w"
         " WHERE _n > {after} AND _n <= {last} AND {fits} ORDER BY _n",

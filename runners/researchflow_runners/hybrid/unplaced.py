@@ -13,7 +13,7 @@ from researchflow_runners.compiler.periods import without_offset
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import Choice
 from researchflow_runners.query.columns import event_dates
-from researchflow_runners.query.model import Compare, Query, Within
+from researchflow_runners.query.model import Compare, InQuery, Query, SubQuery, Within
 from researchflow_runners.query.walk import nodes_of
 from researchflow_runners.sql import compose, ident
 from researchflow_runners.store.database import Session
@@ -77,14 +77,24 @@ def _asked(query: Query, views: AnswerableViews) -> Iterator[tuple[PublishedView
 
 
 def _filtered(query: Query, views: AnswerableViews) -> Iterator[tuple[str, str]]:
-    """The columns that filters compare, those of windows of time included."""
-    for view, node in nodes_of(query.view, query.where):
+    """The columns that filters compare and rows are chosen by, those of windows included."""
+    yield from _chosen_by(query, views)
+    for view, node in nodes_of(query):
         if isinstance(node, Compare):
             yield view, node.column
+        elif isinstance(node, InQuery):
+            yield from _chosen_by(node.query, views)
         elif isinstance(node, Within):
             window = node.within
             for name, dated in ((view, window.date), (window.of.view, window.of.date)):
                 yield from ((name, column) for column in _dates(name, dated, views))
+
+
+def _chosen_by(asked: Query | SubQuery, views: AnswerableViews) -> Iterator[tuple[str, str]]:
+    for latest in (asked.latest_per, asked.first_per):
+        if latest is not None:
+            for column in _dates(asked.view, latest.by, views):
+                yield asked.view, column
 
 
 def _dates(view: str, name: str | None, views: AnswerableViews) -> list[str]:

@@ -6,21 +6,12 @@ holds a missing value, so `not_in` keeps every row whose own value is present an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Sequence
+from functools import partial
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
-from researchflow_runners.query.columns import (
-    Catalogue,
-    compared_type,
-    dates_of,
-    find_column,
-    find_view,
-    kind_of,
-    value_sql,
-)
+from researchflow_runners.query.columns import compared_type, kind_of, value_sql
 from researchflow_runners.query.comparison import (
     Truth,
     all_truth,
@@ -28,6 +19,7 @@ from researchflow_runners.query.comparison import (
     at_least_truth,
     compare_truth,
 )
+from researchflow_runners.query.latest import taken_rows
 from researchflow_runners.query.model import (
     AllOf,
     AtLeast,
@@ -35,78 +27,41 @@ from researchflow_runners.query.model import (
     Filter,
     InQuery,
     Not,
+    Query,
     Within,
 )
-from researchflow_runners.query.walk import check_size
+from researchflow_runners.query.rows import FilterScope, Rows
 from researchflow_runners.query.within import Dated, events_sql, within_truth
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, param
+from researchflow_runners.sql import EMPTY, Sql, compose, param
 
-#: The rows of a view with at least the named columns, as something that may stand in FROM before
-#: an alias. PostgreSQL computes every column of a UNION's arms, read or not; naming those that
-#: are read spares it the others.
-Relations: TypeAlias = Callable[[str, Collection[str]], Sql]
-
-
-@dataclass(slots=True)
-class FilterScope:
-    """One statement's catalogue and relations; hands out aliases and counts filter nodes."""
-
-    catalogue: Catalogue
-    relations: Relations
-    nodes: int = 0
-    aliases: int = field(default=0)
-
-    def alias(self) -> Sql:
-        """A table alias not used before in the statement."""
-        self.aliases += 1
-        return fixed(f"t{self.aliases}")
-
-    def enter(self, depth: int, *, at: str) -> None:
-        """Counts one node; QueryError `filter_too_large` beyond the bounds."""
-        self.nodes += 1
-        check_size(depth, self.nodes, at=at)
+_EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})"
+_EXISTS_OFTEN = """\
+EXISTS (SELECT 1 FROM (SELECT {theirs} AS v FROM {relation} AS {alias}\
+ WHERE {theirs} IS NOT NULL{inner} GROUP BY 1 HAVING count(*) >= {least}) AS {group}\
+ WHERE {group}.v = {own})\
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A view as it stands in FROM: its name, columns and alias, and the columns read so far."""
-
-    view: str
-    columns: Sequence[Column]
-    alias: Sql
-    read: set[str] = field(default_factory=set)
-
-    def column(self, name: str, *, at: str) -> Column:
-        """The column, from now on one that is read, or QueryError `unknown_column`."""
-        found = find_column(name, self.columns, view=self.view, field=at)
-        self.read.add(name)
-        return found
-
-    def dates(self, name: str | None, *, at: str) -> Sequence[Column]:
-        """The date columns of that name, or those of the view's event date, from now on read."""
-        found = dates_of(name, self.columns, view=self.view, field=at)
-        self.read.update(column.name for column in found)
-        return found
-
-    def named(self, name: str | None) -> Column | None:
-        """The column of that name, or None."""
-        return next((column for column in self.columns if column.name == name), None)
-
-    def every_column(self) -> Sequence[Column]:
-        """All columns, from now on read."""
-        self.read.update(column.name for column in self.columns)
-        return self.columns
-
-    def relation(self, scope: FilterScope) -> Sql:
-        """The relation with the columns read so far: ask when all are known."""
-        return scope.relations(self.view, self.read)
+def from_sql(asked: Query, rows: Rows, scope: FilterScope) -> Sql:
+    """` FROM … WHERE …` of the rows that the question is about; ask it after all else."""
+    taken = taken_rows(asked, rows, at="")
+    relation, condition = taken.sql(scope, partial(_holds, scope=scope, depth=1))
+    where = compose(" WHERE {}", condition) if condition else EMPTY
+    return compose(" FROM {} AS {}{}", relation, rows.alias, where)
 
 
-def where_sql(where: Filter | None, rows: Rows, scope: FilterScope, *, at: str = "where") -> Sql:
+def where_sql(where: Filter | None, rows: Rows, scope: FilterScope) -> Sql:
     """` WHERE …` that keeps the rows for which the filter is true; empty without a filter."""
-    if where is None:
-        return EMPTY
-    return compose(" WHERE {}", filter_truth(where, rows, scope, at=at, depth=1).holds)
+    condition = _holds(where, rows, "where", scope=scope, depth=1)
+    return compose(" WHERE {}", condition) if condition else EMPTY
+
+
+def _holds(where: Filter | None, rows: Rows, at: str, *, scope: FilterScope, depth: int) -> Sql:
+    return filter_truth(where, rows, scope, at=at, depth=depth).holds if where else EMPTY
+
+
+def _and(condition: Sql) -> Sql:
+    return compose(" AND {}", condition) if condition else EMPTY
 
 
 def filter_truth(where: Filter, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
@@ -155,75 +110,39 @@ def _within(where: Within, rows: Rows, scope: FilterScope, *, at: str, depth: in
     at_window = f"{at}.within"
     window, event = where.within, where.within.of
     own = rows.column(where.column, at=f"{at}.column")
-    other = _other(event.view, scope, at=f"{at_window}.of")
+    other = scope.rows(event.view, at=f"{at_window}.of.view")
     theirs = other.column(event.column, at=f"{at_window}.of.column")
     _check_joinable(own, theirs, at=f"{at_window}.of")
     _check_keys(own, theirs, other, at=f"{at_window}.of")
     dated = Dated(rows.alias, own, rows.dates(window.date, at=f"{at_window}.date"))
     events = Dated(other.alias, theirs, other.dates(event.date, at=f"{at_window}.of.date"))
-    inner = _inner(event.where, other, scope, at=f"{at_window}.of.where", depth=depth)
-    found = events_sql(window, events, other.relation(scope), inner)
+    at_event = f"{at_window}.of.where"
+    holds = _holds(event.where, other, at_event, scope=scope, depth=depth + 1)
+    found = events_sql(window, events, other.relation(scope), _and(holds))
     return within_truth(window, dated, found, scope.alias())
-
-
-def _other(view: str, scope: FilterScope, *, at: str) -> Rows:
-    """Another view that a filter looks into."""
-    return Rows(view, find_view(view, scope.catalogue, field=f"{at}.view"), scope.alias())
-
-
-def _inner(where: Filter | None, other: Rows, scope: FilterScope, *, at: str, depth: int) -> Sql:
-    """` AND …` that keeps the other view's rows of which the filter is true."""
-    if where is None:
-        return EMPTY
-    found = filter_truth(where, other, scope, at=at, depth=depth + 1)
-    return compose(" AND {}", found.holds)
 
 
 def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
     own = rows.column(where.column, at=f"{at}.column")
-    other = _other(where.query.view, scope, at=f"{at}.query")
+    other = scope.rows(where.query.view, at=f"{at}.query.view")
     theirs = other.column(where.query.column, at=f"{at}.query.column")
     _check_joinable(own, theirs, at=f"{at}.query")
     _check_keys(own, theirs, other, at=f"{at}.query")
-    inner = _inner(where.query.where, other, scope, at=f"{at}.query.where", depth=depth)
-    exists = _exists(where, own, theirs, rows=rows, other=other, inner=inner, scope=scope)
-    stored = value_sql(rows.alias, own)
-    truth = Truth(exists, compose("({} IS NOT NULL AND NOT {})", stored, exists))
-    return truth if where.op == "in" else truth.negated()
-
-
-def _exists(
-    where: InQuery,
-    own: Column,
-    theirs: Column,
-    *,
-    rows: Rows,
-    other: Rows,
-    inner: Sql,
-    scope: FilterScope,
-) -> Sql:
-    relation = other.relation(scope)
-    if where.query.min_rows == 1:
-        return compose(
-            "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})",
-            relation=relation,
-            alias=other.alias,
-            theirs=value_sql(other.alias, theirs),
-            own=value_sql(rows.alias, own),
-            inner=inner,
-        )
-    return compose(
-        "EXISTS (SELECT 1 FROM (SELECT {theirs} AS v FROM {relation} AS {alias}"
-        " WHERE {theirs} IS NOT NULL{inner} GROUP BY 1 HAVING count(*) >= {least}) AS {group}"
-        " WHERE {group}.v = {own})",
+    taken = taken_rows(where.query, other, at=f"{at}.query.")
+    relation, condition = taken.sql(scope, partial(_holds, scope=scope, depth=depth + 1))
+    exists = compose(
+        _EXISTS if where.query.min_rows == 1 else _EXISTS_OFTEN,
         relation=relation,
         alias=other.alias,
         theirs=value_sql(other.alias, theirs),
         own=value_sql(rows.alias, own),
-        inner=inner,
+        inner=_and(condition),
         least=param(where.query.min_rows, "bigint"),
         group=scope.alias(),
     )
+    stored = value_sql(rows.alias, own)
+    truth = Truth(exists, compose("({} IS NOT NULL AND NOT {})", stored, exists))
+    return truth if where.op == "in" else truth.negated()
 
 
 def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:

@@ -7,9 +7,10 @@ what is true is kept, also below `not`. Ask for missing values with `is_null`.
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from researchflow_runners.naming import PIN_NAME
 from researchflow_runners.query.strict import Strict
@@ -31,7 +32,11 @@ Operator = Literal[
 ]  # fmt: skip
 Freshness = Literal["live", "anchored"]
 PinName = Annotated[str, Field(pattern=f"^{PIN_NAME}$")]
-AggregateFunction = Literal["count", "count_distinct", "min", "max", "avg", "sum"]
+AggregateFunction = Literal[
+    "count", "count_distinct", "min", "max", "avg", "sum", "median", "percentile", "stddev",
+    "any_value",
+]  # fmt: skip
+KEYS_MAX = 4
 
 
 class Asking(Strict):
@@ -57,12 +62,41 @@ class Compare(Strict):
     value: Scalar | list[Scalar] | None = None
 
 
+class Latest(Strict):
+    """One row of each key: the newest or the oldest by a date, the view's own when not named.
+
+    `where` is asked of the rows that are kept.
+    """
+
+    key: str | Annotated[list[str], Field(min_length=1, max_length=KEYS_MAX)]
+    by: str | None = None
+    where: Filter | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that make the key, each once."""
+        return (self.key,) if isinstance(self.key, str) else tuple(dict.fromkeys(self.key))
+
+
+def _as_latest(given: Any) -> Any:
+    """A key alone is the whole question."""
+    return {"key": given} if isinstance(given, str | list) else given
+
+
+LATEST_FORMS = "key column | {key: column or list, by?: date, where?: of the rows kept}"
+LatestPer: TypeAlias = Annotated[
+    Latest, BeforeValidator(_as_latest), WithJsonSchema({"type": ["string", "object"]})
+]
+
+
 class SubQuery(Strict):
     """One column of another view, as the right side of a semi-join."""
 
     view: str
     column: str = "patient_id"
     where: Filter | None = None
+    latest_per: LatestPer | None = None
+    first_per: LatestPer | None = None
     min_rows: int = Field(default=1, ge=1, le=1_000)
 
 
@@ -155,11 +189,11 @@ def _filter_kind(value: Any) -> str:
 FILTER_FORMS = """\
 {column, op, value} | {all_of: [filter..]} | {any_of: [..]} | {not: filter} | \
 {at_least: {n, of: [..]}} | {column, op: in or not_in, query: {view, column=patient_id, where?, \
-min_rows?}}: rows whose column occurs in rows of another view | {column=patient_id, within: \
-{days, side: before after either, date?, of: {view, column=patient_id, where?, which: first last \
-any, date?}}}: rows dated so many days before that event of the same key. op: eq ne lt le gt ge in \
-not_in contains starts_with (any case) is_null not_null. Dates ISO 8601; 2024-06 is that whole \
-month; today-2y, newest-90d (d w m y)\
+latest_per?, first_per?, min_rows?}}: rows whose column occurs in rows of another view | \
+{column=patient_id, within: {days, side: before after either, date?, of: {view, \
+column=patient_id, where?, which: first last any, date?}}}: rows dated so many days before that \
+event of the same key. op: eq ne lt le gt ge in not_in contains starts_with (any case) is_null \
+not_null. Dates ISO 8601; 2024-06 is that whole month; today-2y, newest-90d (d w m y)\
 """
 FILTER_EXAMPLE: dict[str, Any] = {
     "column": "id",
@@ -188,12 +222,14 @@ class Aggregate(Strict):
 
     fn: AggregateFunction
     column: str | None = None
+    p: Decimal | None = None
     name: str | None = None
 
     @property
     def output_name(self) -> str:
         """The column name in the answer."""
-        return self.name or (f"{self.fn}_{self.column}" if self.column else self.fn)
+        fn = self.fn if self.p is None else f"p{(self.p * 100).normalize():f}".replace(".", "_")
+        return self.name or (f"{fn}_{self.column}" if self.column else fn)
 
 
 class AgeGroup(Strict):
@@ -213,7 +249,10 @@ class Order(Strict):
 GROUP_FORMS = (
     "column | {column: birth date, age_brackets: [18, 40, 65]} (lower bounds; the dead at death)"
 )
-AGGREGATE_FORMS = "{fn, column?, name?}; fn: count count_distinct min max avg sum"
+AGGREGATE_FORMS = (
+    "{fn, column?, name?, p?: of percentile, 0 to 1}; fn: count count_distinct min max avg sum "
+    "median percentile stddev any_value"
+)
 ORDER_FORMS = "{column: of the answer, descending?}"
 GroupKey: TypeAlias = Annotated[str | AgeGroup, WithJsonSchema({"type": ["string", "object"]})]
 
@@ -224,6 +263,8 @@ class Query(Asking):
     view: str
     columns: list[str] | None = None
     where: Filter | None = None
+    latest_per: LatestPer | None = Field(default=None, description=LATEST_FORMS)
+    first_per: LatestPer | None = None
     group_by: list[GroupKey] = Field(default_factory=list, max_length=8, description=GROUP_FORMS)
     aggregates: list[Annotated[Aggregate, AN_OBJECT]] = Field(
         default_factory=list, max_length=16, description=AGGREGATE_FORMS
@@ -246,6 +287,7 @@ class SqlQuery(Asking):
 
 
 for _model in (
+    Latest,
     SubQuery,
     InQuery,
     Event,

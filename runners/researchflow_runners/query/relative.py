@@ -63,7 +63,7 @@ def newest_asked(query: Query, catalogue: Catalogue) -> tuple[Place, ...]:
     """The columns of which the newest date is asked, each once."""
     found = (
         (view, node.column)
-        for view, node in nodes_of(query.view, query.where)
+        for view, node in nodes_of(query)
         if isinstance(node, Compare) and _is_dated(view, node.column, catalogue)
         if any(date.base == "newest" for date in _relative_in(node))
     )
@@ -96,10 +96,7 @@ def resolved(
         changed = [one(each) for each in value] if isinstance(value, list) else one(value)
         return compare.model_copy(update={"value": changed})
 
-    if query.where is None:
-        return query, ()
-    where = rewritten(query.view, query.where, change)
-    return query.model_copy(update={"where": where}), tuple(told)
+    return rewritten(query, change), tuple(told)
 
 
 def _day(relative: RelativeDate, base: date, compare: Compare) -> str:

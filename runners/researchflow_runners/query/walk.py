@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.model import (
@@ -15,6 +15,7 @@ from researchflow_runners.query.model import (
     Event,
     Filter,
     InQuery,
+    Latest,
     Not,
     Query,
     SubQuery,
@@ -22,6 +23,11 @@ from researchflow_runners.query.model import (
 )
 
 FILTER_NODES_MAX = 200
+
+Asking = TypeVar("Asking", Query, SubQuery, Event)
+Holder = TypeVar("Holder", Query, SubQuery, Event, Latest)
+#: A comparison over the rows of a view as what stands in its place.
+Change: TypeAlias = Callable[[str, Compare], Compare]
 
 
 class Placed(NamedTuple):
@@ -57,12 +63,20 @@ def other_of(node: Filter) -> SubQuery | Event | None:
             return None
 
 
-def nodes_of(view: str, where: Filter | None) -> Iterator[Placed]:
-    """Every node of a filter, the outer ones first.
+def filters_of(asked: Query | SubQuery | Event) -> list[Filter]:
+    """The filters over the rows of a question's own view."""
+    found = [asked.where]
+    if not isinstance(asked, Event):
+        found += [one.where for one in (asked.latest_per, asked.first_per) if one is not None]
+    return [one for one in found if one is not None]
+
+
+def nodes_of(query: Query) -> Iterator[Placed]:
+    """Every node of a question's filters, the outer ones first.
 
     QueryError `filter_too_large`: ask this first, the walk needs no stack and so no bound.
     """
-    pending = [(Placed(view, where), 1)] if where is not None else []
+    pending = [(Placed(query.view, one), 1) for one in filters_of(query)]
     nodes = 0
     while pending:
         placed, depth = pending.pop(0)
@@ -71,8 +85,8 @@ def nodes_of(view: str, where: Filter | None) -> Iterator[Placed]:
         yield placed
         pending += [(Placed(placed.view, part), depth + 1) for part in parts_of(placed.node)]
         other = other_of(placed.node)
-        if other is not None and other.where is not None:
-            pending.append((Placed(other.view, other.where), depth + 1))
+        if other is not None:
+            pending += [(Placed(other.view, one), depth + 1) for one in filters_of(other)]
 
 
 def views_of(query: Query) -> tuple[str, ...]:
@@ -80,19 +94,33 @@ def views_of(query: Query) -> tuple[str, ...]:
 
     QueryError `filter_too_large`.
     """
-    others = (other_of(placed.node) for placed in nodes_of(query.view, query.where))
+    others = (other_of(placed.node) for placed in nodes_of(query))
     return tuple(dict.fromkeys([query.view, *(other.view for other in others if other)]))
 
 
-def rewritten(view: str, where: Filter, change: Callable[[str, Compare], Compare]) -> Filter:
-    """The filter with every comparison, given with its view, changed."""
+def rewritten(asked: Asking, change: Change) -> Asking:
+    """The question with every comparison of its filters, given with its view, changed."""
+    changed = _with_filter(asked, asked.view, change)
+    if isinstance(asked, Event):
+        return changed
+    latest = {
+        name: _with_filter(one, asked.view, change)
+        for name, one in (("latest_per", asked.latest_per), ("first_per", asked.first_per))
+        if one is not None
+    }
+    return changed.model_copy(update=latest)
+
+
+def _with_filter(holder: Holder, view: str, change: Change) -> Holder:
+    if holder.where is None:
+        return holder
+    return holder.model_copy(update={"where": _rewritten(view, holder.where, change)})
+
+
+def _rewritten(view: str, where: Filter, change: Change) -> Filter:
     if isinstance(where, Compare):
         return change(view, where)
-    parts = [rewritten(view, part, change) for part in parts_of(where)]
-    other = other_of(where)
-    if other is not None and other.where is not None:
-        inner = rewritten(other.view, other.where, change)
-        other = other.model_copy(update={"where": inner})
+    parts = [_rewritten(view, part, change) for part in parts_of(where)]
     match where:
         case AllOf():
             return where.model_copy(update={"all_of": parts})
@@ -104,9 +132,10 @@ def rewritten(view: str, where: Filter, change: Callable[[str, Compare], Compare
         case Not():
             return where.model_copy(update={"not_": parts[0]})
         case InQuery():
-            return where.model_copy(update={"query": other})
+            return where.model_copy(update={"query": rewritten(where.query, change)})
         case Within():
-            window = where.within.model_copy(update={"of": other})
+            event = rewritten(where.within.of, change)
+            window = where.within.model_copy(update={"of": event})
             return where.model_copy(update={"within": window})
 
 

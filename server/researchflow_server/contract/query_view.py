@@ -39,13 +39,16 @@ class QueryViewOutput(Output):
     `truncated` says that more rows exist; `next_cursor` continues exactly after the last row
     given. `pending` changes of the source are not applied yet, as seen at `checked_at`, and
     `staleness_s` is the age of the oldest; they are null when that is not known, and tell nothing
-    about what came after that look. `took_ms` is the runner's own time, without the protocol's.
+    about what came after that look. `ties` counts the keys whose latest or first row is one of
+    several of that date; of those the one with the lowest id is given. `took_ms` is the
+    runner's own time, without the protocol's.
     """
 
     columns: list[str]
     types: list[str]
     rows: list[list[Any]]
     row_count: int
+    ties: int | None = None
     truncated: bool
     next_cursor: str | None = None
     freshness: str

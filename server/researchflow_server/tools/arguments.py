@@ -28,9 +28,8 @@ from researchflow_runners.query.model import (
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
 NO_AGGREGATE = (
-    "use one of the allowed values; any other aggregate of PostgreSQL, such as"
-    " percentile_cont(0.5) WITHIN GROUP (ORDER BY x) for a median, works in SQL: register_view"
-    " takes a Library with SQL over views"
+    "use one of the allowed values; any other aggregate of PostgreSQL, such as corr(x, y), works "
+    "in query_sql"
 )
 _BOUNDS = 'write two filters in "all_of", one with ge and one with lt; a partial date is a period'
 #: Words of other languages for what a filter or an aggregate is called here, and what to write.
@@ -40,6 +39,8 @@ OTHER_WORDS: dict[str, tuple[str | None, str | None]] = {
     "total": ("sum", None),
     "minimum": ("min", None),
     "maximum": ("max", None),
+    "std": ("stddev", None),
+    "quantile": ("percentile", None),
     "nunique": ("count_distinct", None),
     "distinct": ("count_distinct", None),
     "equals": ("eq", None),

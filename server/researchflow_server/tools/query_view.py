@@ -58,6 +58,7 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
         ],
         "rows": [list(row) for row in answer.rows],
         "row_count": answer.row_count,
+        **({} if answer.ties is None else {"ties": answer.ties}),
         "truncated": answer.truncated,
         "next_cursor": answer.next_cursor,
         "freshness": answer.freshness,
