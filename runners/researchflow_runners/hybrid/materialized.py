@@ -31,6 +31,7 @@ from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
+from researchflow_runners.hybrid.state import Beside, State, T, nothing
 from researchflow_runners.hybrid.statistics import RunnerStatistics
 from researchflow_runners.hybrid.unplaced import UnplacedTimes
 from researchflow_runners.query.model import Query
@@ -83,14 +84,23 @@ class MaterializedViewRunner:
         A `max_staleness_s` that the last look at the source cannot promise leads to a new look;
         FreshnessError `staleness_exceeded` when that does not help either.
         """
+        answer, _told = await self.query_beside(query, nothing, principal=principal)
+        return answer
+
+    async def query_beside(
+        self, query: Query, beside: Beside[T], *, principal: str = ""
+    ) -> tuple[Answer, T]:
+        """The answer, and what `beside` reads in the same snapshot."""
         names = views_of(query)
-        return await self.promised(lambda _views: names, lambda: self._answer(query, principal))
+        return await self.promised(
+            lambda _views: names, lambda: self._answer(query, beside, principal)
+        )
 
     async def promised(
         self,
         names: Callable[[AnswerableViews], Sequence[str]],
-        answer: Callable[[], Awaitable[Answer]],
-    ) -> Answer:
+        answer: Callable[[], Awaitable[T]],
+    ) -> T:
         """The answer over the views that `names` tells; after a new look at the source when it
         was refused for what the last one cannot promise."""
         try:
@@ -103,7 +113,7 @@ class MaterializedViewRunner:
         await self._check_source(sorted(types))
         return await answer()
 
-    async def _answer(self, query: Query, principal: str) -> Answer:
+    async def _answer(self, query: Query, beside: Beside[T], principal: str) -> tuple[Answer, T]:
         began_s = time.perf_counter()
         names = views_of(query)
         async with self.snapshot() as session:
@@ -127,10 +137,10 @@ class MaterializedViewRunner:
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
             async with self._written_by_users(session, names, views):
-                read, speed = await _rows(session, asked, choice, facts, views)
+                read, speed, told = await _rows(session, asked, choice, facts, views, beside)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         answer = dated(query.view, names, asked, choice, facts, read, speed, timings)
-        return replace(answer, warnings=(*answer.warnings, *unplaced))
+        return replace(answer, warnings=(*answer.warnings, *unplaced)), told
 
     def snapshot(self) -> AbstractAsyncContextManager[Session]:
         """One state of the warehouse, read-only."""
@@ -182,8 +192,13 @@ async def _facts_of(session: Session, names: Sequence[str], views: AnswerableVie
 
 
 async def _rows(
-    session: Session, asked: Asked[Query], choice: Choice, facts: Facts, views: AnswerableViews
-) -> tuple[Read, SpeedContribution]:
+    session: Session,
+    asked: Asked[Query],
+    choice: Choice,
+    facts: Facts,
+    views: AnswerableViews,
+    beside: Beside[T],
+) -> tuple[Read, SpeedContribution, T]:
     catalogue = {name: view.columns for name, view in views.items()}
 
     def relations(name: str, columns: Collection[str]) -> Sql:
@@ -211,7 +226,8 @@ async def _rows(
         relations=relations,
         read=read,
     )
-    return read, speed
+    state = State(session, asked.query, views, catalogue, relations, today)
+    return read, speed, await beside(state)
 
 
 def dated(

@@ -22,8 +22,10 @@ from researchflow_runners.hybrid.redis_probe import RedisProbe
 from researchflow_runners.hybrid.result import Answer, Degradation
 from researchflow_runners.hybrid.sql import SqlRunner
 from researchflow_runners.hybrid.statistics import RunnerStatistics
+from researchflow_runners.hybrid.timeline import Record, read_timeline
 from researchflow_runners.query.model import Asking, Freshness, Query, SqlQuery
 from researchflow_runners.query.sql import check_query
+from researchflow_runners.query.timeline import Timeline
 from researchflow_runners.query.walk import views_of
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.speed.redis_client import RedisClient
@@ -81,6 +83,17 @@ class HybridRunner:
     async def query_sql(self, query: SqlQuery, *, principal: str = "") -> Answer:
         """The answer to SQL over views that are materialised or composed; errors as SqlRunner."""
         return await self._counted(query, lambda: self.sql.query(query, principal=principal))
+
+    async def timeline(self, timeline: Timeline) -> tuple[Answer, Record]:
+        """One patient's events, and what is not listed; errors as `read_timeline`."""
+        records: list[Record] = []
+
+        async def answer() -> Answer:
+            answered, record = await read_timeline(self.materialized, timeline)
+            records.append(record)
+            return answered
+
+        return await self._counted(timeline, answer), records[-1]
 
     async def execute(
         self,

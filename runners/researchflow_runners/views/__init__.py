@@ -10,7 +10,7 @@ import base64
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal, get_args
 
 SYSTEM_TAG = "researchflow/system"
 
@@ -35,10 +35,11 @@ VIEW_NAMES = (
 
 #: The SQLView of every dated event, and what it says of itself.
 EVENTS_VIEW = "patient_events"
-EVENTS_KINDS = (
+EventKind = Literal[
     "condition", "medication", "lab", "vital_sign", "procedure", "encounter", "immunization",
     "allergy", "report", "care_plan", "death",
-)  # fmt: skip
+]  # fmt: skip
+EVENTS_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 _EVENTS_READS = (
     "patient_demographics",
     "condition_diagnoses",

@@ -27,6 +27,7 @@ from researchflow_runners.query.model import (
     SubQuery,
     Within,
 )
+from researchflow_runners.query.timeline import Timeline
 from researchflow_server.contract.base import ErrorInfo, Table, ToolFailure
 from researchflow_server.contract.cache_resources import (
     CACHE_RESOURCES,
@@ -47,6 +48,7 @@ from researchflow_server.contract.get_statistics import (
     GetStatisticsOutput,
 )
 from researchflow_server.contract.list_views import LIST_VIEWS, ListViewsInput, ListViewsOutput
+from researchflow_server.contract.patient_timeline import PATIENT_TIMELINE, PatientTimelineOutput
 from researchflow_server.contract.query_sql import QUERY_SQL
 from researchflow_server.contract.query_view import (
     QUERY_VIEW,
@@ -80,6 +82,7 @@ __all__ = [
     "DROP_VIEW",
     "GET_STATISTICS",
     "LIST_VIEWS",
+    "PATIENT_TIMELINE",
     "QUERY_SQL",
     "QUERY_VIEW",
     "REFRESH_VIEWS",
@@ -113,6 +116,7 @@ __all__ = [
     "ListViewsOutput",
     "Not",
     "Order",
+    "PatientTimelineOutput",
     "Query",
     "QueryViewOutput",
     "RefreshViewsInput",
@@ -124,6 +128,7 @@ __all__ = [
     "SqlQuery",
     "SubQuery",
     "Table",
+    "Timeline",
     "ToolFailure",
     "ValidateViewInput",
     "ValidateViewOutput",

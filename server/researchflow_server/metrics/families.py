@@ -21,21 +21,18 @@ ROUTES = ("materialized", "direct")
 #: Why a query can be refused; each is counted from 0, or a rate would not see the first one.
 REFUSALS = (
     "aggregate_type", "anchor_before_view", "anchor_expired", "anchor_unknown", "busy",
-    "column_mismatch",
-    "column_missing", "column_name", "column_type", "columns_with_groups", "composed_view_broken",
-    "composed_view_fails", "cursor_invalid", "definition_outdated", "duplicate_column",
-    "filter_too_large", "freshness_conflict", "instant_without_zone", "operator_not_allowed",
-    "parameter_type", "pin_unknown", "pooler_unfit",
-    "postgres_conflict", "postgres_refused", "postgres_resources",
-    "postgres_unavailable", "relation_missing", "resource_not_computable", "source_unavailable",
-    "sql_alias", "sql_clock", "sql_construct", "sql_function", "sql_operator",
-    "sql_reads_no_view", "sql_rejected", "sql_statement", "sql_syntax", "sql_too_costly",
-    "sql_too_large",
-    "sql_type", "sql_unordered", "staleness_exceeded", "statement_rejected", "statement_timeout",
-    "too_many_columns", "units_mixed", "unknown_column", "unknown_parameter", "unknown_relation",
-    "unknown_view", "url_invalid", "value_never_matches", "value_type",
-    "view_fails", "view_not_materialised", "view_not_published",
-    "view_set_aside",
+    "column_mismatch", "column_missing", "column_name", "column_type", "columns_with_groups",
+    "composed_view_broken", "composed_view_fails", "cursor_invalid", "definition_outdated",
+    "duplicate_column", "filter_too_large", "freshness_conflict", "instant_without_zone",
+    "operator_not_allowed", "parameter_type", "pin_unknown", "pooler_unfit", "postgres_conflict",
+    "postgres_refused", "postgres_resources", "postgres_unavailable", "relation_missing",
+    "resource_not_computable", "source_unavailable", "sql_alias", "sql_clock", "sql_construct",
+    "sql_function", "sql_operator", "sql_reads_no_view", "sql_rejected", "sql_statement",
+    "sql_syntax", "sql_too_costly", "sql_too_large", "sql_type", "sql_unordered",
+    "staleness_exceeded", "statement_rejected", "statement_timeout", "too_many_columns",
+    "units_mixed", "unknown_column", "unknown_parameter", "unknown_patient", "unknown_relation",
+    "unknown_view", "url_invalid", "value_never_matches", "value_type", "view_fails",
+    "view_not_materialised", "view_not_published", "view_set_aside",
 )  # fmt: skip
 
 

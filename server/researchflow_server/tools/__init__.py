@@ -10,6 +10,7 @@ from researchflow_server.tools.draw import DRAW
 from researchflow_server.tools.drop_view import DROP_VIEW
 from researchflow_server.tools.get_statistics import GET_STATISTICS
 from researchflow_server.tools.list_views import LIST_VIEWS
+from researchflow_server.tools.patient_timeline import PATIENT_TIMELINE
 from researchflow_server.tools.query_sql import QUERY_SQL
 from researchflow_server.tools.query_view import QUERY_VIEW
 from researchflow_server.tools.refresh_views import REFRESH_VIEWS
@@ -23,6 +24,7 @@ TOOLS: tuple[ToolSpec[Any], ...] = (
     QUERY_VIEW,
     QUERY_SQL,
     DRAW,
+    PATIENT_TIMELINE,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,
