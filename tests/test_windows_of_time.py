@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest_asyncio
 from clinic import Clinic, compiled, condition, lab, open_clinic, patient
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.relative import RelativeDate, parse_relative
+from researchflow_server.embedded import Services
+from tool_server import module_stores
 
 VIEWS = ("patient_simple", "condition_diagnoses", "observation_labs")
 Json = dict[str, Any]
@@ -25,8 +28,8 @@ def diagnosed(name: str, of: str, on: str | None) -> Json:
     return condition(name, of, clinicalStatus=status, **begun)
 
 
-@pytest_asyncio.fixture
-async def clinic(postgres_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
+@asynccontextmanager
+async def furnished(postgres_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
     """Four patients with a diagnosis each and results around it."""
     async with open_clinic(postgres_dsn, redis_url, views=compiled(*VIEWS)) as opened:
         await opened.put(*(patient(name) for name in "abcd"))
@@ -40,6 +43,23 @@ async def clinic(postgres_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
             lab("l5", "d", effectiveDateTime="2024-02-20"),
         )  # fmt: skip
         await opened.refresh()
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module")
+async def clinic(services: Services) -> AsyncIterator[Clinic]:
+    """One that nobody changes."""
+    async with (
+        module_stores(services, number=9) as (dsn, redis_url),
+        furnished(dsn, redis_url) as opened,
+    ):
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def changing(postgres_dsn: str, redis_url: str) -> AsyncIterator[Clinic]:
+    """One of the test's own."""
+    async with furnished(postgres_dsn, redis_url) as opened:
         yield opened
 
 
@@ -78,17 +98,17 @@ async def test_days_are_counted_and_partial_dates_count_as_far_as_they_tell(
     assert await labs(clinic, where, freshness="anchored") == kept
 
 
-async def test_a_cohort_around_an_event_is_one_call_and_follows_changes(clinic: Clinic) -> None:
+async def test_a_cohort_around_an_event_is_one_call_and_follows_changes(changing: Clinic) -> None:
     within = near(9, "before", "first")
     where = {"column": "id", "op": "in", "query": {"view": "observation_labs", "where": within}}
-    assert await clinic.ids("patient_simple", where=where) == ["a"]
-    await clinic.cache("Condition/c2", diagnosed("c5", "d", "2024-02-29"))
-    assert await clinic.ids("patient_simple", where=where) == ["a", "d"]
-    assert await labs(clinic, within) == ["l2", "l5"]
-    assert await labs(clinic, within, freshness="anchored") == ["l1"]
-    await clinic.put(diagnosed("c5", "d", "2024-02-29"))
-    await clinic.refresh()
-    assert await labs(clinic, within, as_of=1) == ["l1"]
+    assert await changing.ids("patient_simple", where=where) == ["a"]
+    await changing.cache("Condition/c2", diagnosed("c5", "d", "2024-02-29"))
+    assert await changing.ids("patient_simple", where=where) == ["a", "d"]
+    assert await labs(changing, within) == ["l2", "l5"]
+    assert await labs(changing, within, freshness="anchored") == ["l1"]
+    await changing.put(diagnosed("c5", "d", "2024-02-29"))
+    await changing.refresh()
+    assert await labs(changing, within, as_of=1) == ["l1"]
 
 
 async def test_pages_of_a_window_are_its_rows(clinic: Clinic) -> None:
@@ -129,19 +149,19 @@ async def test_a_window_that_cannot_be_is_refused_by_name(
 
 
 async def test_dates_told_from_others_are_said_and_stay_those_of_their_anchor(
-    clinic: Clinic,
+    changing: Clinic,
 ) -> None:
     newest = {"column": "effective_datetime", "op": "ge", "value": "newest-10d"}
-    answer = await clinic.ask("observation_labs", columns=["id"], where=newest)
+    answer = await changing.ask("observation_labs", columns=["id"], where=newest)
     assert [row[0] for row in answer.rows] == ["l2", "l3", "l4", "l5"]
     said = '"newest-10d" of "effective_datetime" in "observation_labs" is 2024-02-20'
     assert said in answer.warnings
-    await clinic.put(lab("l6", "a", effectiveDateTime="2024-05-01"))
-    await clinic.put(lab("l7", "a", effectiveDateTime="2999-01-01"))
-    await clinic.refresh()
-    assert await labs(clinic, newest) == ["l6", "l7"]
-    assert await labs(clinic, newest, as_of=1) == ["l2", "l3", "l4", "l5"]
-    anchored = await clinic.ask(
+    await changing.put(lab("l6", "a", effectiveDateTime="2024-05-01"))
+    await changing.put(lab("l7", "a", effectiveDateTime="2999-01-01"))
+    await changing.refresh()
+    assert await labs(changing, newest) == ["l6", "l7"]
+    assert await labs(changing, newest, as_of=1) == ["l2", "l3", "l4", "l5"]
+    anchored = await changing.ask(
         "observation_labs", freshness="anchored",
         where={"column": "effective_datetime", "op": "le", "value": "today-1y"},
     )  # fmt: skip
@@ -149,14 +169,14 @@ async def test_dates_told_from_others_are_said_and_stay_those_of_their_anchor(
     assert anchored.warnings == (f'"today-1y" is {day}',)
 
 
-async def test_pages_keep_the_days_of_their_first(clinic: Clinic) -> None:
+async def test_pages_keep_the_days_of_their_first(changing: Clinic) -> None:
     asked: Json = {
         "columns": ["id"], "limit": 2,
         "where": {"column": "effective_datetime", "op": "ge", "value": "newest-10d"},
     }  # fmt: skip
-    first = await clinic.ask("observation_labs", **asked)
-    await clinic.cache(lab("l6", "a", effectiveDateTime="2024-05-01"))
-    second = await clinic.ask("observation_labs", **asked, cursor=first.next_cursor)
+    first = await changing.ask("observation_labs", **asked)
+    await changing.cache(lab("l6", "a", effectiveDateTime="2024-05-01"))
+    second = await changing.ask("observation_labs", **asked, cursor=first.next_cursor)
     rows = [row[0] for row in (*first.rows, *second.rows)]
     assert rows == ["l2", "l3", "l4", "l5"]
     assert second.warnings == first.warnings

@@ -33,6 +33,14 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     return by_folded[found[0]] if found else None
 
 
+def nearest_value(value: str, known: Iterable[str]) -> str | None:
+    """The known value that a written one may mean: the only one it begins, or the most alike."""
+    values = list(known)
+    folded = value.casefold()
+    begun = [one for one in values if folded and one.casefold().startswith(folded)]
+    return begun[0] if len(begun) == 1 else nearest(value, values)
+
+
 def as_clause(sentence: str) -> str:
     """The sentence as it goes on after a colon: its first letter changes, never a name in it."""
     return sentence[:1].lower() + sentence[1:]

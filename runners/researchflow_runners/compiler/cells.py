@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from researchflow_runners.compiler.child import Child
 from researchflow_runners.compiler.column import RELATION_TAGS, Column, related
 from researchflow_runners.compiler.definition import ColumnDefinition
 from researchflow_runners.compiler.expr import Expr, KeyExpr
@@ -27,6 +28,7 @@ from researchflow_runners.compiler.types import (
     shown,
 )
 from researchflow_runners.errors import FhirPathError, ViewDefinitionError
+from researchflow_runners.fhir import required_codes
 from researchflow_runners.sql import Sql, compose, fixed
 
 #: Kinds of values that a column of the kind holds unchanged; text holds every primitive.
@@ -71,9 +73,18 @@ def plan_column(definition: ColumnDefinition, expr: Expr, path: str) -> Column:
         is_key=isinstance(expr, ResourceId) and pg_type == "text",
         key_of=expr.key_of if isinstance(expr, KeyExpr) and pg_type == "text" else None,
         size_max=stored.size_max,
+        element=_element(expr),
     )
     named = {name: definition.tag_value(tag) for tag, name in RELATION_TAGS.items()}
     return marked(related(column, named), definition, f"{path}.tag")
+
+
+def _element(expr: Expr) -> str | None:
+    """The element that the expression leads to, where FHIR lists its codes."""
+    if not isinstance(expr, Child) or len(expr.source.types) != 1:
+        return None
+    name = f"{expr.source.types[0]}.{expr.json_keys()[0]}"
+    return name if required_codes(name) else None
 
 
 def cell(column: Column, expr: Expr) -> Sql:

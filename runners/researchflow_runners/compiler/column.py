@@ -40,7 +40,8 @@ class Column:
     resources whose keys it holds, where it can hold no others. `size_max` is the most characters
     or bytes that a tag `ansi/type` allows a value. `event` ranks the dates that say when what the
     row tells happened: of a row, the first that has a value. `known_as`, on a key, is the word
-    by which rows of other views reach the columns of the row whose key they hold.
+    by which rows of other views reach the columns of the row whose key they hold. `element` is the
+    element of FHIR whose value it is, such as `Patient.gender`, where FHIR lists its codes.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Column:
     died: str | None = None
     event: int | None = None
     known_as: str | None = None
+    element: str | None = None
 
     @property
     def base_type(self) -> str:

@@ -32,6 +32,7 @@ def united(first: Offer, other: Offer) -> Offer | None:
     both = replace(one, is_key=one.is_key and two.is_key)
     both = replace(both, key_of=one.key_of if one.key_of == two.key_of else None)
     both = replace(both, event=one.event if one.event == two.event else None)
+    both = replace(both, element=one.element if one.element == two.element else None)
     both = related(both, {name: getattr(one, name) for name in _shared_relations(one, two)})
     if one.fhir_type == two.fhir_type:
         return Offer(both, first.declared or other.declared)
@@ -52,5 +53,5 @@ def _shared_relations(one: Column, two: Column) -> list[str]:
 def _shape(column: Column) -> Column:
     """The column without what branches need not share."""
     plain = replace(column, fhir_type="", description=None, system=None, is_key=False, key_of=None)
-    plain = replace(plain, event=None)
+    plain = replace(plain, event=None, element=None)
     return related(plain, {})

@@ -1,108 +1,177 @@
-"""Codes that a question asks for and no row has: why an answer of nothing may be a mistake.
+"""Filters that no row meets: why an answer of nothing, or of everything, may be a mistake.
 
-Looked for only when nothing was found, so that an answer with rows costs nothing more. What does
-occur is told of columns that carry codes alone, and never of texts or ids, which may be somebody's.
+An answer of nothing is looked into then and there, so one with rows costs nothing more. What it
+hides is asked of it all the same: a branch that matches nothing while others do, an exclusion that
+excludes nobody. Such a branch is looked at once for each anchor and remembered while it matches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from researchflow_runners.naming import nearest
-from researchflow_runners.query.columns import Catalogue, value_sql
-from researchflow_runners.query.comparison import compare_truth
-from researchflow_runners.query.model import AllOf, AnyOf, Compare, Filter, InQuery, Not, Query
+from researchflow_runners.hybrid.occurring import told
+from researchflow_runners.query.columns import Catalogue
+from researchflow_runners.query.filters import filter_truth
+from researchflow_runners.query.model import (
+    AnyOf,
+    AtLeast,
+    Compare,
+    Filter,
+    InQuery,
+    Not,
+    Query,
+)
 from researchflow_runners.query.rows import FilterScope, Relations
 from researchflow_runners.query.statement import Page
-from researchflow_runners.query.walk import filters_of
-from researchflow_runners.sql import compose, param
+from researchflow_runners.query.walk import Placed, filters_of, other_of, parts_of
+from researchflow_runners.sql import Sql, compose, join
 from researchflow_runners.store.database import Session
 
-#: Comparisons of which no row may be true because the code is written otherwise.
-_MATCHING = frozenset({"eq", "in", "contains", "starts_with"})
-PROBES_MAX = 8
-VALUES_SHOWN_MAX = 5
-#: More values than this are not compared for the nearest one.
-VALUES_COMPARED_MAX = 1_000
+PROBES_MAX = 12
+#: Branches that are known to match; beyond this many, all are looked at anew.
+HELD_MAX = 10_000
 
-_EXISTS = "SELECT EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {holds})"
-_OCCURRING = """
-SELECT {value} AS v FROM {relation} AS {alias} WHERE {value} IS NOT NULL
-GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {most}
-"""
+_EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {holds})"
 
 
 def is_nothing(query: Query, page: Page) -> bool:
     """Whether the page is an answer of nothing: no rows, or counts that are all 0."""
-    if query.cursor is not None:
-        return False
     if query.aggregates and not query.group_by:
         return all(value in (0, None) for row in page.rows for value in row)
     return not page.rows
 
 
-async def absent_codes(
-    session: Session, query: Query, catalogue: Catalogue, relations: Relations
-) -> tuple[str, ...]:
-    """A sentence for each filter on a coded column that no row of its view meets."""
-    asked = [
-        (view, where)
-        for own in filters_of(query)
-        for view, where in _compared(query.view, own)
-        if where.op in _MATCHING and _is_coded(where, view, catalogue)
-    ]
-    found = []
-    for view, where in asked[:PROBES_MAX]:
-        scope = FilterScope(catalogue, relations)
-        rows = scope.rows(view, at="view")
-        column = rows.column(where.column, at="where")
-        holds = compare_truth(where, column, rows.alias, field="where").holds
-        relation = rows.relation(scope)
-        exists = compose(_EXISTS, relation=relation, alias=rows.alias, holds=holds)
-        if not await session.fetchval(exists):
-            occurring = compose(
-                _OCCURRING,
-                value=value_sql(rows.alias, column),
-                relation=relation,
-                alias=rows.alias,
-                most=param(VALUES_COMPARED_MAX, "bigint"),
-            )
-            values = [str(row["v"]) for row in await session.fetch(occurring)]
-            found.append(_told(view, where, values))
-    return tuple(found)
+class Absent:
+    """Says which filters no row meets, and remembers the branches that some row meets."""
+
+    def __init__(self) -> None:
+        self._matching: set[str] = set()
+
+    async def warnings(
+        self,
+        session: Session,
+        query: Query,
+        page: Page,
+        catalogue: Catalogue,
+        relations: Relations,
+        *,
+        state: str | None,
+    ) -> tuple[str, ...]:
+        """A sentence for each; `state` tells the anchor and the definitions that are read, None
+        where they are not the same twice."""
+        filters = filters_of(query)
+        if not filters or query.cursor is not None:
+            return ()
+        look = _Look(session, catalogue, relations)
+        if is_nothing(query, page):
+            return await look.into([one for own in filters for one in _needed(query.view, own)])
+        keys = {
+            f"{state} {placed.view} {placed.node.model_dump_json()}": placed
+            for own in filters
+            for placed in _hidden(query.view, own)
+        }
+        unknown = [key for key in keys if key not in self._matching][:PROBES_MAX]
+        met = await look.matches([keys[key] for key in unknown])
+        if state is not None:
+            self._remember(key for key, is_met in zip(unknown, met, strict=True) if is_met)
+        empty = [keys[key] for key, is_met in zip(unknown, met, strict=True) if not is_met]
+        return await look.into([part for one in empty for part in _needed_whole(*one)])
+
+    def _remember(self, keys: Iterable[str]) -> None:
+        if len(self._matching) > HELD_MAX:
+            self._matching.clear()
+        self._matching.update(keys)
 
 
-def _is_coded(where: Compare, view: str, catalogue: Catalogue) -> bool:
-    return any(
-        column.name == where.column and column.system is not None and column.is_text
-        for column in catalogue[view]
-    )
+class _Look:
+    """Probes into one snapshot."""
+
+    def __init__(self, session: Session, catalogue: Catalogue, relations: Relations) -> None:
+        self._session = session
+        self._catalogue = catalogue
+        self._relations = relations
+
+    async def into(self, needed: Sequence[Placed]) -> tuple[str, ...]:
+        """A sentence for each of the first of these filters that no row of its view meets."""
+        looked_at = needed[:PROBES_MAX]
+        found: dict[str, None] = {}
+        explained: set[str] = set()
+        for placed, is_met in zip(looked_at, await self.matches(looked_at), strict=True):
+            if is_met:
+                continue
+            if isinstance(placed.node, Compare):
+                found[await self._told(placed.view, placed.node)] = None
+            elif placed.view not in explained:
+                said = f'no row of view "{placed.view}" meets all that is asked of it together'
+                found[said] = None
+            explained.add(placed.view)
+        return tuple(found)
+
+    async def matches(self, placed: Sequence[Placed]) -> list[bool]:
+        """Whether some row of its view meets each."""
+        if not placed:
+            return []
+        scope = FilterScope(self._catalogue, self._relations)
+        probes = join(", ", [_exists(one, scope) for one in placed])
+        row = await self._session.fetchrow(compose("{}SELECT {}", scope.with_sql(), probes))
+        assert row is not None
+        return list(row)
+
+    async def _told(self, view: str, compare: Compare) -> str:
+        scope = FilterScope(self._catalogue, self._relations)
+        return await told(self._session, compare, scope.rows(view, at="view"), scope)
 
 
-def _told(view: str, where: Compare, values: list[str]) -> str:
-    what = f'no row of view "{view}" has such a value in "{where.column}"'
-    if not values:
-        return f"{what}: the column is empty in this data; another may carry the codes"
-    shown = ", ".join(values[:VALUES_SHOWN_MAX])
-    asked = where.value if isinstance(where.value, list) else [where.value]
-    guess = next((near for one in asked if (near := nearest(str(one), values))), None)
-    meant = f'; did you mean "{guess}"?' if guess else ""
-    return f"{what}; most frequent there: {shown}{meant}"
+def _exists(placed: Placed, scope: FilterScope) -> Sql:
+    rows = scope.rows(placed.view, at="view")
+    holds = filter_truth(placed.node, rows, scope, at="where", depth=1).holds
+    return compose(_EXISTS, relation=rows.relation(scope), alias=rows.alias, holds=holds)
 
 
-def _compared(view: str, where: Filter | None) -> Iterator[tuple[str, Compare]]:
-    """The comparisons that must hold for a row to be found, each with its view."""
-    match where:
-        case Compare():
-            yield view, where
-        case InQuery(op="in"):
-            for one in filters_of(where.query):
-                yield from _compared(where.query.view, one)
-        case AnyOf():
-            for one in where.any_of:
-                yield from _compared(view, one)
-        case AllOf():
-            for one in where.all_of:
-                yield from _compared(view, one)
-        case Not() | InQuery() | None:
-            return
+def _needed(view: str, node: Filter) -> Iterator[Placed]:
+    """What some row must meet for one to be found: comparisons, and filters of other views."""
+    if isinstance(node, Compare):
+        yield Placed(view, node)
+    elif not isinstance(node, Not):
+        for part in parts_of(node):
+            yield from _needed(view, part)
+        yield from _needed_elsewhere(node)
+
+
+def _needed_elsewhere(node: Filter) -> Iterator[Placed]:
+    other = other_of(node)
+    excludes = isinstance(node, InQuery) and node.op == "not_in"
+    if other is not None and not excludes:
+        for where in filters_of(other):
+            yield from _needed_whole(other.view, where)
+
+
+def _needed_whole(view: str, where: Filter) -> Iterator[Placed]:
+    """The parts of a filter that must be met, then all of it."""
+    yield from _needed(view, where)
+    if not isinstance(where, Compare):
+        yield Placed(view, where)
+
+
+def _hidden(view: str, node: Filter, *, is_shown: bool = True) -> Iterator[Placed]:
+    """The branches of which an answer with rows does not show that they match nothing.
+
+    `is_shown` tells that the answer would have no row if the node matched none.
+    """
+    if isinstance(node, Not):
+        is_shown = False
+    elif isinstance(node, AnyOf | AtLeast):
+        parts = parts_of(node)
+        is_shown = is_shown and len(parts) == 1
+        if isinstance(node, AtLeast):
+            yield from (Placed(view, part) for part in parts if not isinstance(part, Not))
+    for part in parts_of(node):
+        yield from _hidden(view, part, is_shown=is_shown)
+    other = other_of(node)
+    if other is None:
+        return
+    excludes = isinstance(node, InQuery) and node.op == "not_in"
+    for where in filters_of(other):
+        if excludes or not is_shown:
+            yield Placed(other.view, where)
+        yield from _hidden(other.view, where)

@@ -11,6 +11,7 @@ from typing import Any
 from researchflow_runners.composed.stored import leaves
 from researchflow_runners.composed.view import users_sql
 from researchflow_runners.errors import FreshnessError
+from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     composed_among,
@@ -66,6 +67,7 @@ class MaterializedViewRunner:
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
         self.places = Places(database.sessions_max, lingering=database.lingering)
+        self.absent = Absent()
         self._unplaced = UnplacedTimes()
         self._database = database
         self.cursor_key = cursor_key
@@ -137,7 +139,9 @@ class MaterializedViewRunner:
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
             async with self._written_by_users(session, names, views):
-                read, speed, told = await _rows(session, asked, choice, facts, views, beside)
+                read, speed, told = await _rows(
+                    session, asked, choice, facts, views, self.absent, beside
+                )
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         answer = dated(query.view, names, asked, choice, facts, read, speed, timings)
         return replace(answer, warnings=(*answer.warnings, *unplaced)), told
@@ -197,6 +201,7 @@ async def _rows(
     choice: Choice,
     facts: Facts,
     views: AnswerableViews,
+    absent: Absent,
     beside: Beside[T],
 ) -> tuple[Read, SpeedContribution, T]:
     catalogue = {name: view.columns for name, view in views.items()}
@@ -215,6 +220,8 @@ async def _rows(
         anchor=None if is_live else choice.anchor,
         on=today,
         told=told,
+        absent=absent,
+        state=f"{choice.anchor} {facts.catalogue_state}",
     )
     speed = await contribution(
         session,

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import FreshnessError, QueryError, StatementError
+from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.choice import asked_freshness, check_bound
 from researchflow_runners.hybrid.facts import seconds
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
@@ -99,6 +100,8 @@ async def _read(
         anchor=None,
         on=today,
         told=told,
+        absent=Absent(),
+        state=None,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
-from researchflow_runners.hybrid.absent import absent_codes, is_nothing
+from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.relative import Newest, newest_days, with_days
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
@@ -99,10 +99,13 @@ async def read_page(
     anchor: int | None,
     on: date,
     told: tuple[str, ...],
+    absent: Absent,
+    state: str | None,
 ) -> Read:
     """The rows, ages told for the day `on`; `anchor` is pinned in the cursors.
 
-    `told` is what to say of the question beside its answer.
+    `told` is what to say of the question beside its answer; `absent` is asked what else, of the
+    `state` that is read.
     """
     position = asked.position
     day = position.on if position else on
@@ -111,10 +114,10 @@ async def read_page(
     )
     statement = replace(statement, warnings=(*told, *statement.warnings))
     read = await read_statement(session, asked, statement, anchor=anchor, on=day)
-    if not is_nothing(asked.query, read.page):
-        return read
-    absent = await absent_codes(session, asked.query, catalogue, relations)
-    warned = replace(statement, warnings=(*statement.warnings, *absent))
+    found = await absent.warnings(
+        session, asked.query, read.page, catalogue, relations, state=state
+    )
+    warned = replace(statement, warnings=(*statement.warnings, *found))
     return replace(read, statement=warned)
 
 
