@@ -102,7 +102,9 @@ class World:
     async def ask(self, view: str, **asked: Any) -> dict[str, Any]:
         """The answer of the view, its rows as tuples in a settled order."""
         asked_at = time.monotonic()
-        answer = await self.call("query_view", view=view, columns=COLUMNS[view], **asked)
+        answer = await self.call(
+            "query_view", view=view, columns=COLUMNS[view], detail="full", **asked
+        )
         rows = sorted(map(tuple, answer["rows"]), key=str)
         return {**answer, "rows": rows, "asked_at": asked_at}
 

@@ -32,9 +32,10 @@ async def tools(
 
 
 async def pages(tools: ToolServer, **asked: Any) -> list[dict[str, Any]]:
-    found = [await tools.call("query_view", **asked)]
+    found = [await tools.call("query_view", **asked, detail="full")]
     while found[-1]["next_cursor"]:
-        found.append(await tools.call("query_view", **asked, cursor=found[-1]["next_cursor"]))
+        cursor = found[-1]["next_cursor"]
+        found.append(await tools.call("query_view", **asked, cursor=cursor, detail="full"))
     return found
 
 
@@ -63,7 +64,7 @@ async def test_an_answer_that_fits_is_not_cut(tools: ToolServer) -> None:
 
 
 async def test_limit_and_cut_are_told_apart(tools: ToolServer) -> None:
-    page = await tools.call("query_view", view="patient_simple", limit=10)
+    page = await tools.call("query_view", view="patient_simple", limit=10, detail="full")
     assert (page["row_count"], page["truncated"], page["warnings"]) == (10, True, [])
 
 

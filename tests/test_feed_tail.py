@@ -316,7 +316,7 @@ async def test_what_is_left_to_a_refresh_is_told_by_answers_metric_and_status(
 
 async def told(tools: ToolServer) -> tuple[int, bool]:
     """What a live answer calls pending, and whether metric and status say what is left."""
-    answer = await tools.call("query_view", view="patient_simple", freshness="live")
+    answer = await tools.call("query_view", view="patient_simple", detail="full")
     assert (answer["staleness_s"] > 0) == (answer["pending"] > 0)
     snapshot = await tools.runtime.fresh_snapshot()
     (left,) = (

@@ -282,7 +282,7 @@ async def test_composed_view_is_asked_listed_described_and_dropped(server: ToolS
     assert described.sql is not None
     assert described.sql.startswith("SELECT p.id")
     assert [row[:2] for row in described.rows] == [["id", "string"], ["birth_date", "date"]]
-    listed = await server.call("list_views")
+    listed = await server.call("list_views", detail="full")
     row = next(row for row in listed["rows"] if row[0] == "born_early")
     assert dict(zip(listed["columns"], row, strict=True))["pending"] == 0
     assert "born_early" in await named_views(server)

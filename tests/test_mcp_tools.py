@@ -96,7 +96,7 @@ async def test_sql_over_views_is_answered_dated(read: ToolServer) -> None:
     )
     assert answer["rows"] == grouped["rows"]
     assert (answer["anchor"], answer["data_as_of"]) == (grouped["anchor"], grouped["data_as_of"])
-    assert answer["freshness"] == "live"
+    assert "freshness" not in answer
 
 
 async def test_only_tools_that_write_say_so(read: ToolServer) -> None:
@@ -122,7 +122,7 @@ async def test_view_arguments_are_enumerated(read: ToolServer) -> None:
 
 
 async def test_list_views_dates_every_view(read: ToolServer) -> None:
-    listed = await read.call("list_views")
+    listed = await read.call("list_views", detail="full")
     by_name = {row[0]: dict(zip(listed["columns"], row, strict=True)) for row in listed["rows"]}
     assert list(by_name) == [*read.runtime.views, EVENTS_VIEW]
     assert by_name["patient_simple"]["materialized"] is True
@@ -132,7 +132,7 @@ async def test_list_views_dates_every_view(read: ToolServer) -> None:
 
 
 async def test_describe_view_tells_types_and_code_systems(read: ToolServer) -> None:
-    described = await read.call("describe_view", view="condition_simple")
+    described = await read.call("describe_view", view="condition_simple", detail="full")
     columns = {row[0]: row for row in described["rows"]}
     assert columns["icd10_code"][5] == "http://hl7.org/fhir/sid/icd-10-cm"
     assert columns["icd10_code"][1:4] == ["code", "text", False]
@@ -163,7 +163,7 @@ async def test_decimals_keep_every_digit(tools: ToolServer) -> None:
     await tools.put(json.loads(json.dumps(lab("l2", "bea"))) | {"valueQuantity": {"value": 7}})
     await tools.call("cache_resources", resources=[lab("l3", "bea", 6.123456789)])
     answer = await tools.call(
-        "query_view", view="observation_labs", columns=["id", "value_quantity"]
+        "query_view", view="observation_labs", columns=["id", "value_quantity"], detail="full"
     )
     assert ["l1", "8.1"] in answer["rows"]
     assert ["l3", "6.123456789"] in answer["rows"]
@@ -175,7 +175,9 @@ async def test_insert_shows_at_once_and_moves_to_batch(tools: ToolServer) -> Non
     changed = await tools.call("cache_resources", resources=[new])
     assert [row[:2] for row in changed["rows"]] == [["Patient/dora", "stored"]]
     live = await tools.call("query_view", view="patient_simple")
-    anchored = await tools.call("query_view", view="patient_simple", freshness="anchored")
+    anchored = await tools.call(
+        "query_view", view="patient_simple", freshness="anchored", detail="full"
+    )
     assert (live["row_count"], live["speed"]["rows_added"]) == (4, 1)
     assert live["speed"]["provisional"] == 1
     assert (anchored["row_count"], anchored["speed"]["rows_added"]) == (3, 0)
@@ -183,7 +185,7 @@ async def test_insert_shows_at_once_and_moves_to_batch(tools: ToolServer) -> Non
     await tools.put(new)
     refreshed = await tools.call("refresh_views")
     assert (refreshed["status"], refreshed["anchor"], refreshed["changed"]) == ("published", 2, 1)
-    after = await tools.call("query_view", view="patient_simple")
+    after = await tools.call("query_view", view="patient_simple", detail="full")
     assert after["rows"] == live["rows"]
     assert (after["speed"]["entries"], after["anchor"]) == (0, 2)
     earlier = await tools.call("query_view", view="patient_simple", as_of=1)

@@ -178,7 +178,7 @@ async def rows(server: ToolServer, view: str, columns: list[str], **asked: Any) 
             "query_view", view=view, columns=columns, limit=PAGE, **asked, **cursor
         )
         found += answer["rows"]
-        if answer["next_cursor"] is None:
+        if "next_cursor" not in answer:
             return found
         cursor = {"cursor": answer["next_cursor"]}
 

@@ -18,12 +18,12 @@ from researchflow_server.contract import (
     CacheResourcesOutput,
     DescribeViewInput,
     DescribeViewOutput,
+    FullAnswer,
     GetStatisticsInput,
     GetStatisticsOutput,
     ListViewsInput,
     ListViewsOutput,
     Query,
-    QueryViewOutput,
     RefreshViewsInput,
     RefreshViewsOutput,
     ToolFailure,
@@ -36,6 +36,11 @@ BACKOFF_S = 0.25
 ECHO_MAX = 200
 
 #: Asking twice asks the same; a version guards a change, so storing it twice stores it once.
+#: An agent reads types and instants that a concise answer leaves out.
+FULL = {"detail": "full"}
+ANSWERING = frozenset(
+    {contract.LIST_VIEWS, contract.DESCRIBE_VIEW, contract.QUERY_VIEW, contract.GET_STATISTICS}
+)
 REPEATABLE = frozenset(contract.TOOL_NAMES) - {contract.REFRESH_VIEWS, contract.CACHE_RESOURCES}
 
 
@@ -70,9 +75,9 @@ class ToolClient:
         """One view's columns."""
         return await self._call(contract.DESCRIBE_VIEW, arguments, DescribeViewOutput)
 
-    async def query_view(self, arguments: Query) -> QueryViewOutput:
+    async def query_view(self, arguments: Query) -> FullAnswer:
         """One page of a dated answer."""
-        return await self._call(contract.QUERY_VIEW, arguments, QueryViewOutput)
+        return await self._call(contract.QUERY_VIEW, arguments, FullAnswer)
 
     async def cache_resources(self, arguments: CacheResourcesInput) -> CacheResourcesOutput:
         """Makes changes visible at once."""
@@ -90,6 +95,8 @@ class ToolClient:
 
     async def _call(self, tool: str, arguments: BaseModel | None, output: type[OutputT]) -> OutputT:
         sent = wire_arguments(arguments) if arguments is not None else {}
+        if tool in ANSWERING:
+            sent |= FULL
         for attempt in range(1, ATTEMPTS_MAX + 1):
             was_asked = False
             try:

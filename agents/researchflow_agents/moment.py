@@ -12,8 +12,8 @@ from researchflow_agents.errors import PROTOCOL_ERROR, AgentError
 from researchflow_server.contract import (
     Aggregate,
     Filter,
+    FullAnswer,
     Query,
-    QueryViewOutput,
 )
 
 PATIENTS = "patient_demographics"
@@ -55,7 +55,7 @@ class Opening:
 
     moment: Moment
     patients: int
-    answer: QueryViewOutput
+    answer: FullAnswer
 
 
 async def open_moment(
@@ -81,7 +81,7 @@ async def open_moment(
     return Opening(Moment(anchor, day), single_count(answer), answer)
 
 
-def single_count(answer: QueryViewOutput) -> int:
+def single_count(answer: FullAnswer) -> int:
     """The number in an answer of one count."""
     rows = answer.records()
     if len(rows) != 1 or not isinstance(rows[0].get(COUNT), int):

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 from researchflow_agents.client import ToolClient
 from researchflow_agents.errors import PROTOCOL_ERROR, AgentError
-from researchflow_server.contract import Query, QueryViewOutput
+from researchflow_server.contract import FullAnswer, Query
 
 PAGE_ROWS_FIRST = 200
 PAGE_ROWS_MIN = 20
 PAGE_ROWS_MAX = 10_000
 
 
-async def pages(client: ToolClient, query: Query) -> AsyncIterator[QueryViewOutput]:
+async def pages(client: ToolClient, query: Query) -> AsyncIterator[FullAnswer]:
     """The pages in order; together they are every row, whatever is refreshed meanwhile.
 
     The server cuts a page at what a result may hold. The limit follows what fitted, so that it
@@ -39,7 +39,7 @@ def _next_limit(limit: int, row_count: int) -> int:
     return min(max(wanted, PAGE_ROWS_MIN), PAGE_ROWS_MAX)
 
 
-def _check(query: Query, page: QueryViewOutput, cursor: str | None) -> None:
+def _check(query: Query, page: FullAnswer, cursor: str | None) -> None:
     moved = isinstance(query.as_of, int) and page.anchor != query.as_of
     stuck = page.next_cursor is not None and (page.next_cursor == cursor or not page.rows)
     if moved or stuck or page.truncated != (page.next_cursor is not None):

@@ -19,7 +19,7 @@ from researchflow_agents.phenotype.result import (
 from researchflow_agents.phenotype.translation import truth_of
 from researchflow_agents.phenotype.truth import PATIENTS, Truth, all_of
 from researchflow_agents.phenotype.vocabulary import check_vocabulary
-from researchflow_server.contract import QUERY_VIEW, Filter, Query, QueryViewOutput
+from researchflow_server.contract import QUERY_VIEW, Filter, FullAnswer, Query
 
 
 async def run_phenotype(
@@ -58,7 +58,7 @@ def cohort_filter(phenotype: Phenotype, moment: Moment) -> Filter:
     return all_of([truth_of(criterion, on=moment.on).holds for criterion in phenotype.all_of])
 
 
-async def _ask(client: ToolClient, query: Query, *, name: str) -> QueryViewOutput:
+async def _ask(client: ToolClient, query: Query, *, name: str) -> FullAnswer:
     try:
         return await client.query_view(query)
     except AgentError as error:
@@ -90,7 +90,7 @@ def _result(
     steps: Sequence[AttritionStep],
     *,
     query: Query,
-    answer: QueryViewOutput,
+    answer: FullAnswer,
     warnings: Sequence[str],
 ) -> PhenotypeResult:
     undecided = sum(step.undecided or 0 for step in steps)

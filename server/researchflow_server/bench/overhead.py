@@ -25,6 +25,7 @@ QUESTION: dict[str, Any] = {
     "view": "patient_simple",
     "where": {"column": "gender", "op": "eq", "value": "female"},
     "limit": 10,
+    "detail": "full",
 }
 
 

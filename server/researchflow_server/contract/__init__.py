@@ -28,7 +28,7 @@ from researchflow_runners.query.model import (
     Within,
 )
 from researchflow_runners.query.timeline import Timeline
-from researchflow_server.contract.base import ErrorInfo, Table, ToolFailure
+from researchflow_server.contract.base import Detail, Detailed, ErrorInfo, Table, ToolFailure
 from researchflow_server.contract.cache_resources import (
     CACHE_RESOURCES,
     CHANGES_MAX,
@@ -49,10 +49,12 @@ from researchflow_server.contract.get_statistics import (
 )
 from researchflow_server.contract.list_views import LIST_VIEWS, ListViewsInput, ListViewsOutput
 from researchflow_server.contract.patient_timeline import PATIENT_TIMELINE, PatientTimelineOutput
-from researchflow_server.contract.query_sql import QUERY_SQL
+from researchflow_server.contract.query_sql import QUERY_SQL, QuerySqlInput
 from researchflow_server.contract.query_view import (
     QUERY_VIEW,
     Degradation,
+    FullAnswer,
+    QueryViewInput,
     QueryViewOutput,
     SpeedContribution,
 )
@@ -103,12 +105,15 @@ __all__ = [
     "Degradation",
     "DescribeViewInput",
     "DescribeViewOutput",
+    "Detail",
+    "Detailed",
     "DrawInput",
     "DrawOutput",
     "DropViewInput",
     "DropViewOutput",
     "ErrorInfo",
     "Filter",
+    "FullAnswer",
     "GetStatisticsInput",
     "GetStatisticsOutput",
     "InQuery",
@@ -118,6 +123,8 @@ __all__ = [
     "Order",
     "PatientTimelineOutput",
     "Query",
+    "QuerySqlInput",
+    "QueryViewInput",
     "QueryViewOutput",
     "RefreshViewsInput",
     "RefreshViewsOutput",

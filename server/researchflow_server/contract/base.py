@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,18 @@ from researchflow_runners.query.strict import Strict
 
 class Input(Strict):
     """Arguments of a tool."""
+
+
+Detail = Literal["concise", "full"]
+
+
+class Detailed(Input):
+    """Arguments of a tool that answers: how much of the answer is told.
+
+    `concise` leaves out what is as usual, `full` nothing.
+    """
+
+    detail: Detail = "concise"
 
 
 class Output(BaseModel):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from researchflow_server.contract.base import Input, Output
+from researchflow_server.contract.base import Detailed, Output
 
 DESCRIBE_VIEW = "describe_view"
 
 
-class DescribeViewInput(Input):
+class DescribeViewInput(Detailed):
     """One view; `definition` and `sql` are for those who approve what runs."""
 
     view: str
@@ -20,17 +20,19 @@ class DescribeViewOutput(Output):
     """A view's columns and how fresh its rows are.
 
     One row per column of the view: its FHIR type and, in `sql_type`, PostgreSQL's (`jsonb` for
-    lists and whole elements), whether it is a list, its description and its code system.
+    lists and whole elements), whether it is a list, its description and its code system. A
+    concise answer writes a list as `type[]`, has no `sql_type`, no column that is empty in every
+    row, and of the rest what is not as the defaults here say.
     """
 
     view: str
-    resource: str | None
+    resource: str | None = None
     reads: list[str] | None = None
     description: str | None = None
-    rows_per_resource: Literal["one", "many"] | None
+    rows_per_resource: Literal["one", "many"] | None = None
     columns: list[str]
     rows: list[list[Any]]
-    materialized: bool
+    materialized: bool = True
     anchor: int | None = None
     data_as_of: str | None = None
     pending: int | None = None

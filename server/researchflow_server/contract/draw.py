@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.model import Query, SqlQuery
-from researchflow_server.contract.base import Input
+from researchflow_server.contract.base import Detailed
 from researchflow_server.contract.query_view import QueryViewOutput
 
 DRAW = "draw"
@@ -29,7 +29,7 @@ Question: TypeAlias = Annotated[
 ]
 
 
-class DrawInput(Input):
+class DrawInput(Detailed):
     """A question and how its answer is drawn."""
 
     chart: Chart

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server import contract
-from researchflow_server.contract import QueryViewOutput, ToolFailure
+from researchflow_server.contract import FullAnswer, ToolFailure
 
 OutputT = TypeVar("OutputT", bound=BaseModel)
 SCRAPE_TIMEOUT_S = 10.0
@@ -52,9 +52,9 @@ class Asker:
             )
         return output.model_validate(result.structured_content)
 
-    async def query(self, **asked: Any) -> QueryViewOutput:
+    async def query(self, **asked: Any) -> FullAnswer:
         """An answer of query_view."""
-        return await self.call(contract.QUERY_VIEW, QueryViewOutput, asked)
+        return await self.call(contract.QUERY_VIEW, FullAnswer, {**asked, "detail": "full"})
 
     async def scrape(self) -> dict[str, float]:
         """The counters of /metrics, summed over their labels."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from researchflow_server.contract import QueryViewOutput
+from researchflow_server.contract import FullAnswer
 from researchflow_server.demo.client import Asker, check
 
 TITLE = "women over 50 with type 2 diabetes and an HbA1c above 7 %"
@@ -56,7 +56,7 @@ def women_over_50(today: date) -> list[dict[str, Any]]:
     ]
 
 
-async def ask_cohort(asker: Asker, **freshness: Any) -> QueryViewOutput:
+async def ask_cohort(asker: Asker, **freshness: Any) -> FullAnswer:
     """The ids of the cohort."""
     where = [*women_over_50(datetime.now(UTC).date()), DIABETES, HIGH_HBA1C]
     answer = await asker.query(

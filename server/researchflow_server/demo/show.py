@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 
 from researchflow_server.console import table
-from researchflow_server.contract import QueryViewOutput
+from researchflow_server.contract import FullAnswer
 
 INDENT = (0, 0, 1, 2)
 
@@ -34,7 +34,7 @@ class Screen:
         """A small table."""
         self._console.print(Padding(table(columns, rows), INDENT))
 
-    def answers(self, told: dict[str, QueryViewOutput]) -> None:
+    def answers(self, told: dict[str, FullAnswer]) -> None:
         """How many patients each answer holds, and where they come from."""
         columns = ["asked", "patients", "freshness", "anchor", "data as of",
                    "changes from the speed layer", "ms"]  # fmt: skip

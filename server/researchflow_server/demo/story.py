@@ -12,8 +12,8 @@ from researchflow_runners.store.database import Database
 from researchflow_server import contract
 from researchflow_server.contract import (
     CacheResourcesOutput,
+    FullAnswer,
     GetStatisticsOutput,
-    QueryViewOutput,
     RefreshViewsOutput,
 )
 from researchflow_server.demo.agents import Agents
@@ -78,7 +78,7 @@ class Story:
             ["tool", "what it does"], [[tool.name, tool.description] for tool in listed]
         )
 
-    async def ask_first(self) -> QueryViewOutput:
+    async def ask_first(self) -> FullAnswer:
         """The cohort, before anything changes."""
         self._screen.step(f"It asks for {TITLE}: one call over three views")
         answer = await ask_cohort(self._asker)
@@ -87,7 +87,7 @@ class Story:
         check(answer.speed.entries == 0, "nothing waits in the speed layer")
         return answer
 
-    async def insert(self, joiner: Joiner, first: QueryViewOutput) -> QueryViewOutput:
+    async def insert(self, joiner: Joiner, first: FullAnswer) -> FullAnswer:
         """A changed resource, visible at once; the anchor stays what it was."""
         verb = "corrects" if joiner.corrects else "adds"
         also = " and a diagnosis" if len(joiner.resources) > 1 else ""
@@ -103,7 +103,7 @@ class Story:
         check(anchored.rows == first.rows, "the anchor alone still gives the first answer")
         return answer
 
-    async def delete(self, leaver: str, before: QueryViewOutput) -> QueryViewOutput:
+    async def delete(self, leaver: str, before: FullAnswer) -> FullAnswer:
         """A deletion, visible at once."""
         self._screen.step(f"It deletes {leaver} and asks again")
         await self._change({"delete": [f"Patient/{leaver}"]})
@@ -113,7 +113,7 @@ class Story:
         check(len(answer.rows) < len(before.rows), "she was in the cohort")
         return answer
 
-    async def refresh(self, refresh: Refresh, live: QueryViewOutput, *, changes: int) -> None:
+    async def refresh(self, refresh: Refresh, live: FullAnswer, *, changes: int) -> None:
         """The answer stays; where it comes from moves from the speed layer to the batch."""
         self._screen.step("The FHIR server stored the same changes; the views are refreshed")
 
@@ -131,7 +131,7 @@ class Story:
         check(answer.speed.entries == 0, "nothing waits in the speed layer any more")
         check(answer.anchor == refreshed.anchor, "the answer is of the new anchor")
 
-    async def read_earlier(self, first: QueryViewOutput) -> None:
+    async def read_earlier(self, first: FullAnswer) -> None:
         """The first answer, again, word for word."""
         self._screen.step("It reads the earlier anchor once more")
         answer = await ask_cohort(self._asker, as_of=first.anchor)
@@ -203,10 +203,10 @@ class Story:
         check(all(row[1] == "stored" for row in changed.rows), "every change is stored")
 
 
-def _leaver(joiner: Joiner, first: QueryViewOutput) -> str:
+def _leaver(joiner: Joiner, first: FullAnswer) -> str:
     """Someone of the first cohort, or the one who joined when it was empty."""
     return min(_ids(first), default=joiner.patient_id)
 
 
-def _ids(answer: QueryViewOutput) -> set[str]:
+def _ids(answer: FullAnswer) -> set[str]:
     return {str(row[0]) for row in answer.rows}

@@ -25,6 +25,14 @@ from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
 
 COLUMNS = ("column", "type", "sql_type", "list", "description", "system")
+#: Of each column in a concise answer, and what else goes without saying there.
+TOLD = ("column", "type", "description", "system")
+USUAL: dict[str, tuple[Any, ...]] = {
+    "materialized": (True,),
+    "data_as_of": (),
+    "pending": (0, None),
+    "dead_letters": (0, None),
+}
 #: Where the shown SQL reads its resources; the layers put their own relation there.
 SHOWN_SOURCE = fixed("resources")
 
@@ -50,8 +58,25 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
         "dead_letters": state.dead_letters if state else None,
         **_shown(view, arguments.show),
     }
+    if arguments.detail == "concise":
+        payload = _concise(payload)
     _check_size(payload, call.bytes_max)
     return payload
+
+
+def _concise(payload: dict[str, Any]) -> dict[str, Any]:
+    """The description without what goes without saying."""
+    rows = [
+        [name, f"{kind}[]" if is_list else kind, meaning, system]
+        for name, kind, _sql_type, is_list, meaning, system in payload["rows"]
+    ]
+    used = [number for number in range(len(TOLD)) if any(row[number] for row in rows)]
+    kept = {name: part for name, part in payload.items() if part not in USUAL.get(name, (None,))}
+    return {
+        **kept,
+        "columns": [TOLD[number] for number in used],
+        "rows": [[row[number] for number in used] for row in rows],
+    }
 
 
 def column_rows(view: View) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from researchflow_server import contract
 from researchflow_server.contract import DrawInput
 from researchflow_server.pictures import Drawn, check_columns, drawn, rows_max, specification
 from researchflow_server.tools.budget import rows_that_fit
+from researchflow_server.tools.detail import told
 from researchflow_server.tools.query_view import answer_payload
 from researchflow_server.tools.result import Illustrated, dumped
 from researchflow_server.tools.spec import Call, ToolSpec
@@ -34,7 +35,7 @@ async def run(call: Call, arguments: DrawInput) -> Illustrated:
     ]
     spec = specification(content, answer, title=arguments.title, notes=notes)
     png = await call.runtime.renderer.png(spec)
-    return Illustrated(_cut(payload, call.bytes_max), png, spec)
+    return Illustrated(told(_cut(payload, call.bytes_max), arguments.detail), png, spec)
 
 
 async def _answered(call: Call, arguments: DrawInput) -> Answer:

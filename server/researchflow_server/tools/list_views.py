@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from mcp_types import ToolAnnotations
@@ -34,13 +36,43 @@ COLUMNS = (
 )
 
 
+#: Of each view in a concise answer, and what goes without saying there.
+TOLD = ("view", "resource", "description")
+USUAL: dict[str, Any] = {"materialized": True, "pending": 0, "dead_letters": 0, "set_aside": None}
+
+
 async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
     """One row per view, by name."""
     rows = await view_rows(call.runtime, arguments.resource)
     warnings = []
     if not any(row[COLUMNS.index("materialized")] for row in rows):
         warnings.append("none of them is materialised yet: refresh_views does it")
-    return {"columns": list(COLUMNS), "rows": rows, "row_count": len(rows), "warnings": warnings}
+    payload = {"columns": list(COLUMNS), "rows": rows, "row_count": len(rows), "warnings": warnings}
+    return payload if arguments.detail == "full" else _concise(payload)
+
+
+def _concise(payload: dict[str, Any]) -> dict[str, Any]:
+    """What the views are, the date most of them share, and what else is to know of the others."""
+    views = [dict(zip(COLUMNS, row, strict=True)) for row in payload["rows"]]
+    dates = Counter(view["data_as_of"] for view in views if view["materialized"])
+    shared = max(dates, key=lambda date: (dates[date], date)) if dates else None
+    usual = {**USUAL, "data_as_of": shared}
+    unusual = {
+        view["view"]: {name: view[name] for name in usual if view[name] != usual[name]}
+        for view in views
+    }
+    return {
+        "columns": list(TOLD),
+        "rows": [[view[name] for name in TOLD] for view in views],
+        "row_count": payload["row_count"],
+        "data_as_of": shared,
+        **_given("unusual", {name: parts for name, parts in unusual.items() if parts}),
+        **_given("warnings", payload["warnings"]),
+    }
+
+
+def _given(name: str, part: Collection[Any]) -> dict[str, Any]:
+    return {name: part} if part else {}
 
 
 async def view_rows(runtime: Runtime, resource: str | None = None) -> list[list[Any]]:

@@ -10,7 +10,9 @@ from mcp_types import ToolAnnotations
 from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import Query
 from researchflow_server import contract
+from researchflow_server.contract import Detail, QueryViewInput
 from researchflow_server.tools.budget import rows_that_fit
+from researchflow_server.tools.detail import question, told
 from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
 
@@ -20,14 +22,16 @@ MISSING_UNKNOWN = (
 )
 
 
-async def run(call: Call, arguments: Query) -> dict[str, Any]:
+async def run(call: Call, arguments: QueryViewInput) -> dict[str, Any]:
     """The answer, cut to what a client takes; the cursor of a cut one goes on where it was cut."""
-    return cut_payload(await call.runtime.hybrid.query(arguments), call.bytes_max)
+    answer = await call.runtime.hybrid.query(question(arguments, Query))
+    return cut_payload(answer, call.bytes_max, arguments.detail)
 
 
-def cut_payload(answer: Answer, bytes_max: int) -> dict[str, Any]:
-    """The answer in the shape of contract.QueryViewOutput, within so many bytes."""
-    frame_bytes = len(dumped({**answer_payload(answer), "rows": []}))
+def cut_payload(answer: Answer, bytes_max: int, detail: Detail) -> dict[str, Any]:
+    """What is told of the answer, in the shape of contract.QueryViewOutput and within so many
+    bytes."""
+    frame_bytes = len(dumped(told({**answer_payload(answer), "rows": []}, detail)))
     kept = rows_that_fit(answer.rows, frame_bytes=frame_bytes, bytes_max=bytes_max)
     payload = answer_payload(answer.cut(kept))
     if kept < answer.row_count:
@@ -35,7 +39,7 @@ def cut_payload(answer: Answer, bytes_max: int) -> dict[str, Any]:
             f"cut to {kept} rows to stay within {bytes_max} bytes; go on with next_cursor, "
             "or ask for fewer columns"
         )
-    return payload
+    return told(payload, detail)
 
 
 def answer_payload(answer: Answer) -> dict[str, Any]:
@@ -81,7 +85,7 @@ QUERY_VIEW = ToolSpec(
     name=contract.QUERY_VIEW,
     title="Query a view",
     description="Rows, groups and counts of a view, filtered by it and by other views.",
-    arguments=Query,
+    arguments=QueryViewInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,
 )

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from researchflow_runners.query.model import Asking, Query
+from researchflow_server.contract import Detailed
 
 #: With more views, or longer names, naming them would crowd out the rest; list_views names them.
 VIEWS_NAMED_MAX = 40
@@ -23,6 +24,7 @@ REFERENCE = "#/$defs/"
 BOUNDS = frozenset(
     {"exclusiveMinimum", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum"}
 )
+EXPLAINED_ONCE = (*Asking.model_fields, *Detailed.model_fields)
 _DROPPED_DEFAULTS: tuple[Any, ...] = (None, [], False)
 
 
@@ -33,17 +35,16 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
     schema.pop("description", None)
     compacted: dict[str, Any] = _compact(schema, definitions)
     compacted.setdefault("properties", {})
-    if issubclass(model, Asking):
-        _leave_to_instructions(compacted["properties"])
+    _leave_to_instructions(compacted["properties"])
     if issubclass(model, Query):
         compacted["properties"]["view"] |= _named(view_names)
     return compacted
 
 
 def _leave_to_instructions(properties: dict[str, Any]) -> None:
-    """What every question takes is explained there, with its defaults."""
-    for name in Asking.model_fields:
-        properties[name].pop("default", None)
+    """What several tools take is explained there, with its defaults."""
+    for name in EXPLAINED_ONCE:
+        properties.get(name, {}).pop("default", None)
 
 
 def _named(view_names: Sequence[str]) -> dict[str, Any]:
