@@ -20,7 +20,7 @@ class ListViewsInput(Detailed):
 class ListViewsOutput(Table):
     """One row per view, by name; `data_as_of` is null while a view is not materialised.
 
-    A concise answer has three columns, the date that most views share, and in `unusual`, by
+    A concise answer has three columns, of the description its first sentence, the date that most views share, and in `unusual`, by
     view, what is not so: another date, pending changes, dead letters, not materialised, set aside.
     """
 

@@ -19,7 +19,6 @@ AskedT = TypeVar("AskedT", bound=BaseModel)
 FULL_ONLY = frozenset({"types", "computed_at", "took_ms", "age_s"})
 #: What goes without saying. Whether pending changes are known is told by staleness_s.
 USUAL: dict[str, tuple[Any, ...]] = {
-    "ties": (None,),
     "next_cursor": (None,),
     "freshness": ("live",),
     "route": ("materialized",),

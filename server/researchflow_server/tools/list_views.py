@@ -52,7 +52,7 @@ async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
 
 
 def _concise(payload: dict[str, Any]) -> dict[str, Any]:
-    """What the views are, the date most of them share, and what else is to know of the others."""
+    """What a row of each view is, the date most of them share, and what else is to know of the others."""
     views = [dict(zip(COLUMNS, row, strict=True)) for row in payload["rows"]]
     dates = Counter(view["data_as_of"] for view in views if view["materialized"])
     shared = max(dates, key=lambda date: (dates[date], date)) if dates else None
@@ -63,12 +63,18 @@ def _concise(payload: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "columns": list(TOLD),
-        "rows": [[view[name] for name in TOLD] for view in views],
+        "rows": [[view["view"], view["resource"], _first_sentence(view)] for view in views],
         "row_count": payload["row_count"],
         "data_as_of": shared,
         **_given("unusual", {name: parts for name, parts in unusual.items() if parts}),
         **_given("warnings", payload["warnings"]),
     }
+
+
+def _first_sentence(view: dict[str, Any]) -> str | None:
+    """What a row of it is; describe_view tells the rest."""
+    description: str | None = view["description"]
+    return description and description.partition(". ")[0]
 
 
 def _given(name: str, part: Collection[Any]) -> dict[str, Any]:
