@@ -48,7 +48,11 @@ from researchflow_server.contract.get_statistics import (
     GetStatisticsOutput,
 )
 from researchflow_server.contract.list_views import LIST_VIEWS, ListViewsInput, ListViewsOutput
-from researchflow_server.contract.patient_timeline import PATIENT_TIMELINE, PatientTimelineOutput
+from researchflow_server.contract.patient_timeline import (
+    PATIENT_TIMELINE,
+    PatientTimelineInput,
+    PatientTimelineOutput,
+)
 from researchflow_server.contract.query_sql import QUERY_SQL, QuerySqlInput
 from researchflow_server.contract.query_view import (
     QUERY_VIEW,
@@ -121,6 +125,7 @@ __all__ = [
     "ListViewsOutput",
     "Not",
     "Order",
+    "PatientTimelineInput",
     "PatientTimelineOutput",
     "Query",
     "QuerySqlInput",

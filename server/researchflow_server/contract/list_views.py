@@ -20,8 +20,9 @@ class ListViewsInput(Detailed):
 class ListViewsOutput(Table):
     """One row per view, by name; `data_as_of` is null while a view is not materialised.
 
-    A concise answer has three columns, of the description its first sentence, the date that most views share, and in `unusual`, by
-    view, what is not so: another date, pending changes, dead letters, not materialised, set aside.
+    A concise answer has three columns, of a description its first sentence, the date that most
+    views share, and in `unusual`, by view, what is not so: another date, pending changes, dead
+    letters, not materialised, set aside.
     """
 
     row_count: int

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from researchflow_runners.query.timeline import Timeline
+from researchflow_server.contract.base import Detailed
 from researchflow_server.contract.query_view import QueryViewOutput
 
 PATIENT_TIMELINE = "patient_timeline"
+
+
+class PatientTimelineInput(Detailed, Timeline):
+    """Whose events, and how much of the answer is told."""
 
 
 class PatientTimelineOutput(QueryViewOutput):

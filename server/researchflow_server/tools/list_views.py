@@ -52,7 +52,7 @@ async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
 
 
 def _concise(payload: dict[str, Any]) -> dict[str, Any]:
-    """What a row of each view is, the date most of them share, and what else is to know of the others."""
+    """What a row of each view is, the date most of them share, and the exceptions."""
     views = [dict(zip(COLUMNS, row, strict=True)) for row in payload["rows"]]
     dates = Counter(view["data_as_of"] for view in views if view["materialized"])
     shared = max(dates, key=lambda date: (dates[date], date)) if dates else None

@@ -9,6 +9,8 @@ from mcp_types import ToolAnnotations
 from researchflow_runners.hybrid.timeline import Record
 from researchflow_runners.query.timeline import Timeline
 from researchflow_server import contract
+from researchflow_server.contract import PatientTimelineInput
+from researchflow_server.tools.detail import question
 from researchflow_server.tools.query_view import cut_payload
 from researchflow_server.tools.spec import Call, ToolSpec
 
@@ -16,13 +18,14 @@ from researchflow_server.tools.spec import Call, ToolSpec
 RECORD_BYTES = 600
 
 
-async def run(call: Call, arguments: Timeline) -> dict[str, Any]:
+async def run(call: Call, arguments: PatientTimelineInput) -> dict[str, Any]:
     """A page of events, and what the whole record holds beside them."""
-    answer, record = await call.runtime.hybrid.timeline(arguments)
-    payload = cut_payload(answer, call.bytes_max - RECORD_BYTES)
-    payload["warnings"] += _warnings(record)
+    answer, record = await call.runtime.hybrid.timeline(question(arguments, Timeline))
+    payload = cut_payload(answer, call.bytes_max - RECORD_BYTES, arguments.detail)
+    warnings = [*payload.get("warnings", []), *_warnings(record)]
     return {
         **payload,
+        **({"warnings": warnings} if warnings else {}),
         "kinds": record.kinds,
         "undated": record.undated,
         "undecided": record.undecided,
@@ -50,7 +53,7 @@ PATIENT_TIMELINE = ToolSpec(
     name=contract.PATIENT_TIMELINE,
     title="A patient's timeline",
     description="What happened to one patient, newest first.",
-    arguments=Timeline,
+    arguments=PatientTimelineInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,
 )
