@@ -43,6 +43,7 @@ def answer(columns: dict[str, str], rows: Sequence[Sequence[Any]], **other: Any)
         "pending": 0,
         "speed": SpeedContribution(enabled=True),
         "missing_resources": 0,
+        "ties": None,
         "degradations": (),
         "warnings": (),
         "timings": Timings(1, 1, 1),

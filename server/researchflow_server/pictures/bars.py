@@ -97,7 +97,7 @@ def _layout(
 def _numbers(*, lies: bool) -> dict[str, Any]:
     """The numbers at the ends of the bars, on the far side of zero."""
     below = {"expr": "datum.y < 0 ? -4 : 4"} if lies else {"expr": "datum.y < 0 ? 8 : -8"}
-    mark = {"type": "text", "fontSize": 10, "dx" if lies else "dy": below}
+    mark = {"type": "text", "style": "told", "dx" if lies else "dy": below}
     if lies:
         mark["align"] = {"expr": "datum.y < 0 ? 'right' : 'left'"}
-    return {"mark": mark, "encoding": {"text": {"field": "told"}, "color": {"value": "#444"}}}
+    return {"mark": mark, "encoding": {"text": {"field": "told"}, "color": None}}

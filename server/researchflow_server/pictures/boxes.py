@@ -121,7 +121,7 @@ def _rule(values: list[dict[str, Any]], low: str, high: str, *, title: str) -> d
     along = {"field": low, "type": "quantitative", "title": title, "scale": {"zero": False}}
     return {
         "data": {"values": values},
-        "mark": {"type": "rule", "color": "#555"},
+        "mark": {"type": "rule", "style": "whisker"},
         "encoding": {"x": along, "x2": {"field": high}},
     }
 

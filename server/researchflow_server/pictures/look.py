@@ -18,6 +18,7 @@ CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "range": {"category": list(COLOURS)},
     "mark": {"color": COLOURS[0]},
+    "style": {"told": {"color": GREY, "fontSize": 10}, "whisker": {"color": GREY}},
     "axis": {
         "labelColor": GREY,
         "titleColor": GREY,

@@ -108,7 +108,7 @@ def _nothing(told: str) -> dict[str, Any]:
     return {
         "data": {"values": [{"told": told}]},
         "height": 80,
-        "mark": {"type": "text", "fontSize": 16, "color": "#777"},
+        "mark": {"type": "text", "style": "told", "fontSize": 16},
         "encoding": {"text": {"field": "told"}},
     }
 
