@@ -197,7 +197,6 @@ not_null. Dates ISO 8601; 2024-06 is that whole month; today-2y, newest-90d (d w
 """
 FILTER_EXAMPLE: dict[str, Any] = {
     "column": "id",
-    "op": "in",
     "query": {
         "view": "encounters",
         "where": {"column": "class_code", "op": "eq", "value": "IMP"},
@@ -280,7 +279,7 @@ ParameterValue: TypeAlias = Scalar | list[str] | list[bool | int | float]
 class SqlQuery(Asking):
     """A question over any views, as one SELECT of PostgreSQL."""
 
-    sql: str = Field(description="One SELECT over views by name; :name is a parameter")
+    sql: str = Field(description=":name is a parameter")
     parameters: Annotated[dict[str, ParameterValue], WithJsonSchema({"type": "object"})] = Field(
         default_factory=dict, max_length=50, description="Lists for = ANY(:name)"
     )

@@ -23,8 +23,8 @@ async def run(call: Call, arguments: QuerySqlInput) -> dict[str, Any]:
 QUERY_SQL = ToolSpec(
     name=contract.QUERY_SQL,
     title="Query with SQL",
-    description="A PostgreSQL SELECT over views, for what query_view cannot ask: latest values "
-    "(DISTINCT ON), days between events, medians (percentile_cont). Cast dates: d::date.",
+    description="A PostgreSQL SELECT over views, for what query_view cannot ask. Cast dates: "
+    "d::date.",
     arguments=QuerySqlInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

@@ -20,11 +20,15 @@ from researchflow_server.contract import Detailed
 VIEWS_NAMED_MAX = 40
 VIEWS_NAMED_BYTES_MAX = 600
 REFERENCE = "#/$defs/"
-#: Bounds that hardly any call meets; the error that one meets names it.
-BOUNDS = frozenset(
-    {"exclusiveMinimum", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum"}
-)
-EXPLAINED_ONCE = (*Asking.model_fields, *Detailed.model_fields)
+#: What hardly any call meets, and the error that one meets explains: bounds, and that no other
+#: arguments exist. A client that refused those itself would keep the nearest name from its model.
+LEFT_TO_ERRORS = frozenset(
+    {
+        "additionalProperties", "exclusiveMinimum", "maxItems", "maxLength", "maximum",
+        "minItems", "minLength", "minimum",
+    }
+)  # fmt: skip
+EXPLAINED_ONCE = frozenset({*Asking.model_fields, *Detailed.model_fields})
 _DROPPED_DEFAULTS: tuple[Any, ...] = (None, [], False)
 
 
@@ -42,9 +46,9 @@ def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[st
 
 
 def _leave_to_instructions(properties: dict[str, Any]) -> None:
-    """What several tools take is explained there, with its defaults."""
-    for name in EXPLAINED_ONCE:
-        properties.get(name, {}).pop("default", None)
+    """What several tools take is explained there, with its values and defaults."""
+    for name in properties.keys() & EXPLAINED_ONCE:
+        properties[name] = {"type": properties[name]["type"]}
 
 
 def _named(view_names: Sequence[str]) -> dict[str, Any]:
@@ -68,8 +72,7 @@ def _compact(node: Any, definitions: Mapping[str, Any]) -> Any:
 def _inlined(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
     """The model in place of the reference to it; its names say what its docstring would."""
     model = definitions[node["$ref"].removeprefix(REFERENCE)]
-    left_out = {"additionalProperties", "description"}
-    shown = {key: value for key, value in model.items() if key not in left_out}
+    shown = {key: value for key, value in model.items() if key != "description"}
     return _compact(shown | {key: value for key, value in node.items() if key != "$ref"}, {})
 
 
@@ -79,7 +82,7 @@ def _tells(key: str, value: Any) -> bool:
         return not isinstance(value, str)
     if key == "default":
         return value not in _DROPPED_DEFAULTS
-    return key not in BOUNDS and not (key == "additionalProperties" and value is True)
+    return key not in LEFT_TO_ERRORS
 
 
 def _merge_alternatives(node: dict[str, Any]) -> dict[str, Any]:
