@@ -20,6 +20,7 @@ from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import create_history, finish_base, publication
+from researchflow_runners.codes.index import index_built, note_moved
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError, ViewFailsError
 from researchflow_runners.sql import Sql, ident
@@ -107,6 +108,7 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
                 computed.rows[view.name] = table
                 computed.filled[view.name] = filled.without(part.unreadable)
                 computed.added[view.name] = await read_content(session, published, table)
+                await note_moved(session, published, table)
             await steps.done("compute", view.name)
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
@@ -120,6 +122,7 @@ async def _build_into(
     filled = await _build(session, staging, view, published)
     base = ident(SCHEMA, published.base_table)
     computed.added[view.name] = await read_content(session, published, base)
+    await index_built(session, published)
     computed.filled[view.name] = filled
 
 

@@ -28,6 +28,7 @@ from researchflow_runners.batch.tables import (
     publication,
     publish_sql_views,
 )
+from researchflow_runners.codes.index import publish_moved
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.composed.shipped import keep_shipped
 from researchflow_runners.composed.upkeep import release, revalidate
@@ -175,6 +176,7 @@ async def _publish(session: Session, plan: Plan, computed: Computed, staging: St
         published.name: await _move_rows(session, published, computed, plan)
         for _view, published in plan.kept
     }
+    await publish_moved(session, [one for _view, one in plan.kept if one.name in computed.rows])
     await publish_ledger(session, plan, computed.diff)
     dropped = await absorb_entries(
         session, plan.types, snapshot=staging.snapshot, replayed_at=staging.replayed_at

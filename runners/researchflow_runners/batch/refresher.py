@@ -37,6 +37,7 @@ from researchflow_runners.batch.run import (
 from researchflow_runners.batch.staging import Origin, Staging, open_staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import drop_orphans
+from researchflow_runners.codes.index import index_unindexed
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import RefreshError, ResearchFlowError, ViewDefinitionError
 from researchflow_runners.source.reader import HapiSource
@@ -136,6 +137,7 @@ class Refresher:
             retry_all=asked.retry_all,
         )
         await hash_unhashed(session, plan)
+        await index_unindexed(session)
         await note_entries(session)
         origin = Origin(self._source, plan.meta_types)
         opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)

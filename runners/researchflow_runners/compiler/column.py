@@ -33,15 +33,16 @@ _INSTANT_BYTES = 8
 class Column:
     """One public column; `system` names the code system whose codes it carries.
 
-    `unit`, `display_of`, `died_at` and `died` name other columns of the view, told by tags: the
-    unit of this number, the code that this text displays, and for a date of birth the date of
-    death and whether the person is known to be dead. `is_key` says that it always equals the
-    hidden `_id`; tables then hold that alone. `key_of` is the type of the
-    resources whose keys it holds, where it can hold no others. `size_max` is the most characters
-    or bytes that a tag `ansi/type` allows a value. `event` ranks the dates that say when what the
-    row tells happened: of a row, the first that has a value. `known_as`, on a key, is the word
-    by which rows of other views reach the columns of the row whose key they hold. `element` is the
-    element of FHIR whose value it is, such as `Patient.gender`, where FHIR lists its codes.
+    `unit`, `display_of`, `system_of`, `died_at` and `died` name other columns of the view, told by
+    tags: the unit of this number, the code that this text displays, the code whose system this is,
+    and for a date of birth the date of death and whether the person is known to be dead. `is_key`
+    says that it always equals the hidden `_id`; tables then hold that alone. `key_of` is the type
+    of the resources whose keys it holds, where it can hold no others. `size_max` is the most
+    characters or bytes that a tag `ansi/type` allows a value. `event` ranks the dates that say
+    when what the row tells happened: of a row, the first that has a value. `known_as`, on a key,
+    is the word by which rows of other views reach the columns of the row whose key they hold.
+    `element` is the element of FHIR whose value it is, such as `Patient.gender`, where FHIR lists
+    its codes.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Column:
     size_max: int | None = None
     unit: str | None = None
     display_of: str | None = None
+    system_of: str | None = None
     died_at: str | None = None
     died: str | None = None
     event: int | None = None
@@ -99,6 +101,7 @@ class Column:
 RELATION_TAGS = {
     "researchflow/unit": "unit",
     "researchflow/display-of": "display_of",
+    "researchflow/system-of": "system_of",
     "researchflow/died-at": "died_at",
     "researchflow/died": "died",
 }
@@ -110,6 +113,7 @@ def related(column: Column, names: Mapping[str, str | None]) -> Column:
         column,
         unit=names.get("unit"),
         display_of=names.get("display_of"),
+        system_of=names.get("system_of"),
         died_at=names.get("died_at"),
         died=names.get("died"),
     )

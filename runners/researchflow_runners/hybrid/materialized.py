@@ -138,7 +138,7 @@ class MaterializedViewRunner:
             facts = await facts_at(session, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
-            async with self._written_by_users(session, names, views):
+            async with self.written_by_users(session, names, views):
                 read, speed, told = await _rows(
                     session, asked, choice, facts, views, self.absent, beside
                 )
@@ -153,7 +153,7 @@ class MaterializedViewRunner:
         )
 
     @asynccontextmanager
-    async def _written_by_users(
+    async def written_by_users(
         self, session: Session, names: Sequence[str], views: AnswerableViews
     ) -> AsyncIterator[None]:
         """A place, fewer rights, and whose fault it is, where users' SQL is among the views."""

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from researchflow_runners.batch.pending import check_source
+from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import asked_freshness
 from researchflow_runners.hybrid.classic import query_of
+from researchflow_runners.hybrid.codes import CodeFinder
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner
 from researchflow_runners.hybrid.postgres import OVERLAY_EXCLUDED, PostgresRunner
 from researchflow_runners.hybrid.redis_probe import RedisProbe
@@ -71,6 +73,7 @@ class HybridRunner:
             check_source=partial(check_source, db_client, source) if source else None,
         )
         self.sql = SqlRunner(self.materialized)
+        self.codes = CodeFinder(self.materialized)
         self.postgres = PostgresRunner(source, cursor_key=cursor_key) if source else None
         self._views = {view.name: view for view in views}
         self._probe = RedisProbe(redis_client)
@@ -94,6 +97,10 @@ class HybridRunner:
             return answered
 
         return await self._counted(timeline, answer), records[-1]
+
+    async def find_codes(self, query: CodeQuery) -> Answer:
+        """The codes that occur for words or a code; errors as CodeFinder."""
+        return await self._counted(Asking(), lambda: self.codes.find(query))
 
     async def execute(
         self,

@@ -293,6 +293,39 @@ SELECT r.run_id, r.seen_at, 'refresher_died' AS error_code FROM researchflow.ref
 WHERE r.outcome = 'running' AND r.seen_at < clock_timestamp() - interval '15 s'
   AND NOT EXISTS (SELECT FROM researchflow.refresh_alive AS a WHERE a.run_id = r.run_id);
 
+-- The codes that occur in the rows of a view's base table, counted as of the current anchor
+-- (codes/index.py). They count while the catalogue names the table.
+CREATE TABLE IF NOT EXISTS researchflow.code_table (
+    table_id   int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    base_table text COLLATE "C" NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS researchflow.code (
+    code_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    table_id      int NOT NULL,
+    column_name   text COLLATE "C" NOT NULL,
+    system        text COLLATE "C" NOT NULL,   -- empty where nothing tells it
+    code          text COLLATE "C" NOT NULL,
+    row_count     bigint NOT NULL,
+    patient_count bigint NOT NULL,             -- 0 in a view whose rows have no patient
+    display       text COLLATE "C",            -- the most frequent; null without any
+    words         text[] COLLATE "C",          -- of all its displays, or of a code without any
+    UNIQUE (table_id, column_name, system, code)
+);
+CREATE INDEX IF NOT EXISTS code_words ON researchflow.code USING gin (words);
+CREATE INDEX IF NOT EXISTS code_folded ON researchflow.code (lower(code));
+CREATE TABLE IF NOT EXISTS researchflow.code_display (
+    code_id   bigint NOT NULL,
+    display   text COLLATE "C" NOT NULL,       -- empty of rows without one
+    row_count bigint NOT NULL,
+    words     text[] COLLATE "C" NOT NULL,
+    PRIMARY KEY (code_id, display)
+);
+-- Every word that some display has had: what a misspelt one is compared with.
+CREATE TABLE IF NOT EXISTS researchflow.code_word (
+    word_id bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    word    text COLLATE "C" PRIMARY KEY
+);
+
 -- What a computed text passes on its way to a date in users' SQL (composed/casts.py): the signs of
 -- ISO 8601, none of the words that would mean the clock. Anything else is the error of the cast.
 DO $$

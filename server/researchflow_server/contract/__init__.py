@@ -10,6 +10,7 @@ them; dates are the text they were written with; instants of the server, and col
 
 from __future__ import annotations
 
+from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.query.model import (
     AgeGroup,
     Aggregate,
@@ -42,6 +43,7 @@ from researchflow_server.contract.describe_view import (
 )
 from researchflow_server.contract.draw import DRAW, Chart, DrawInput, DrawOutput
 from researchflow_server.contract.drop_view import DROP_VIEW, DropViewInput, DropViewOutput
+from researchflow_server.contract.find_codes import FIND_CODES
 from researchflow_server.contract.get_statistics import (
     GET_STATISTICS,
     GetStatisticsInput,
@@ -86,6 +88,7 @@ __all__ = [
     "DESCRIBE_VIEW",
     "DRAW",
     "DROP_VIEW",
+    "FIND_CODES",
     "GET_STATISTICS",
     "LIST_VIEWS",
     "PATIENT_TIMELINE",
@@ -105,6 +108,7 @@ __all__ = [
     "CacheResourcesInput",
     "CacheResourcesOutput",
     "Chart",
+    "CodeQuery",
     "Compare",
     "Degradation",
     "DescribeViewInput",
@@ -153,6 +157,7 @@ TOOL_NAMES = (
     QUERY_VIEW,
     QUERY_SQL,
     DRAW,
+    FIND_CODES,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,

@@ -29,10 +29,10 @@ REFUSALS = (
     "resource_not_computable", "source_unavailable", "sql_alias", "sql_clock", "sql_construct",
     "sql_function", "sql_operator", "sql_reads_no_view", "sql_rejected", "sql_statement",
     "sql_syntax", "sql_too_costly", "sql_too_large", "sql_type", "sql_unordered",
-    "staleness_exceeded", "statement_rejected", "statement_timeout", "too_many_columns",
-    "units_mixed", "unknown_column", "unknown_parameter", "unknown_patient", "unknown_relation",
-    "unknown_view", "url_invalid", "value_never_matches", "value_type", "view_fails",
-    "view_not_materialised", "view_not_published", "view_set_aside",
+    "staleness_exceeded", "statement_rejected", "statement_timeout", "text_empty",
+    "text_too_long", "too_many_columns", "units_mixed", "unknown_column", "unknown_parameter",
+    "unknown_patient", "unknown_relation", "unknown_view", "url_invalid", "value_never_matches",
+    "value_type", "view_fails", "view_not_materialised", "view_not_published", "view_set_aside",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from researchflow_server.tools.cache_resources import CACHE_RESOURCES
 from researchflow_server.tools.describe_view import DESCRIBE_VIEW
 from researchflow_server.tools.draw import DRAW
 from researchflow_server.tools.drop_view import DROP_VIEW
+from researchflow_server.tools.find_codes import FIND_CODES
 from researchflow_server.tools.get_statistics import GET_STATISTICS
 from researchflow_server.tools.list_views import LIST_VIEWS
 from researchflow_server.tools.patient_timeline import PATIENT_TIMELINE
@@ -25,6 +26,7 @@ TOOLS: tuple[ToolSpec[Any], ...] = (
     QUERY_SQL,
     DRAW,
     PATIENT_TIMELINE,
+    FIND_CODES,
     CACHE_RESOURCES,
     REFRESH_VIEWS,
     GET_STATISTICS,
