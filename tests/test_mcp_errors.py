@@ -193,6 +193,7 @@ async def test_a_wrong_call_names_what_is_wrong(
 #: What a call needs beside its optional arguments.
 NEEDED: dict[str, dict[str, Any]] = {
     "query_sql": {"sql": "SELECT id FROM patient_simple"},
+    "find_codes": {"text": "x"},
     "query_view": VIEW,
     "draw": {"chart": "bar", "query": VIEW, "x": "gender", "y": "count"},
     "describe_view": VIEW,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from itertools import islice, product
 
 from researchflow_runners.codes.synonyms import (
     Meaning,
@@ -31,6 +32,7 @@ ROMAN = {"1": "i", "2": "ii", "3": "iii", "4": "iv"}
 BEGINNING_CHARS_MIN = 3
 PART_CHARS_MIN = 4
 TYPOS_MAX = 8
+CORRECTIONS_MAX = 64
 READINGS_MAX = 48
 TOKENS_MAX = 12
 
@@ -121,7 +123,7 @@ def _is_met(word: str, vocabulary: Vocabulary) -> bool:
     if any(form in vocabulary for form in forms(word)):
         return True
     return singular(word) in phrase_words() or bool(
-        _begun(word, vocabulary) or vocabulary.nearest(word, typos_allowed(word))
+        _begun(word, vocabulary) or _nearest(word, vocabulary) or _nearest(word, _listed())
     )
 
 
@@ -197,15 +199,15 @@ def _spelt(words: Phrase, vocabulary: Vocabulary) -> Iterator[Reading]:
         for word in words
     )
     yield Reading(Tier.TYPO, groups, asked=" ".join(wrong))
-    listed = {word: _nearest(word, _listed()) for word in wrong}
-    corrected = tuple(next(iter(listed.get(word, (word,))), word) for word in words)
-    if corrected != words:
-        yield from _synonyms(corrected, vocabulary, Tier.TYPO, asked=" ".join(words))
+    choices = [_nearest(word, _listed()) if word in meant else [word] for word in words]
+    for corrected in islice(product(*choices), CORRECTIONS_MAX):
+        if said(corrected) != said(words):
+            yield from _synonyms(corrected, vocabulary, Tier.TYPO, asked=" ".join(words))
 
 
 def _nearest(word: str, vocabulary: Vocabulary) -> list[str]:
     """The words at the least distance at which there are any."""
-    found = vocabulary.nearest(word, typos_allowed(word))
+    found = vocabulary.nearest(word, typos_allowed(word)) if typos_allowed(word) else ()
     return [other for other, far in found if far == found[0][1]][:TYPOS_MAX]
 
 

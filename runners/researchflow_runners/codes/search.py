@@ -21,8 +21,8 @@ SELECT {columns} FROM researchflow.code AS k
 WHERE k.table_id = ANY ({tables}){narrowed}
   AND (k.table_id, k.column_name, k.system, k.code) NOT IN (SELECT * FROM {but})
   AND ({any})
-ORDER BY CASE {tiers} END, k.patient_count DESC, k.row_count DESC, k.system, k.code, k.table_id,
-         k.column_name
+ORDER BY CASE {tiers} END, k.patient_count DESC, k.row_count DESC, k.system, k.code,
+         array_position({tables}, k.table_id), k.column_name
 LIMIT {most}
 """
 _BY_KEY = """
@@ -107,7 +107,7 @@ class Wanted:
 async def search(
     session: Session, wanted: Wanted, tables: Collection[int], *, but: Collection[Key], most: int
 ) -> list[CodeCount]:
-    """The best codes of these tables, without those of `but`."""
+    """The best codes of these tables, without those of `but`; among equals, of earlier tables."""
     conditions = [*_code_conditions(wanted), *((one.tier, _fits(one)) for one in wanted.readings)]
     conditions.sort(key=lambda pair: pair[0])
     statement = compose(

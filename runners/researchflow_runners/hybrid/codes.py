@@ -159,6 +159,7 @@ class _Found:
     """A code, how well it fits and why."""
 
     count: CodeCount
+    place: int
     tier: Tier
     why: str
 
@@ -166,17 +167,18 @@ class _Found:
     def order(self) -> tuple[object, ...]:
         """As `search` orders."""
         one = self.count
-        return self.tier, -one.patients, -one.rows, one.system, one.code, one.table_id, one.column
+        return self.tier, -one.patients, -one.rows, one.system, one.code, self.place, one.column
 
 
 async def _best(session: Session, wanted: Wanted, ground: Ground, most: int) -> list[_Found]:
     """The best codes of the index and of what waits, together."""
     kept = await search(session, wanted, ground.tables, but=ground.moved, most=most)
+    places = {number: place for place, number in enumerate(ground.places)}
     found = []
     for count in (*kept, *(one for one in ground.moved.values() if one.rows > 0)):
         ranked = wanted.rank(count)
         if ranked is not None:
-            found.append(_Found(count, *ranked))
+            found.append(_Found(count, places[count.table_id], *ranked))
     return sorted(found, key=lambda one: one.order)[:most]
 
 
