@@ -33,9 +33,9 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
 class CodeQuery(Strict):
     """Words or a code, to be looked for among the codes that occur."""
 
-    text: str = Field(description="Words, an abbreviation or a code")
+    text: str = Field(description="Words or a code")
     view: str | None = None
-    system: str | None = Field(default=None, description="URL, or loinc, snomed, icd10 …")
+    system: str | None = Field(default=None, description="URL or loinc, snomed, icd10")
     limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
 
 

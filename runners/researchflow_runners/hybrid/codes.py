@@ -222,6 +222,7 @@ def _answer(
             *facts.degradations,
         ),
         warnings=(*warnings, counted) if ground.counted else tuple(warnings),
+        ties=None,
         timings=timings,
         views=tuple(place.view for place in ground.places.values()),
         cursor_after=_no_cursor,

@@ -10,7 +10,6 @@ them; dates are the text they were written with; instants of the server, and col
 
 from __future__ import annotations
 
-from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.query.model import (
     AgeGroup,
     Aggregate,
@@ -43,7 +42,7 @@ from researchflow_server.contract.describe_view import (
 )
 from researchflow_server.contract.draw import DRAW, Chart, DrawInput, DrawOutput
 from researchflow_server.contract.drop_view import DROP_VIEW, DropViewInput, DropViewOutput
-from researchflow_server.contract.find_codes import FIND_CODES
+from researchflow_server.contract.find_codes import FIND_CODES, FindCodesInput
 from researchflow_server.contract.get_statistics import (
     GET_STATISTICS,
     GetStatisticsInput,
@@ -108,7 +107,6 @@ __all__ = [
     "CacheResourcesInput",
     "CacheResourcesOutput",
     "Chart",
-    "CodeQuery",
     "Compare",
     "Degradation",
     "DescribeViewInput",
@@ -121,6 +119,7 @@ __all__ = [
     "DropViewOutput",
     "ErrorInfo",
     "Filter",
+    "FindCodesInput",
     "FullAnswer",
     "GetStatisticsInput",
     "GetStatisticsOutput",
@@ -157,6 +156,7 @@ TOOL_NAMES = (
     QUERY_VIEW,
     QUERY_SQL,
     DRAW,
+    PATIENT_TIMELINE,
     FIND_CODES,
     CACHE_RESOURCES,
     REFRESH_VIEWS,

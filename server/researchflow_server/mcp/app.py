@@ -57,7 +57,7 @@ Answers questions about the patients of a FHIR server from typed views.
 1. list_views shows the views; describe_view a view's columns with types and code systems.
 2. query_view asks one view, and cohorts over several in one call; query_sql takes a SELECT over \
 the same views for what that cannot ask. Ask for counts first, then for rows. Codes match exactly: \
-find them with group_by on a code column and its display.
+find_codes finds them.
 3. Every answer is dated: anchor, data_as_of, staleness_s, degradations. Repeat them with the \
 numbers.
 4. Questions take limit (100 rows); cursor: next_cursor of an answer that was truncated, all else \
