@@ -76,7 +76,7 @@ async def wards(
         module_stores(services, number=6) as (dsn, redis_url),
         tool_server(dsn, redis_url, tmp_path_factory.mktemp("home")) as server,
     ):
-        await server.put(*hospital(patients=40, conditions=160))
+        await server.put(*hospital(patients=25, conditions=120))
         await server.put(patient("one"), patient("two"))
         await server.put(*(condition(name, "one", *coding) for name, *coding in MORE))
         await server.call("refresh_views")
@@ -191,8 +191,8 @@ async def test_view_system_and_limit_narrow(wards: ToolServer) -> None:
 
 
 async def test_an_answer_is_dated(wards: ToolServer) -> None:
-    answer = await wards.call("find_codes", text="I10")
-    other = await wards.call("query_view", view="condition_simple", limit=1)
+    answer = await wards.call("find_codes", text="I10", detail="full")
+    other = await wards.call("query_view", view="condition_simple", limit=1, detail="full")
     assert answer["columns"] == [
         *("code", "system", "display", "view", "column", "patients", "rows", "matched")
     ]
@@ -307,7 +307,7 @@ async def test_warehouse_of_an_earlier_release_answers_before_and_after_its_refr
     await server.call("refresh_views")
     after = await server.call("find_codes", text="prediabetes")
     assert after["rows"] == before["rows"]
-    assert after["warnings"] == []
+    assert "warnings" not in after
 
 
 async def test_codes_are_completed_by_their_beginning_or_their_words(wards: ToolServer) -> None:
