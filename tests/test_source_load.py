@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from researchflow_runners.errors import SourceDataError
-from researchflow_runners.source import HapiSource
-from researchflow_runners.source.files import INPUT_BYTES_MAX
+from researchflow_runners.source import HapiSource, reading
+from researchflow_runners.source.files import BATCH_CHANGES, INPUT_BYTES_MAX
 from researchflow_runners.source.load import (
     LoadReport,
     Progress,
@@ -272,6 +273,35 @@ async def test_line_above_the_limit_is_one_rejection(
     report = await load_lines(database, tmp_path, long, json.dumps(PATIENT))
     assert counts(report) == (1, 0, 0, 0, 1)
     assert (report.rejections[0].line, report.rejections[0].code) == (1, "too_large")
+
+
+async def test_files_read_by_a_process_of_their_own_give_the_same(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [json.dumps(PATIENT | {"id": f"p{number}"}) for number in range(BATCH_CHANGES + 1)]
+    meta = {"tag": [{"system": "s", "code": "c"}], "source": "urn:x"}
+    lines += ["{", json.dumps(PATIENT | {"id": "tagged", "meta": meta, "x": 1.50})]
+    (tmp_path / "input.ndjson").write_text("\n".join(lines))
+    here = await load(database, [tmp_path])
+    monkeypatch.setattr(reading, "APART_BYTES_MIN", 0)
+    apart = await load(database, [tmp_path])
+    assert counts(apart) == (0, 0, here.created, 0, here.rejected)
+    assert apart.rejections == here.rejections
+    assert (here.created, here.rejected) == (BATCH_CHANGES + 2, 1)
+
+
+async def test_load_whose_reader_is_killed_stores_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "input.ndjson").write_text(json.dumps(PATIENT))
+    monkeypatch.setattr(reading, "APART_BYTES_MIN", 0)
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(reading, "_COMMAND", [sys.executable, "-c", killed])
+    with pytest.raises(SourceDataError) as caught:
+        await load(database, [tmp_path])
+    assert caught.value.code == "reader_lost"
+    async with HapiSource(database).snapshot() as source:
+        assert await source.counts() == {}
 
 
 async def test_every_kind_of_file_in_a_directory_is_read(

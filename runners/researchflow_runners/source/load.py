@@ -20,7 +20,8 @@ from anyio import to_thread
 
 from researchflow_runners.errors import SourceDataError
 from researchflow_runners.source.bulk import claim_empty, without_indexes
-from researchflow_runners.source.files import BATCH_CHANGES, ChangeReader, Rejection, find_files
+from researchflow_runners.source.files import BATCH_CHANGES, Rejection, find_files
+from researchflow_runners.source.reading import Reading, reading
 from researchflow_runners.source.resource import (
     BadResource,
     Change,
@@ -84,20 +85,21 @@ async def load(
     started = time.perf_counter()
     files = await to_thread.run_sync(find_files, list(paths))
     await _open_for_writing(database, development=development)
-    reader = ChangeReader(files)
+    async with reading(files) as reader:
 
-    def report(done: Tally) -> None:
-        if progress is not None:
-            progress(Progress(done.total, reader.bytes_read, reader.bytes_total))
+        def report(done: Tally) -> None:
+            if progress is not None:
+                progress(Progress(done.total, reader.last.bytes_read, reader.bytes_total))
 
-    tally = await _load_all(database, reader, report)
+        tally = await _load_all(database, reader, report)
+    rejections = reader.last.rejections
     return LoadReport(
         created=tally.created,
         updated=tally.updated,
         unchanged=tally.unchanged,
         deleted=tally.deleted,
-        rejected=reader.rejections.count,
-        rejections=tuple(reader.rejections.shown),
+        rejected=rejections.count,
+        rejections=tuple(rejections.shown),
         duration_s=time.perf_counter() - started,
     )
 
@@ -152,9 +154,7 @@ async def _open_for_writing(database: Database, *, development: bool) -> None:
         await refuse_foreign_tables(database)
 
 
-async def _load_all(
-    database: Database, reader: ChangeReader, report: Callable[[Tally], None]
-) -> Tally:
+async def _load_all(database: Database, reader: Reading, report: Callable[[Tally], None]) -> Tally:
     """The first fill in one transaction, everything else batch by batch."""
     total = Tally()
     writer = Writer()
@@ -177,12 +177,12 @@ def _transaction(database: Database) -> AbstractAsyncContextManager[Session]:
     return database.transaction(statement_timeout_s=BATCH_TIMEOUT_S)
 
 
-async def _batches(reader: ChangeReader) -> AsyncGenerator[list[Change], None]:
+async def _batches(reader: Reading) -> AsyncGenerator[list[Change], None]:
     """What the reader gives; the next batch is read in a thread while this one is stored."""
-    ahead = asyncio.create_task(asyncio.to_thread(reader.next_batch))
+    ahead = asyncio.create_task(asyncio.to_thread(reader.next))
     try:
         while batch := await ahead:
-            ahead = asyncio.create_task(asyncio.to_thread(reader.next_batch))
+            ahead = asyncio.create_task(asyncio.to_thread(reader.next))
             yield batch
     finally:
         ahead.cancel()
