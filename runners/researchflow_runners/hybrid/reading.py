@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
 from researchflow_runners.hybrid.absent import Absent
+from researchflow_runners.hybrid.fetching import fetched
 from researchflow_runners.hybrid.relative import Newest, newest_days, with_days
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
@@ -126,7 +127,7 @@ async def read_statement(
 ) -> Read:
     """The page that the statement gives."""
     began_s = time.perf_counter()
-    records = await session.fetch(statement.sql)
+    records = await fetched(session, statement.sql, rows_max=statement.limit + 1)
     told = None
     if not records and statement.nothing is not None:
         told = tuple((await session.fetch(statement.nothing))[0].values())
