@@ -86,13 +86,14 @@ async def refused(answer: Any, code: str) -> ResearchFlowError:
 async def test_rows_come_from_the_materialised_view_with_their_date(staffed: Clinic) -> None:
     answer: Answer = await staffed.ask("patient_simple")
     assert answer.as_dicts() == [
-        {"id": "a", "active": None, "birth_date": None, "gender": "female"},
-        {"id": "b", "active": None, "birth_date": None, "gender": "male"},
-        {"id": "c", "active": None, "birth_date": "1950", "gender": "female"},
+        {"id": "a", "patient_id": "a", "active": None, "birth_date": None, "gender": "female"},
+        {"id": "b", "patient_id": "b", "active": None, "birth_date": None, "gender": "male"},
+        {"id": "c", "patient_id": "c", "active": None, "birth_date": "1950", "gender": "female"},
     ]
     assert (answer.route, answer.freshness, answer.anchor) == ("materialized", "live", 1)
-    assert [column.type for column in answer.columns] == ["string", "boolean", "date", "code"]
-    assert answer.columns[3].system == "http://hl7.org/fhir/administrative-gender"
+    types = [column.type for column in answer.columns]
+    assert types == ["string", "string", "boolean", "date", "code"]
+    assert answer.columns[4].system == "http://hl7.org/fhir/administrative-gender"
     assert answer.data_as_of is not None
     assert answer.age_s == (answer.computed_at - answer.data_as_of).total_seconds()
     assert (answer.staleness_s, answer.pending) == (0, 0)

@@ -20,6 +20,7 @@ from researchflow_runners.hybrid.classic import query_of
 from researchflow_runners.hybrid.codes import CodeFinder
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner
 from researchflow_runners.hybrid.postgres import OVERLAY_EXCLUDED, PostgresRunner
+from researchflow_runners.hybrid.profile import ProfileRunner
 from researchflow_runners.hybrid.redis_probe import RedisProbe
 from researchflow_runners.hybrid.result import Answer, Degradation
 from researchflow_runners.hybrid.sql import SqlRunner
@@ -74,6 +75,7 @@ class HybridRunner:
         )
         self.sql = SqlRunner(self.materialized)
         self.codes = CodeFinder(self.materialized)
+        self.profiles = ProfileRunner(self.materialized)
         self.postgres = PostgresRunner(source, cursor_key=cursor_key) if source else None
         self._views = {view.name: view for view in views}
         self._probe = RedisProbe(redis_client)

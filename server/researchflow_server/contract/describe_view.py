@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from researchflow_server.contract.base import Detailed, Output
 
 DESCRIBE_VIEW = "describe_view"
 
 
 class DescribeViewInput(Detailed):
-    """One view; `definition` and `sql` are for those who approve what runs."""
+    """One view; `definition` and `sql` are for those who approve what runs.
+
+    `profile` tells what the columns hold at the current anchor.
+    """
 
     view: str
-    show: Literal["columns", "definition", "sql"] = "columns"
+    show: Literal["columns", "profile", "definition", "sql"] = "columns"
 
 
 class DescribeViewOutput(Output):
@@ -23,6 +28,11 @@ class DescribeViewOutput(Output):
     lists and whole elements), whether it is a list, its description and its code system. A
     concise answer writes a list as `type[]`, has no `sql_type`, no column that is empty in every
     row, and of the rest what is not as the defaults here say.
+
+    A profile has other columns, of the `view_rows` rows at the anchor: nulls, distinct values, the
+    least and the most, `top` as `[value, rows]` or `[code, rows, display]`, and for numbers with
+    a unit `units` as `[unit, rows, least, most]`; of several units there is no overall least and
+    most. A long text is cut and says its length.
     """
 
     view: str
@@ -40,3 +50,5 @@ class DescribeViewOutput(Output):
     definition: dict[str, Any] | None = None
     sql: str | None = None
     parameters: list[Any] | None = None
+    view_rows: int | None = None
+    warnings: list[str] = Field(default_factory=list)

@@ -23,6 +23,7 @@ from researchflow_server.runtime.views import (
 )
 from researchflow_server.tools.result import dumped
 from researchflow_server.tools.spec import Call, ToolSpec
+from researchflow_server.tools.view_profile import profile_payload
 
 COLUMNS = ("column", "type", "sql_type", "list", "description", "system")
 #: Of each column in a concise answer, and what else goes without saying there.
@@ -42,6 +43,10 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     views = await askable_views(call.runtime)
     find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
     view = views[arguments.view]
+    if arguments.show == "profile":
+        heading = {"resource": resource_of(view), "rows_per_resource": rows_per_resource(view)}
+        profile = await call.runtime.hybrid.profiles.profile(view.name)
+        return profile_payload(profile, heading, call.bytes_max)
     state = (await askable_states(call.runtime, views)).get(view.name)
     payload = {
         "view": view.name,
