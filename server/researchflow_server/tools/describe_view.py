@@ -14,6 +14,7 @@ from researchflow_runners.query.columns import find_view
 from researchflow_runners.sql import fixed
 from researchflow_server import contract
 from researchflow_server.contract import DescribeViewInput
+from researchflow_server.contract.base import Detail
 from researchflow_server.runtime.views import (
     View,
     askable_states,
@@ -34,6 +35,8 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "pending": (0, None),
     "dead_letters": (0, None),
 }
+#: Room for what a full profile tells of its view.
+HEADING_BYTES = 200
 #: Where the shown SQL reads its resources; the layers put their own relation there.
 SHOWN_SOURCE = fixed("resources")
 
@@ -44,9 +47,7 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
     find_view(arguments.view, {name: view.columns for name, view in views.items()}, field="view")
     view = views[arguments.view]
     if arguments.show == "profile":
-        heading = {"resource": resource_of(view), "rows_per_resource": rows_per_resource(view)}
-        profile = await call.runtime.hybrid.profiles.profile(view.name)
-        return profile_payload(profile, heading, call.bytes_max)
+        return await _profiled(call, view, arguments.detail)
     state = (await askable_states(call.runtime, views)).get(view.name)
     payload = {
         "view": view.name,
@@ -67,6 +68,19 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
         payload = _concise(payload)
     _check_size(payload, call.bytes_max)
     return payload
+
+
+async def _profiled(call: Call, view: View, detail: Detail) -> dict[str, Any]:
+    profile = await call.runtime.hybrid.profiles.profile(view.name)
+    payload = profile_payload(profile, call.bytes_max - HEADING_BYTES)
+    if detail == "concise":
+        return payload
+    return {
+        "resource": resource_of(view),
+        "rows_per_resource": rows_per_resource(view),
+        "materialized": True,
+        **payload,
+    }
 
 
 def _concise(payload: dict[str, Any]) -> dict[str, Any]:

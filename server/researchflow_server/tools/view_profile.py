@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +15,10 @@ COLUMNS = ("column", "type", "nulls", "distinct", "min", "max", "top", "units")
 TOPS = (TOP_MAX, 5, 3, 1, 0)
 
 
-def profile_payload(profile: Profile, heading: Mapping[str, Any], bytes_max: int) -> dict[str, Any]:
-    """The profile after the heading, within so many bytes.
-
-    QueryError `result_too_large` for a very wide view.
-    """
+def profile_payload(profile: Profile, bytes_max: int) -> dict[str, Any]:
+    """The profile within so many bytes; QueryError `result_too_large` for a very wide view."""
     for top_max in TOPS:
-        payload = {**heading, **_payload(profile, top_max)}
+        payload = _payload(profile, top_max)
         if len(dumped(payload)) <= bytes_max:
             return payload
     raise QueryError(
@@ -34,15 +30,15 @@ def profile_payload(profile: Profile, heading: Mapping[str, Any], bytes_max: int
 
 
 def _payload(profile: Profile, top_max: int) -> dict[str, Any]:
+    warnings = _warnings(profile, top_max)
     return {
         "view": profile.view,
         "view_rows": profile.rows,
         "columns": list(COLUMNS),
         "rows": [_row(column, top_max) for column in profile.columns],
-        "materialized": True,
         "anchor": profile.anchor,
         "data_as_of": profile.data_as_of,
-        "warnings": _warnings(profile, top_max),
+        **({"warnings": warnings} if warnings else {}),
     }
 
 
