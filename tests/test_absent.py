@@ -12,6 +12,7 @@ import pytest_asyncio
 from clinic import Clinic, condition, lab, open_clinic, patient
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid import absent
+from researchflow_runners.query.model import SqlQuery
 from researchflow_server.embedded import Services
 from tool_server import module_stores
 
@@ -181,6 +182,45 @@ async def test_a_branch_that_matched_is_not_looked_at_again(
     assert (await clinic.ask("patient_simple", where=where)).warnings == ()
     monkeypatch.setattr(absent, "_EXISTS", "no SQL")
     assert (await clinic.ask("patient_simple", where=where)).row_count == 2
+
+
+SQL = [
+    ("SELECT id FROM condition_simple WHERE icd10_code = 'E11'", "most frequent there: I10"),
+    ("SELECT count(*) AS n FROM condition_simple AS c WHERE c.snomed_code = '38341003'",
+     "the column is empty in this data"),
+    ("SELECT count(*) AS n FROM patient_simple p JOIN condition_simple c ON c.patient_id = p.id"
+     " AND c.icd10_code IN ('E11', 'E10')", "most frequent there: I10"),
+    ("SELECT id FROM patient_simple WHERE 'F' = gender::text OR gender = 'F'",
+     'FHIR has no such code in Patient.gender, which column "gender" holds: use "female"'),
+    ("SELECT sum(value_quantity) AS s FROM observation_labs WHERE value_quantity = 9.5",
+     "they go from 7.5 to 8.25"),
+    ("WITH w AS (SELECT patient_id FROM condition_simple WHERE icd10_code = ANY(:codes))"
+     " SELECT p.id FROM patient_simple AS p JOIN w ON w.patient_id = p.id",
+     "most frequent there: I10"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sql", "told"), SQL)
+async def test_sql_that_finds_nothing_tells_what_its_constants_miss(
+    clinic: Clinic, sql: str, told: str
+) -> None:
+    parameters = {"codes": ["E11"]} if ":codes" in sql else {}
+    answer = await clinic.runner.query_sql(SqlQuery(sql=sql, parameters=parameters))
+    (warning,) = answer.warnings
+    assert told in warning
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM condition_simple WHERE icd10_code = 'I10' AND id = 'nobody' || id",
+        "SELECT id FROM condition_simple WHERE icd10_code <> 'E11'",
+        "SELECT id FROM patient_simple WHERE gender = lower('F')",
+        "SELECT g.id FROM (SELECT 'x' AS gender, id FROM patient_simple) AS g WHERE g.gender = 'F'",
+    ],
+)
+async def test_sql_is_told_nothing_that_its_text_does_not_say(clinic: Clinic, sql: str) -> None:
+    assert (await clinic.runner.query_sql(SqlQuery(sql=sql))).warnings == ()
 
 
 @pytest.mark.parametrize("where", [_is("icd10_code", "x", "ne"), {"not": NO_CODE}])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.occurring import told
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.filters import filter_truth
@@ -34,9 +35,12 @@ HELD_MAX = 10_000
 _EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {holds})"
 
 
-def is_nothing(query: Query, page: Page) -> bool:
-    """Whether the page is an answer of nothing: no rows, or counts that are all 0."""
-    if query.aggregates and not query.group_by:
+def is_nothing(page: Page, *, is_one_row: bool) -> bool:
+    """Whether the page is an answer of nothing: no rows, or counts that are all 0.
+
+    `is_one_row` says that there is one row whatever the question finds.
+    """
+    if is_one_row:
         return all(value in (0, None) for row in page.rows for value in row)
     return not page.rows
 
@@ -62,8 +66,9 @@ class Absent:
         filters = filters_of(query)
         if not filters or query.cursor is not None:
             return ()
-        look = _Look(session, catalogue, relations)
-        if is_nothing(query, page):
+        look = Look(session, catalogue, relations)
+        is_one_row = bool(query.aggregates) and not query.group_by
+        if is_nothing(page, is_one_row=is_one_row):
             return await look.into([one for own in filters for one in _needed(query.view, own)])
         keys = {
             f"{state} {placed.view} {placed.node.model_dump_json()}": placed
@@ -83,7 +88,29 @@ class Absent:
         self._matching.update(keys)
 
 
-class _Look:
+async def absent_among(
+    session: Session, placed: Sequence[Placed], catalogue: Catalogue, relations: Relations
+) -> tuple[str, ...]:
+    """A sentence for each comparison of a SQL text that no row of its view meets.
+
+    One that a filter could not make is left out; what FHIR excludes is told in FHIR's words.
+    """
+    said: dict[str, None] = {}
+    possible = []
+    for one in placed:
+        scope = FilterScope(catalogue, relations)
+        try:
+            filter_truth(one.node, scope.rows(one.view, at="view"), scope, at="sql", depth=1)
+        except QueryError as error:
+            if error.code == "value_never_matches":
+                said[f"{error.message}: {error.hint}"] = None
+        else:
+            possible.append(one)
+    told_of = await Look(session, catalogue, relations).into(possible)
+    return (*said, *told_of)
+
+
+class Look:
     """Probes into one snapshot."""
 
     def __init__(self, session: Session, catalogue: Catalogue, relations: Relations) -> None:

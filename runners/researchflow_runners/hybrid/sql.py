@@ -22,6 +22,7 @@ from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.syntax import relations_named
 from researchflow_runners.composed.view import Source, users_sql, with_sql
 from researchflow_runners.errors import QueryError
+from researchflow_runners.hybrid.absent import absent_among, is_nothing
 from researchflow_runners.hybrid.answerable import AnswerableViews, materialised, relation_of
 from researchflow_runners.hybrid.choice import (
     Choice,
@@ -34,6 +35,7 @@ from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner, dated, digests
 from researchflow_runners.hybrid.reading import Asked, Read, read_statement
 from researchflow_runners.hybrid.result import Answer, SpeedContribution, Timings
+from researchflow_runners.hybrid.sql_equalities import equalities
 from researchflow_runners.query.columns import answer_column
 from researchflow_runners.query.model import ParameterValue, SqlQuery
 from researchflow_runners.query.statement import Statement
@@ -203,6 +205,10 @@ async def _read(
     warnings = tie_warnings(prepared.checked, keys)
     if is_live and read.page.truncated:
         warnings += (LIVE_PAGES,)
+    if is_nothing(read.page, is_one_row=len(read.page.rows) == 1):
+        catalogue = {name: view.columns for name, view in views.items()}
+        asked_for = equalities(prepared.checked, asked.query.parameters, catalogue)
+        warnings += await absent_among(session, asked_for, catalogue, relations)
     return replace(read, statement=replace(statement, warnings=warnings))
 
 
