@@ -98,13 +98,13 @@ def simple(where: Any) -> dict[str, Any]:
         ("describe_view", {"view": "patients"}, "unknown_view", "view", "patient_simple"),
         ("describe_view", {**VIEW, "show": "SQL"}, INVALID, "show", "sql"),
         ("list_views", {"resource": "Patients"}, "unknown_resource_type", "resource", "Patient"),
-        ("list_views", {"type": "Patient"}, UNKNOWN, "type", None),
+        ("list_views", {"type": "Patient"}, UNKNOWN, "type", "resource"),
         ("cache_resources", {}, MISSING, "resources", None),
         ("cache_resources", {"delete": ["ada"]}, INVALID, "delete.0", None),
         ("cache_resources", {"resources": "Patient"}, INVALID, "resources", None),
         ("refresh_views", {"run_id": 99}, "unknown_run", "run_id", None),
         ("refresh_views", {"wait_s": 1_000}, INVALID, "wait_s", None),
-        ("get_statistics", {"verbose": True}, UNKNOWN, "verbose", None),
+        ("get_statistics", {"verbose": True}, UNKNOWN, "verbose", "detail"),
         *(
             (tool, {**given, name: truth}, INVALID, name, None)
             for truth in (True, False, [True])
@@ -194,6 +194,7 @@ async def test_a_wrong_call_names_what_is_wrong(
 NEEDED: dict[str, dict[str, Any]] = {
     "query_sql": {"sql": "SELECT id FROM patient_simple"},
     "find_codes": {"text": "x"},
+    "patient_timeline": {"patient": "ada"},
     "query_view": VIEW,
     "draw": {"chart": "bar", "query": VIEW, "x": "gender", "y": "count"},
     "describe_view": VIEW,
@@ -223,7 +224,7 @@ async def test_null_inside_a_filter_is_as_if_absent(tools: ToolServer) -> None:
 
 async def test_null_for_a_needed_argument_is_named(tools: ToolServer) -> None:
     error = await tools.error("query_view", view=None)
-    assert (error["code"], error["field"]) == (INVALID, "view")
+    assert (error["code"], error["field"]) == (MISSING, "view")
     error = await tools.error("query_view", view="patient_simple", zzz=None)
     assert (error["code"], error["field"]) == (UNKNOWN, "zzz")
 
@@ -235,7 +236,7 @@ async def test_an_unknown_argument_runs_nothing(tools: ToolServer) -> None:
 
 async def test_an_unknown_argument_lists_the_allowed_ones(tools: ToolServer) -> None:
     error = await tools.error("describe_view", view="patient_simple", full=True)
-    assert error["allowed"] == ["view", "show"]
+    assert error["allowed"] == ["detail", "view", "show"]
 
 
 async def test_every_tool_refuses_an_unknown_argument(tools: ToolServer) -> None:

@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from researchflow_runners.naming import NAMES_LISTED_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -37,7 +39,8 @@ class ResearchFlowError(Exception):
     """Base of every error that a caller may see.
 
     `code` is stable and machine-readable, `field` names the argument or path at fault,
-    `allowed` lists what would have been accepted, `did_you_mean` the nearest of those.
+    `allowed` lists what would have been accepted, the nearest first where not all of it is shown,
+    `did_you_mean` the nearest of those.
     """
 
     retryable: ClassVar[bool] = False
@@ -62,13 +65,22 @@ class ResearchFlowError(Exception):
         self.did_you_mean = did_you_mean
         self.span = span
 
+    @property
+    def allowed_words(self) -> str:
+        """What is allowed as a line of text, as much of it as anybody reads."""
+        rest = len(self.allowed) - NAMES_LISTED_MAX
+        names = ", ".join(self.allowed[:NAMES_LISTED_MAX])
+        return f"{names} and {rest} more" if rest > 0 else names
+
     def as_dict(self) -> dict[str, Any]:
         """The error as tools and `--json` show it; absent parts are left out."""
+        rest = len(self.allowed) - NAMES_LISTED_MAX
         parts: dict[str, Any] = {
             "code": self.code,
             "message": self.message,
             "field": self.field,
-            "allowed": list(self.allowed) or None,
+            "allowed": list(self.allowed[:NAMES_LISTED_MAX]) or None,
+            "allowed_more": rest if rest > 0 else None,
             "did_you_mean": self.did_you_mean,
             "span": [self.span.start, self.span.end] if self.span else None,
             "retryable": self.retryable,

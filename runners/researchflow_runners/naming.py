@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher, get_close_matches
 
 #: Names up to this length resemble many others: "gte" is as near to "gt" as to "ge".
 SHORT_CHARS_MAX = 2
 CUTOFF = 0.6
 SHORT_CUTOFF = 0.75
+#: A list beyond this is read by nobody: an error shows the first and counts the rest.
+NAMES_LISTED_MAX = 20
 
 #: Names of pins: never a number or a date, so that `as_of` can be any of the three.
 PIN_CHARS_MAX = 64
@@ -39,6 +41,17 @@ def nearest_value(value: str, known: Iterable[str]) -> str | None:
     folded = value.casefold()
     begun = [one for one in values if folded and one.casefold().startswith(folded)]
     return begun[0] if len(begun) == 1 else nearest(value, values)
+
+
+def by_likeness(name: str, allowed: Sequence[str]) -> Sequence[str]:
+    """The allowed names as they are, or the most alike first when an error cannot list them all."""
+    if len(allowed) <= NAMES_LISTED_MAX:
+        return allowed
+    folded = name.casefold()
+    return sorted(
+        allowed,
+        key=lambda one: (-SequenceMatcher(None, folded, one.casefold()).ratio(), one),
+    )
 
 
 def as_clause(sentence: str) -> str:

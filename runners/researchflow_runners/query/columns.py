@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
 from researchflow_runners.compiler.sql_types import MOMENT_TYPES, WHOLE_TYPES
 from researchflow_runners.errors import QueryError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import by_likeness, nearest
+from researchflow_runners.query.misnamed import meant
 from researchflow_runners.sql import Sql, compose, fixed, ident, join
 
 #: The columns of every view that a query may name.
@@ -73,9 +74,9 @@ def find_view(name: str, catalogue: Catalogue, *, field: str) -> Sequence[Column
         raise QueryError(
             f'unknown view "{name}"',
             code="unknown_view",
-            hint="use one of the listed views",
+            hint="use one of the listed views; register_view makes another",
             field=field,
-            allowed=sorted(catalogue),
+            allowed=by_likeness(name, sorted(catalogue)),
             did_you_mean=nearest(name, catalogue),
         )
     return columns
@@ -87,13 +88,14 @@ def find_column(name: str, columns: Sequence[Column], *, view: str, field: str) 
         if column.name == name:
             return column
     names = [column.name for column in columns]
+    guess, hint = meant(name, names)
     raise QueryError(
         f'view "{view}" has no column "{name}"',
         code="unknown_column",
-        hint="use one of the view's columns",
+        hint=hint,
         field=field,
-        allowed=names,
-        did_you_mean=nearest(name, names),
+        allowed=by_likeness(name, names),
+        did_you_mean=guess,
     )
 
 

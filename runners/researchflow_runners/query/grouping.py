@@ -27,7 +27,8 @@ def groups_statement(
         raise QueryError(
             "columns do not go together with group_by or aggregates",
             code="columns_with_groups",
-            hint="leave columns out; the answer shows the groups and the aggregates",
+            hint="leave columns out: the answer shows what group_by and aggregates name, "
+            'such as "aggregates": [{"fn": "count"}]',
             field="columns",
         )
     groups = _group_outputs(query, rows, on=on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from researchflow_runners.errors import QueryError
@@ -27,7 +28,7 @@ def ordered(query: Query, outputs: Sequence[Output]) -> list[SortKey]:
             raise QueryError(
                 f'the answer has no column "{order.column}" to sort by',
                 code="unknown_column",
-                hint="sort by a column of the answer; add it to columns first",
+                hint=_how_to_show(query, order.column),
                 field=at,
                 allowed=sorted(by_name),
                 did_you_mean=nearest(order.column, by_name),
@@ -35,6 +36,14 @@ def ordered(query: Query, outputs: Sequence[Output]) -> list[SortKey]:
         check_sortable(output, at=at)
         keys.extend(sort_key(key, descending=order.descending) for key in output.keys)
     return keys
+
+
+def _how_to_show(query: Query, column: str) -> str:
+    """How the answer gets a column of that name."""
+    if not query.group_by and not query.aggregates:
+        return "sort by a column of the answer: add it to columns, or leave columns out"
+    example = json.dumps({"fn": "min", "column": column})
+    return f"groups are sorted by what they show: add it to group_by, or aggregate it: {example}"
 
 
 def check_sortable(output: Output, *, at: str) -> None:

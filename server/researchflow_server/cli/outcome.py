@@ -69,7 +69,7 @@ def show_error(error: ResearchFlowError, *, as_json: bool = False) -> None:
         guess = f' (did you mean "{error.did_you_mean}"?)' if error.did_you_mean else ""
         lines = [f"error: {error.message}{guess}{_place(error)} [{error.code}]"]
         if error.allowed:
-            lines.append(f"allowed: {', '.join(error.allowed)}")
+            lines.append(f"allowed: {error.allowed_words}")
         text = "\n".join([*lines, f"hint: {error.hint}", ""])
     sys.stderr.write(text)
 

@@ -32,12 +32,16 @@ class Output(BaseModel):
 
 
 class ErrorInfo(Output):
-    """Why a call failed and what to change; `retryable` means the same call may succeed later."""
+    """Why a call failed and what to change; `retryable` means the same call may succeed later.
+
+    `allowed_more` counts what is allowed beside what is listed.
+    """
 
     code: str
     message: str
     field: str | None = None
     allowed: list[str] = Field(default_factory=list)
+    allowed_more: int = 0
     did_you_mean: str | None = None
     span: tuple[int, int] | None = None
     retryable: bool = False

@@ -126,7 +126,7 @@ def _advice(error: ResearchFlowError) -> str:
     if error.did_you_mean:
         parts.append(f'nearest: "{error.did_you_mean}"')
     if error.allowed:
-        parts.append(f"allowed: {', '.join(error.allowed)}")
+        parts.append(f"allowed: {error.allowed_words}")
     return "; ".join(parts) if len(parts) > 1 else error.hint
 
 

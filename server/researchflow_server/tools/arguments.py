@@ -1,62 +1,29 @@
-"""A call's arguments as a typed model, or an error that names the argument and the nearest name.
+"""A call's arguments as a typed model, or an error by which the call can be mended at once.
 
-The SDK drops unknown arguments silently, so the tools validate the raw arguments themselves.
+The SDK drops unknown arguments silently, so the tools validate the raw arguments themselves. An
+error says what to write instead: the name used here (words.py), or an example (examples.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
-import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from researchflow_runners.errors import QueryError
-from researchflow_runners.naming import as_clause, nearest
-from researchflow_runners.query.model import (
-    AllOf,
-    AnyOf,
-    AtLeast,
-    Compare,
-    InQuery,
-    Not,
-    Within,
-)
+from researchflow_runners.naming import as_clause
+from researchflow_runners.query.model import AllOf, AnyOf, AtLeast, Compare, InQuery, Not, Within
+from researchflow_server.tools import words
+from researchflow_server.tools.examples import EMPTY, EXAMPLES, FILTER_EXAMPLE, instead, named
+from researchflow_server.tools.raw import check_text, unquoted
+from researchflow_server.tools.words import Word
 
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
-NO_AGGREGATE = (
-    "use one of the allowed values; any other aggregate of PostgreSQL, such as corr(x, y), works "
-    "in query_sql"
-)
-_BOUNDS = 'write two filters in "all_of", one with ge and one with lt; a partial date is a period'
-#: Words of other languages for what a filter or an aggregate is called here, and what to write.
-OTHER_WORDS: dict[str, tuple[str | None, str | None]] = {
-    "average": ("avg", None),
-    "mean": ("avg", None),
-    "total": ("sum", None),
-    "minimum": ("min", None),
-    "maximum": ("max", None),
-    "std": ("stddev", None),
-    "quantile": ("percentile", None),
-    "nunique": ("count_distinct", None),
-    "distinct": ("count_distinct", None),
-    "equals": ("eq", None),
-    "=": ("eq", None),
-    "==": ("eq", None),
-    "!=": ("ne", None),
-    "<>": ("ne", None),
-    "<": ("lt", None),
-    "<=": ("le", None),
-    ">": ("gt", None),
-    ">=": ("ge", None),
-    "like": ("contains", 'use "contains" or "starts_with" with plain text, without % and _'),
-    "ilike": ("contains", 'use "contains" or "starts_with" with plain text, without % and _'),
-    "between": (None, _BOUNDS),
-}
 FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, Within, AtLeast, AnyOf, AllOf, Not)
+SEE_SCHEMA = "correct the argument; the tool's input schema lists what it takes"
 
 
 def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: str) -> InputT:
@@ -66,8 +33,8 @@ def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: 
     dotted path of the argument at fault.
     """
     try:
-        _check_text(arguments)
-        return model.model_validate(_unquoted(model, arguments))
+        check_text(arguments)
+        return model.model_validate(unquoted(model, arguments))
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise _argument_error(model, details, tool=tool) from None
@@ -77,69 +44,6 @@ def parse_arguments(model: type[InputT], arguments: Mapping[str, Any], *, tool: 
             code="invalid_argument",
             hint="flatten the filter: all_of and any_of take lists",
         ) from None
-
-
-def _check_text(arguments: Mapping[str, Any]) -> None:
-    """Refuses text that is not Unicode, but for resources: those are rejected one by one."""
-    pending: list[tuple[str, Any]] = [
-        (name, value) for name, value in arguments.items() if name != "resources"
-    ]
-    while pending:
-        path, value = pending.pop()
-        if isinstance(value, dict):
-            pending += [(f"{path}.{name}", part) for name, part in value.items()]
-        elif isinstance(value, list):
-            pending += [(f"{path}.{number}", part) for number, part in enumerate(value)]
-        for text in (value, path.rpartition(".")[2]):
-            if isinstance(text, str) and not text.isascii() and not _is_unicode(text):
-                raise _not_unicode(path)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _not_unicode(path: str) -> QueryError:
-    return QueryError(
-        f'the argument "{path}" is not Unicode text',
-        code="invalid_argument",
-        field=path,
-        hint="send text without lone surrogates, which are half of a character",
-    )
-
-
-def _unquoted(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects and lists that a client sent as JSON text, as some do, become what they mean."""
-    return {
-        name: _parsed(value) if _takes_no_text(model, name) else value
-        for name, value in arguments.items()
-    }
-
-
-@cache
-def _takes_no_text(model: type[BaseModel], name: str) -> bool:
-    field = model.model_fields.get(name)
-    return field is not None and str not in _leaves(field.annotation)
-
-
-def _parsed(value: Any) -> Any:
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
-        return value
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return value
-
-
-def _leaves(annotation: Any) -> set[Any]:
-    """The alternatives of a type, without looking into containers."""
-    if get_origin(annotation) in (list, dict, tuple, Literal) or isinstance(annotation, type):
-        return {annotation}
-    return set().union(*(_leaves(part) for part in get_args(annotation)))
 
 
 def _most_telling(details: Sequence[ErrorDetails]) -> ErrorDetails:
@@ -156,13 +60,10 @@ def _argument_error(
     kind = detail["type"]
     if kind == "extra_forbidden":
         return _unknown_argument(model, detail, path=path, tool=tool)
-    if kind == "missing":
-        return QueryError(
-            f'"{tool}" needs the argument "{path}"',
-            code="missing_argument",
-            field=path,
-            hint=f'call again with "{path}"',
-        )
+    if (emptied := _emptied(detail, path)) is not None:
+        return _leave_out(emptied)
+    if kind == "missing" or detail["input"] is None:
+        return _missing(detail, path=path, tool=tool)
     if kind == "literal_error":
         return _not_a_choice(detail, path=path)
     alternatives = [other for other in details if _readable(other["loc"]) == path]
@@ -171,8 +72,41 @@ def _argument_error(
         f'the argument "{path}" is not valid: {reason}',
         code="invalid_argument",
         field=path or None,
-        hint="correct the argument; the tool's input schema lists what it takes",
+        hint=instead(path, detail["input"]) or SEE_SCHEMA,
     )
+
+
+def _emptied(detail: ErrorDetails, path: str) -> str | None:
+    """The path of what was given empty, an object or a list, and may be left out."""
+    if detail["input"] not in ({}, []):
+        return None
+    owner = path.rpartition(".")[0] if detail["type"] == "missing" else path
+    return owner if named(owner) in EMPTY else None
+
+
+def _leave_out(path: str) -> QueryError:
+    return QueryError(
+        f'the argument "{path}" is empty',
+        code="invalid_argument",
+        field=path,
+        hint=f"leave it out: {EMPTY[named(path)]}",
+    )
+
+
+def _missing(detail: ErrorDetails, *, path: str, tool: str) -> QueryError:
+    return QueryError(
+        f'"{tool}" needs the argument "{path}"',
+        code="missing_argument",
+        field=path,
+        hint=_with_example(f'call again with "{path}"', path),
+    )
+
+
+def _with_example(hint: str, path: str) -> str:
+    """The hint with an example of the object that lacks something, or of the argument itself."""
+    owner = path.rpartition(".")[0]
+    example = instead(path, None) if named(path) in EXAMPLES else instead(owner, None)
+    return f"{hint}: {example}" if example else hint
 
 
 def _unknown_argument(
@@ -183,9 +117,8 @@ def _unknown_argument(
     allowed = _names_of(owner)
     if owner in FILTERS:
         return _unknown_in_filter(name, allowed, path=path, tool=tool)
-    guess = nearest(name, allowed)
-    hint = f'use "{guess}"' if guess else "use one of the allowed names; nothing was run"
-    return _no_argument(tool, path, allowed=allowed, guess=guess, hint=hint)
+    word = words.argument([kind.__name__ for kind in owner.__mro__], name, allowed)
+    return _no_argument(tool, path, allowed=allowed, word=word)
 
 
 def _unknown_in_filter(name: str, allowed: Sequence[str], *, path: str, tool: str) -> QueryError:
@@ -193,22 +126,26 @@ def _unknown_in_filter(name: str, allowed: Sequence[str], *, path: str, tool: st
     every = list(dict.fromkeys(known for kind in FILTERS for known in _names_of(kind)))
     if name in every:
         hint = f'a filter is of one kind: wrap "{name}" and the other one in "all_of"'
-        return _no_argument(tool, path, allowed=allowed, guess=None, hint=hint)
-    guess = nearest(name, allowed) or nearest(name, every)
-    hint = f'use "{guess}"' if guess else "use one of the allowed names; nothing was run"
-    return _no_argument(tool, path, allowed=every, guess=guess, hint=hint)
+        return _no_argument(tool, path, allowed=allowed, word=Word(None, hint))
+    word = words.argument(["Filter"], name, allowed)
+    if word == Word(None):
+        word = words.argument(["Filter"], name, every)
+    return _no_argument(tool, path, allowed=every, word=word._replace(hint=word.hint or _as(word)))
 
 
-def _no_argument(
-    tool: str, path: str, *, allowed: Sequence[str], guess: str | None, hint: str
-) -> QueryError:
+def _as(word: Word) -> str:
+    return f'use "{word.name}"' if word.name else f"write {FILTER_EXAMPLE}; nothing was run"
+
+
+def _no_argument(tool: str, path: str, *, allowed: Sequence[str], word: Word) -> QueryError:
+    simple = f'use "{word.name}"' if word.name else "use one of the allowed names; nothing was run"
     return QueryError(
         f'"{tool}" has no argument "{path[:ECHO_MAX]}"',
         code="unknown_argument",
         field=path[:ECHO_MAX],
         allowed=allowed,
-        did_you_mean=guess,
-        hint=hint,
+        did_you_mean=word.name,
+        hint=word.hint or simple,
     )
 
 
@@ -220,34 +157,24 @@ def _not_a_choice(detail: ErrorDetails, *, path: str) -> QueryError:
     expected = str(detail.get("ctx", {}).get("expected", ""))
     allowed = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
     given = str(detail["input"])[:ECHO_MAX]
-    guess, hint = _meant(given, allowed, path.rpartition(".")[2])
+    word = words.value(named(path), given, allowed)
+    simple = f'use "{word.name}"' if word.name else "use one of the allowed values"
     return QueryError(
         f'"{given}" is not a value of "{path}"',
         code="invalid_argument",
         field=path,
         allowed=allowed,
-        did_you_mean=guess,
-        hint=hint or (f'use "{guess}"' if guess else "use one of the allowed values"),
+        did_you_mean=word.name,
+        hint=word.hint or simple,
     )
-
-
-def _meant(given: str, allowed: Sequence[str], argument: str) -> tuple[str | None, str | None]:
-    """The allowed word of that meaning, and what else there is to say.
-
-    An aggregate is never guessed by its spelling: median is as near to min as to nothing.
-    """
-    guess, hint = OTHER_WORDS.get(given.casefold(), (None, None))
-    if guess not in allowed:
-        guess = None
-    if argument == "fn" or hint is not None:
-        return guess, hint or (NO_AGGREGATE if guess is None else None)
-    return guess or nearest(given, allowed), None
 
 
 def _plain(detail: ErrorDetails) -> str:
     """Pydantic's words without the value, which is the caller's data."""
-    if detail["type"] in ("union_tag_invalid", "model_type", "model_attributes_type"):
+    if detail["type"] in ("union_tag_invalid", "model_type", "model_attributes_type", "dict_type"):
         return "an object is expected"
+    if detail["type"] == "list_type":
+        return "a list is expected"
     return as_clause(detail["msg"])
 
 
