@@ -140,3 +140,35 @@ async def test_every_view_of_the_type_gets_its_rows(stack: SpeedStack) -> None:
     columns = "patient_id, family_name"
     assert ("p2", "Neu") in await stack.live("patient_demographics", columns)
     assert ("p2", "male") in await stack.live("patient_simple", "id, gender")
+
+
+#: As a release before kept them: what entries say beside what they are.
+IN_LINE = """
+ALTER TABLE researchflow.overlay_entry ADD COLUMN resource text;
+UPDATE researchflow.overlay_entry AS e SET resource = r.resource
+FROM researchflow.overlay_resource AS r WHERE r.entry_id = e.entry_id;
+DROP TABLE researchflow.overlay_resource;
+COMMENT ON SCHEMA researchflow IS 'researchflow of before';
+"""
+KEPT = """
+SELECT array_agg(concat_ws(' ', id, deleted, resource) ORDER BY id)
+FROM researchflow.overlay_entry LEFT JOIN researchflow.overlay_resource USING (entry_id)
+"""
+
+
+async def test_entries_of_an_older_schema_keep_what_they_say(stack: SpeedStack) -> None:
+    await put(stack, patient("p1", "male"), patient("p2", "other"))
+    await stack.writer.apply([Change.delete("Patient", "p2")], provenance="test")
+    before = await stack.value(KEPT)
+    async with stack.database.session() as session:
+        await session.execute(IN_LINE)
+    await stack.database.install_schema()
+    assert await stack.value(KEPT) == before
+    assert [one.split(" ", 2)[:2] for one in before] == [["p1", "f"], ["p2", "t"]]
+
+
+async def test_what_entries_say_does_not_widen_what_live_answers_scan(stack: SpeedStack) -> None:
+    text = {"status": "empty", "div": "x" * 1_500}
+    await put(stack, *(patient(f"wide-{number}", text=text) for number in range(100)))
+    size_bytes = await stack.value("SELECT pg_relation_size('researchflow.overlay_entry')")
+    assert size_bytes <= 40_000

@@ -10,6 +10,8 @@ from typing import Any
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.result import ProgressCallback, RefreshResult
 from researchflow_runners.compiler import CompiledView, compile_view
+from researchflow_runners.hybrid.choice import merged_relation
+from researchflow_runners.hybrid.facts import read_facts
 from researchflow_runners.source.load import delete_resource, expunge, put_resource
 from researchflow_runners.source.reader import HapiSource
 from researchflow_runners.sql import Sql, compose
@@ -149,10 +151,14 @@ class Warehouse:
             return await read(session, published, relation)
 
     async def live(self, view: str = "people") -> list[tuple[Any, ...]]:
-        """Public values of the merged rows, in order."""
+        """Public values of the merged rows, in order: alike however they are merged."""
         async with self.database.snapshot() as session:
             published = await published_view(session, view)
-            return await read(session, published, live_relation(published))
+            rows = await read(session, published, live_relation(published))
+            types = [published.resource_type]
+            facts = await read_facts(session, views=[view], types=types, own_type=None)
+            assert await read(session, published, merged_relation(published, facts=facts)) == rows
+            return rows
 
     async def fetch(self, statement: str, *args: Any) -> list[tuple[Any, ...]]:
         """Rows of a statement over the warehouse."""
@@ -177,17 +183,22 @@ class Warehouse:
         )
         ((entry,),) = await self.fetch(
             "INSERT INTO researchflow.overlay_entry (res_type, id, origin, version, deleted,"
-            " resource, provenance, received_at, valid_from, valid_until, base_res_id, stream_id)"
-            " VALUES ('Patient', $1, $2, $3, $4, $5, 'test', now(),"
-            f" {valid_from!r}, {valid_until!r}, $6, $7) RETURNING entry_id",
+            " provenance, received_at, valid_from, valid_until, base_res_id, stream_id)"
+            " VALUES ('Patient', $1, $2, $3, $4, 'test', now(),"
+            f" {valid_from!r}, {valid_until!r}, $5, $6) RETURNING entry_id",
             resource_id,
             origin,
             version,
             text is None,
-            text,
             base[0][0] if base else None,
             f"{version}-1",
         )
+        if text is not None:
+            await self.fetch(
+                "INSERT INTO researchflow.overlay_resource (entry_id, resource) VALUES ($1, $2)",
+                entry,
+                text,
+            )
         overlay = await self.fetch(
             "SELECT overlay_table FROM researchflow.view_catalogue WHERE view_name = 'people'"
         )

@@ -71,13 +71,19 @@ INSERT INTO researchflow.former_view (view_name, digest, resource_type, definiti
 VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6, $7, $8::bigint, $8::bigint + 1)
 """
 _ENTRY = """
-INSERT INTO researchflow.overlay_entry (res_type, id, origin, version, deleted, resource,
-    provenance, received_at, valid_until, stream_id, incarnation)
-SELECT res_type, id, 'provisional', version, deleted, resource, provenance, received_at,
-       valid_until, stream_id, incarnation
-FROM json_to_record($1::json) AS e (res_type text, id text, version bigint, deleted boolean,
-    resource text, provenance text, received_at timestamptz, valid_until timestamptz,
-    stream_id text, incarnation bigint)
+WITH saved AS (
+    SELECT * FROM json_to_record($1::json) AS e (res_type text, id text, version bigint,
+        deleted boolean, resource text, provenance text, received_at timestamptz,
+        valid_until timestamptz, stream_id text, incarnation bigint)
+), entered AS (
+    INSERT INTO researchflow.overlay_entry (res_type, id, origin, version, deleted, provenance,
+        received_at, valid_until, stream_id, incarnation)
+    SELECT res_type, id, 'provisional', version, deleted, provenance, received_at, valid_until,
+           stream_id, incarnation FROM saved
+    RETURNING entry_id
+)
+INSERT INTO researchflow.overlay_resource (entry_id, resource)
+SELECT e.entry_id, s.resource FROM entered AS e, saved AS s WHERE NOT s.deleted
 """
 #: What the last saved anchor lacks ends with it: the next one is computed anew.
 _MISSING = """

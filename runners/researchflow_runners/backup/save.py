@@ -58,7 +58,7 @@ _LINES = {
 SELECT to_json(e)::text FROM (
     SELECT res_type, id, version, deleted, resource, provenance, received_at, valid_until,
            stream_id, incarnation
-    FROM researchflow.overlay_entry
+    FROM researchflow.overlay_entry LEFT JOIN researchflow.overlay_resource USING (entry_id)
     WHERE origin = 'provisional' AND valid_until > now() ORDER BY entry_id) AS e
 """,
     REGISTERED: """

@@ -53,18 +53,27 @@ WHERE e.res_type = k.res_type AND e.id = k.id
        OR e.origin = 'reported' AND e.received_at < $4)
 """
 _INSERT = """
-INSERT INTO researchflow.overlay_entry
-    (res_type, id, origin, version, deleted, resource, provenance, received_at, base_res_id,
-     stream_id, incarnation, read_xids)
-SELECT k.res_type, k.id, 'source', k.version, k.resource IS NULL, k.resource, $6, $7, l.res_id,
-       $8, k.res_id, string_to_array(k.xids, ' ')::xid8[]
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $9::text[])
-     AS k (res_type, id, version, resource, res_id, xids)
-LEFT JOIN LATERAL (
-    SELECT res_id FROM researchflow.ledger AS l
-    WHERE l.res_type = k.res_type AND l.id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l
-    ON true
-RETURNING entry_id, res_type
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $9::text[])
+             AS k (res_type, id, version, resource, res_id, xids)
+), entered AS (
+    INSERT INTO researchflow.overlay_entry
+        (res_type, id, origin, version, deleted, provenance, received_at, base_res_id, stream_id,
+         incarnation, read_xids)
+    SELECT k.res_type, k.id, 'source', k.version, k.resource IS NULL, $6, $7, l.res_id, $8,
+           k.res_id, string_to_array(k.xids, ' ')::xid8[]
+    FROM given AS k
+    LEFT JOIN LATERAL (
+        SELECT res_id FROM researchflow.ledger AS l
+        WHERE l.res_type = k.res_type AND l.id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l
+        ON true
+    RETURNING entry_id, res_type, id
+), said AS (
+    INSERT INTO researchflow.overlay_resource (entry_id, resource)
+    SELECT e.entry_id, g.resource FROM entered AS e JOIN given AS g USING (res_type, id)
+    WHERE g.resource IS NOT NULL
+)
+SELECT entry_id, res_type FROM entered
 """
 _FORGIVE = """
 DELETE FROM researchflow.dead_letter AS d

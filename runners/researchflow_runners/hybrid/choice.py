@@ -99,7 +99,7 @@ async def choose(
         held = min(view.last_anchor for view in views if view.last_anchor is not None)
         return replace(await _earlier(session, held, facts, views), set_aside=aside)
     if asked_freshness(asked.query) == "live" and use_speed_layer:
-        relation = partial(merged_relation, waiting_types=facts.waiting_types)
+        relation = partial(merged_relation, facts=facts)
         return Choice("live", facts.anchor, facts.data_as_of, True, relation)
     if wanted is None or (wanted == facts.anchor and not aside):
         return Choice("anchored", facts.anchor, facts.data_as_of, True, anchored_relation)
@@ -127,10 +127,12 @@ async def facts_at(
     return replace(facts, missing_batch=missing)
 
 
-def merged_relation(view: PublishedView, *, waiting_types: frozenset[str]) -> Sql:
-    """The merged rows; where nothing waits they are the current anchor's, in the same snapshot."""
-    waits = view.resource_type in waiting_types
-    return live_relation(view) if waits else anchored_relation(view)
+def merged_relation(view: PublishedView, *, facts: Facts) -> Sql:
+    """The merged rows in the transaction of the facts; where nothing waits they are the current
+    anchor's."""
+    if view.resource_type not in facts.waiting_types:
+        return anchored_relation(view)
+    return live_relation(view, all_count=view.resource_type in facts.all_count_types)
 
 
 def check_staleness(query: Asking, choice: Choice, facts: Facts) -> None:

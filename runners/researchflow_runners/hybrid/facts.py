@@ -27,8 +27,9 @@ class Facts:
     `catalogue_state` differs whenever a view was created, dropped, redefined or refreshed.
     `checked_at`, `pending` and `oldest_pending_at` are the last look at the source; `checked`
     tells whether every resource type involved was looked at. `entries` counts the waiting changes
-    of those types, `waiting_types` are the types that have some. `own_entries` counts the waiting
-    changes of the asked view's own type. `clock_verdict` tells that the source's dates are wrong.
+    of those types, `waiting_types` are the types that have some, `all_count_types` those none of
+    whose entries has expired or is yet to count. `own_entries` counts the waiting changes of the
+    asked view's own type. `clock_verdict` tells that the source's dates are wrong.
     `missing_live` and `missing_batch` count the resources that the merged rows and the anchor's
     lack; None when that was not kept.
     `followed_at` is the instant up to which the tail has read these types; None when none does.
@@ -44,6 +45,7 @@ class Facts:
     oldest_pending_at: datetime | None
     entries: int
     waiting_types: frozenset[str]
+    all_count_types: frozenset[str]
     own_entries: int
     provisional: int
     missing_live: int
@@ -113,6 +115,7 @@ async def read_facts(
         oldest_pending_at=row["oldest_pending_at"],
         entries=row["entries"],
         waiting_types=frozenset(row["types"]),
+        all_count_types=frozenset(row["all_count_types"]),
         own_entries=row["own_entries"],
         provisional=row["provisional"],
         missing_live=row["missing_live"],

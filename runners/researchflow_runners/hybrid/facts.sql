@@ -1,11 +1,15 @@
 -- What is known about the views of one question, in one round trip of the snapshot that also
 -- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows.
-WITH counting AS (
-    SELECT e.res_type, count(*) AS entries,
-           count(*) FILTER (WHERE e.origin <> 'source') AS provisional
-    FROM researchflow.overlay_entry AS e
-    WHERE e.res_type = ANY ($2) AND e.valid_from <= now() AND now() < e.valid_until
-    GROUP BY e.res_type
+WITH waiting AS (
+    SELECT t.res_type, w.entries, w.provisional, w.entries = w.held AS all_count
+    FROM unnest($2::text[]) AS t (res_type)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS held,
+               count(*) FILTER (WHERE e.counts) AS entries,
+               count(*) FILTER (WHERE e.counts AND e.origin <> 'source') AS provisional
+        FROM (SELECT origin, valid_from <= now() AND now() < valid_until AS counts
+              FROM researchflow.overlay_entry WHERE res_type = t.res_type) AS e) AS w
+    WHERE w.entries > 0
 )
 SELECT
     now() AS computed_at,
@@ -28,6 +32,7 @@ SELECT
      WHERE p.reader = 'tail' AND p.types @> $2::text[]) AS followed_at,
     overlay.entries,
     overlay.types,
+    overlay.all_count_types,
     overlay.own_entries,
     overlay.provisional,
     (SELECT verdict FROM researchflow.source_clock) AS clock_verdict,
@@ -44,10 +49,11 @@ SELECT
      FROM researchflow.dead_letter AS d
      WHERE d.view_name = ANY ($1) AND d.layer = 'batch') AS missing_batch
 FROM (SELECT coalesce(sum(entries), 0)::bigint AS entries,
-             coalesce(array_agg(res_type ORDER BY res_type), '{}') AS types,
+             coalesce(array_agg(res_type), '{}') AS types,
+             coalesce(array_agg(res_type) FILTER (WHERE all_count), '{}') AS all_count_types,
              coalesce(sum(entries) FILTER (WHERE res_type = $3), 0)::bigint AS own_entries,
              coalesce(sum(provisional), 0)::bigint AS provisional
-      FROM counting) AS overlay,
+      FROM waiting) AS overlay,
      (SELECT count(*) AS types,
              min(checked_at) AS checked_at,
              sum(pending)::bigint AS pending,

@@ -29,7 +29,8 @@ LEFT JOIN LATERAL (
     SELECT res_id, res_ver, deleted FROM researchflow.ledger
     WHERE res_type = k.res_type AND id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l ON true
 LEFT JOIN LATERAL (
-    SELECT version, origin, deleted, resource, incarnation FROM researchflow.overlay_entry
+    SELECT version, origin, deleted, resource, incarnation
+    FROM researchflow.overlay_entry LEFT JOIN researchflow.overlay_resource USING (entry_id)
     WHERE res_type = k.res_type AND id = k.id AND now() < valid_until
     ORDER BY version DESC, origin DESC LIMIT 1) AS e ON true
 LEFT JOIN researchflow.overlay_entry AS s

@@ -112,6 +112,7 @@ def _entries(ids: Sql) -> Sql:
     """The entries that are no tombstones, as a relation of resources."""
     return compose(
         "(SELECT entry_id AS res_id, id, resource AS text, NULL::jsonb AS meta"
-        " FROM researchflow.overlay_entry WHERE entry_id = ANY({}) AND NOT deleted)",
+        " FROM researchflow.overlay_entry JOIN researchflow.overlay_resource USING (entry_id)"
+        " WHERE entry_id = ANY({}))",
         ids,
     )

@@ -38,16 +38,25 @@ LEFT JOIN researchflow.overlay_entry AS r
     ON r.res_type = $1 AND r.id = k.id AND r.origin = 'reported'
 """
 _INSERT = """
-INSERT INTO researchflow.overlay_entry
-    (res_type, id, origin, version, deleted, resource, provenance, received_at, valid_until,
-     base_res_id, stream_id, incarnation)
-SELECT $1, id, origin, version, deleted, resource, provenance, received_at,
-       coalesce(expires_at, 'infinity'), base_res_id, stream_id, incarnation
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::text[],
-            $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[], $12::bigint[])
-     AS e (id, origin, version, deleted, resource, provenance, received_at, expires_at,
-           base_res_id, stream_id, incarnation)
-RETURNING entry_id
+WITH given AS (
+    SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::text[],
+                         $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[],
+                         $11::text[], $12::bigint[])
+             AS e (id, origin, version, deleted, resource, provenance, received_at, expires_at,
+                   base_res_id, stream_id, incarnation)
+), entered AS (
+    INSERT INTO researchflow.overlay_entry
+        (res_type, id, origin, version, deleted, provenance, received_at, valid_until,
+         base_res_id, stream_id, incarnation)
+    SELECT $1, id, origin, version, deleted, provenance, received_at,
+           coalesce(expires_at, 'infinity'), base_res_id, stream_id, incarnation FROM given
+    RETURNING entry_id, id, origin
+), said AS (
+    INSERT INTO researchflow.overlay_resource (entry_id, resource)
+    SELECT e.entry_id, g.resource FROM entered AS e JOIN given AS g USING (id, origin)
+    WHERE NOT g.deleted
+)
+SELECT entry_id FROM entered
 """
 _DELETE = "DELETE FROM researchflow.overlay_entry WHERE entry_id = ANY($1::bigint[])"
 #: The names of the origins fall in the order in which they count: source, reported, provisional.
@@ -70,7 +79,7 @@ WHERE d.layer = 'speed' AND d.res_type = $1 AND d.id = ANY($2::text[]) AND NOT E
 _STORED = """
 SELECT entry_id, res_type, id, version, deleted, resource, origin, provenance, received_at,
        nullif(valid_until, 'infinity') AS expires_at, stream_id, incarnation
-FROM researchflow.overlay_entry
+FROM researchflow.overlay_entry LEFT JOIN researchflow.overlay_resource USING (entry_id)
 WHERE res_type = $1 AND entry_id > $2 ORDER BY entry_id LIMIT $3
 """
 _EXPIRE = """

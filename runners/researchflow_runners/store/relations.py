@@ -8,13 +8,17 @@ READ transaction.
 
 from __future__ import annotations
 
-from researchflow_runners.sql import Sql, compose, fixed, ident, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.published import PublishedView
 
 SCHEMA = "researchflow"
 
 #: An entry counts from valid_from (a provisional entry may cover it until then) to its expiry.
 COUNTING = "e.valid_from <= now() AND now() < e.valid_until"
+_OF_COUNTING = (
+    " WHERE EXISTS (SELECT FROM researchflow.overlay_entry AS e"
+    f" WHERE e.entry_id = o._entry AND {COUNTING})"
+)
 
 
 def anchored_relation(published: PublishedView) -> Sql:
@@ -42,25 +46,25 @@ def historical_relation(published: PublishedView, anchor: int) -> Sql:
     )
 
 
-def live_relation(published: PublishedView) -> Sql:
+def live_relation(published: PublishedView, *, all_count: bool = False) -> Sql:
     """The rows of the current anchor, those of changed resources replaced by the overlay's.
 
     EXISTS on both sides lets PostgreSQL probe by index for a few rows and hash for many; NOT IN
-    and scalar subqueries lost on one or the other, and joins pulled up less.
+    and scalar subqueries lost on one or the other, and joins pulled up less. `all_count` says that
+    in this transaction every entry of the view's resource type counts, so that none is asked.
     """
     return compose(
         "(SELECT {base_columns}, 'batch'::text AS _layer FROM {base} AS b"
         " WHERE NOT EXISTS (SELECT FROM researchflow.overlay_entry AS e"
-        " WHERE e.base_res_id = b._res_id AND {counting})"
+        " WHERE e.base_res_id = b._res_id{and_counting})"
         " UNION ALL"
-        " SELECT {overlay_columns}, 'speed'::text FROM {overlay} AS o"
-        " WHERE EXISTS (SELECT FROM researchflow.overlay_entry AS e"
-        " WHERE e.entry_id = o._entry AND {counting}))",
+        " SELECT {overlay_columns}, 'speed'::text FROM {overlay} AS o{where_counting})",
         base_columns=table_columns(published, "b"),
         base=ident(SCHEMA, published.base_table),
+        and_counting=EMPTY if all_count else fixed(f" AND {COUNTING}"),
         overlay_columns=table_columns(published, "o"),
         overlay=ident(SCHEMA, published.overlay_table),
-        counting=fixed(COUNTING),
+        where_counting=EMPTY if all_count else fixed(_OF_COUNTING),
     )
 
 

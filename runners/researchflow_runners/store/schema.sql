@@ -171,7 +171,6 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     origin      text NOT NULL CHECK (origin IN ('source', 'reported', 'provisional')),
     version     bigint NOT NULL,
     deleted     boolean NOT NULL,
-    resource    text,                          -- the FHIR JSON as received; null when deleted
     provenance  text NOT NULL,                 -- who sent it
     received_at timestamptz NOT NULL,
     valid_from  timestamptz NOT NULL DEFAULT '-infinity',
@@ -180,17 +179,34 @@ CREATE TABLE IF NOT EXISTS researchflow.overlay_entry (
     stream_id   text NOT NULL,                 -- the entry's position in the Redis stream
     incarnation bigint,                        -- the source's key of it as its writer saw it
     UNIQUE (res_type, id, origin)
-    -- Every live query reads these rows; out of line, the resources do not cost it a page each.
-) WITH (toast_tuple_target = 256);
+);
 ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS incarnation bigint;
 -- The source's transactions whose changes the tail read with it, null for others: it counts whatever
 -- its version is, until a refresh has seen them all.
 ALTER TABLE researchflow.overlay_entry ADD COLUMN IF NOT EXISTS read_xids xid8[];
-ALTER TABLE researchflow.overlay_entry ALTER COLUMN resource SET STORAGE EXTERNAL;
 ALTER TABLE researchflow.overlay_entry DROP CONSTRAINT IF EXISTS overlay_entry_origin_check;
 ALTER TABLE researchflow.overlay_entry ADD CONSTRAINT overlay_entry_origin_check
     CHECK (origin IN ('source', 'reported', 'provisional'));
 CREATE INDEX IF NOT EXISTS overlay_entry_base ON researchflow.overlay_entry (base_res_id);
+
+-- What the entries say, deletions apart. In a table of its own: every live query reads the entries,
+-- and beside resources of up to 2 kB, which PostgreSQL keeps in line, they fill ten times the pages.
+CREATE TABLE IF NOT EXISTS researchflow.overlay_resource (
+    entry_id bigint PRIMARY KEY REFERENCES researchflow.overlay_entry ON DELETE CASCADE,
+    resource text NOT NULL                     -- the FHIR JSON as received
+);
+ALTER TABLE researchflow.overlay_resource ALTER COLUMN resource SET STORAGE EXTERNAL;
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'researchflow.overlay_entry'::regclass AND attname = 'resource'
+                 AND NOT attisdropped) THEN
+        INSERT INTO researchflow.overlay_resource (entry_id, resource)
+        SELECT entry_id, resource FROM researchflow.overlay_entry WHERE NOT deleted;
+        ALTER TABLE researchflow.overlay_entry DROP COLUMN resource;
+    END IF;
+END
+$$;
 
 -- How far each resource type's Redis stream has been applied. Another epoch, or a stream whose
 -- entries do not continue from here, means that Redis lost what it held.
@@ -344,6 +360,8 @@ ALTER TABLE researchflow.ledger
 ALTER TABLE researchflow.content
     SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 ALTER TABLE researchflow.overlay_entry
+    SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+ALTER TABLE researchflow.overlay_resource
     SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- A reader whose snapshot is older than a redefinition would find the new tables empty; the SQL

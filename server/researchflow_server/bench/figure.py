@@ -52,5 +52,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def machine() -> str:
-    """The machine, in a line."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    """The machine and how loaded it was in the last quarter of an hour, in a line."""
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, load average {load}"

@@ -50,7 +50,7 @@ class StoredRows:
         """A published view's rows, merged with what waits unless merging is off here."""
         if not self.merges:
             return anchored_relation
-        return partial(merged_relation, waiting_types=facts.waiting_types)
+        return partial(merged_relation, facts=facts)
 
     async def redis_is_up(self) -> bool:
         """Whether nothing newer is missing because Redis does not answer."""
