@@ -26,7 +26,7 @@ WAIT_TIMEOUT_S = 20.0
 #: Waiting before anything is read or written, not at the first conflict.
 BLOCKED_READS = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ '^\\s*SELECT'
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ '(^|;)\\s*SELECT'
 """
 BATCH = {"p1": "female", "p2": "male"}
 

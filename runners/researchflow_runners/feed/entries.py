@@ -18,17 +18,20 @@ from researchflow_runners.speed.overlay import insert_views
 from researchflow_runners.speed.overlay_entry import alternate
 from researchflow_runners.speed.overlay_views import overlay_views
 from researchflow_runners.store.database import Session
-from researchflow_runners.store.locks import OVERLAY_LOCK_KEY
+from researchflow_runners.store.locks import LOCK_OVERLAY_SHARED
 
-#: As a projection does, in the order of their names: neither waits for the other in a circle.
 _BEGIN = """
 INSERT INTO researchflow.projection (res_type, epoch, stream_id)
 SELECT t, '', $2 FROM unnest($1::text[]) AS t ON CONFLICT DO NOTHING
 """
+#: After the overlay lock, as a projection does, and in the order of their names: neither waits for
+#: the other in a circle, and nobody publishes another anchor than this one.
 _LOCK_TYPES = """
-SELECT FROM researchflow.projection WHERE res_type = ANY ($1::text[]) ORDER BY res_type FOR UPDATE
+WITH held AS MATERIALIZED (
+    SELECT res_type FROM researchflow.projection WHERE res_type = ANY ($1::text[])
+    ORDER BY res_type FOR UPDATE)
+SELECT (SELECT count(*) FROM held) AS held, (SELECT max(anchor) FROM researchflow.anchor) AS anchor
 """
-_LOCK_OVERLAY = "SELECT pg_advisory_xact_lock_shared($1)"
 #: The resources that the source no longer has; those made anew since have an entry of their own.
 _GONE = """
 SELECT k.res_id, k.res_type, k.id, max(k.version) AS version FROM (
@@ -45,12 +48,27 @@ GROUP BY k.res_id, k.res_type, k.id
 """
 #: A change of its own that somebody made upon a higher version goes on counting; what was reported
 #: of the source before it was read is answered now.
+#: Gives the resources of which an entry stays.
 _DROP = """
-DELETE FROM researchflow.overlay_entry AS e
-USING unnest($1::text[], $2::text[], $3::bigint[]) AS k (res_type, id, version)
-WHERE e.res_type = k.res_type AND e.id = k.id
-  AND (e.origin = 'source' OR e.version <= k.version
-       OR e.origin = 'reported' AND e.received_at < $4)
+WITH k AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k (res_type, id, version)
+), dropped AS (
+    DELETE FROM researchflow.overlay_entry AS e USING k
+    WHERE e.res_type = k.res_type AND e.id = k.id
+      AND (e.origin = 'source' OR e.version <= k.version
+           OR e.origin = 'reported' AND e.received_at < $4)
+    RETURNING e.entry_id
+), kept AS (
+    SELECT e.res_type, e.id, e.version FROM researchflow.overlay_entry AS e JOIN k
+        ON e.res_type = k.res_type AND e.id = k.id
+    WHERE NOT EXISTS (SELECT FROM dropped AS d WHERE d.entry_id = e.entry_id)
+), forgiven AS (
+    DELETE FROM researchflow.dead_letter AS d USING k
+    WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id AND NOT EXISTS (
+        SELECT FROM kept AS e
+        WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver)
+)
+SELECT DISTINCT res_type, id FROM kept
 """
 _INSERT = """
 WITH given AS (
@@ -75,13 +93,6 @@ WITH given AS (
 )
 SELECT entry_id, res_type FROM entered
 """
-_FORGIVE = """
-DELETE FROM researchflow.dead_letter AS d
-USING unnest($1::text[], $2::text[]) AS k (res_type, id)
-WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id AND NOT EXISTS (
-    SELECT FROM researchflow.overlay_entry AS e
-    WHERE e.res_type = d.res_type AND e.id = d.id AND e.version = d.res_ver)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +103,17 @@ class Written:
     dead_letters: int
 
 
-async def lock_types(session: Session, types: Sequence[str]) -> None:
-    """Until the transaction ends nobody else projects these types, and nobody publishes."""
-    await session.execute(_BEGIN, list(types), START)
-    await session.execute(_LOCK_TYPES, list(types))
-    await session.execute(_LOCK_OVERLAY, OVERLAY_LOCK_KEY)
+async def lock_types(session: Session, types: Sequence[str]) -> int | None:
+    """Until the transaction ends nobody else projects these types, and nobody publishes; gives the
+    newest anchor."""
+    await session.execute(LOCK_OVERLAY_SHARED)
+    row = await session.fetchrow(_LOCK_TYPES, list(types))
+    assert row is not None
+    if row["held"] < len(types):
+        await session.execute(_BEGIN, list(types), START)
+        await session.fetchrow(_LOCK_TYPES, list(types))
+    anchor: int | None = row["anchor"]
+    return anchor
 
 
 async def gone_states(
@@ -126,6 +143,7 @@ async def write_entries(
     xids: Mapping[int, str],
     read_at: datetime,
     answered_before: datetime,
+    guarded: bool,
 ) -> Written:
     """Brings the overlay to the states, one for each (type, id); the caller holds `lock_types`.
 
@@ -136,8 +154,7 @@ async def write_entries(
         return Written(0, 0)
     types, ids = [one.resource_type for one in states], [one.id for one in states]
     versions = [one.version for one in states]
-    await session.execute(_DROP, types, ids, versions, answered_before)
-    await session.execute(_FORGIVE, types, ids)
+    shared = await session.fetch(_DROP, types, ids, versions, answered_before)
     rows = await session.fetch(
         _INSERT,
         types,
@@ -150,11 +167,11 @@ async def write_entries(
         START,
         [xids[one.res_id] for one in states],
     )
-    dead = 0
-    for resource_type in dict.fromkeys(types):
-        mine = [one.id for one in states if one.resource_type == resource_type]
+    for resource_type in {row["res_type"] for row in shared}:
+        mine = [row["id"] for row in shared if row["res_type"] == resource_type]
         await alternate(session, resource_type, mine)
+    dead = 0
+    for resource_type, targets in (await overlay_views(session, sorted(set(types)), views)).items():
         numbers = [row["entry_id"] for row in rows if row["res_type"] == resource_type]
-        targets = await overlay_views(session, resource_type, views)
-        dead += await insert_views(session, targets, numbers)
+        dead += await insert_views(session, targets, numbers, guarded=guarded)
     return Written(len(rows), dead)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Literal
 
@@ -15,12 +15,13 @@ from researchflow_runners.store.database import Session
 
 Reader = Literal["refresh", "tail"]
 
-_READ = """
+#: A reader's position, whose row `position_of` takes.
+POSITION = """
 SELECT feed, reason, snapshot, identity, witness, types, seen_at
 FROM researchflow.feed_position WHERE reader = $1
 """
 #: Who comes while another one reads leaves it to that one.
-_CLAIM = f"{_READ} FOR UPDATE SKIP LOCKED"
+_CLAIM = f"{POSITION} FOR UPDATE SKIP LOCKED"
 _BEGIN = """
 INSERT INTO researchflow.feed_position (reader, feed, reason, seen_at)
 VALUES ($1, 'scan', 'first_read', '-infinity') ON CONFLICT DO NOTHING
@@ -56,8 +57,8 @@ class FeedPosition:
 
 async def read_position(session: Session, reader: Reader) -> FeedPosition | None:
     """Where the reader is; None when it has never read."""
-    row = await session.fetchrow(_READ, reader)
-    return _position(row) if row else None
+    row = await session.fetchrow(POSITION, reader)
+    return position_of(row) if row else None
 
 
 async def claim_position(session: Session, reader: Reader) -> FeedPosition | None:
@@ -65,7 +66,7 @@ async def claim_position(session: Session, reader: Reader) -> FeedPosition | Non
     row = await session.fetchrow(_CLAIM, reader)
     if row is None and await session.execute(_BEGIN, reader):
         row = await session.fetchrow(_CLAIM, reader)
-    return _position(row) if row else None
+    return position_of(row) if row else None
 
 
 async def store_position(
@@ -100,7 +101,8 @@ async def leave_to_refresh(session: Session) -> None:
     await session.execute(_LEAVE)
 
 
-def _position(row: asyncpg.Record) -> FeedPosition:
-    found = dict(row)
+def position_of(row: asyncpg.Record) -> FeedPosition:
+    """The position in a row with the columns of POSITION."""
+    found = {field.name: row[field.name] for field in fields(FeedPosition)}
     identity = Identity(**json.loads(row["identity"])) if row["identity"] else None
     return FeedPosition(**{**found, "identity": identity, "types": tuple(row["types"])})

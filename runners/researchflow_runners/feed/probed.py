@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from researchflow_runners.source.layout import HapiLayout
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
@@ -20,11 +22,17 @@ class ProbedSource:
         self._layout: HapiLayout | None = None
         self._probe_at = 0.0
 
-    async def attach(self, session: Session) -> SourceSnapshot:
-        """As `HapiSource.attach`; what is unpacked for one snapshot is unpacked for each."""
-        now = time.monotonic()
-        if self._layout is None or self._layout.has_large_objects or now >= self._probe_at:
+    @asynccontextmanager
+    async def snapshot(self, session: Session) -> AsyncIterator[SourceSnapshot]:
+        """As `HapiSource.attach`, in a read-only transaction of the session; what is unpacked for
+        one snapshot is unpacked for each."""
+        now, layout = time.monotonic(), self._layout
+        if layout is not None and not layout.has_large_objects and now < self._probe_at:
+            async with session.transaction(isolation="repeatable read", readonly=True):
+                yield SourceSnapshot(session, layout)
+            return
+        async with session.transaction(isolation="repeatable read", readonly=None):
             attached = await self.source.attach(session)
             self._layout, self._probe_at = attached.layout, now + PROBE_INTERVAL_S
-            return attached
-        return SourceSnapshot(session, self._layout)
+            await session.execute("SET TRANSACTION READ ONLY")
+            yield attached

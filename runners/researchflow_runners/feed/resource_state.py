@@ -35,9 +35,12 @@ class ResourceState:
 
 
 async def read_states(
-    source: SourceSnapshot, types: Sequence[str], res_ids: Sequence[int]
+    source: SourceSnapshot, types: Sequence[str], res_ids: Sequence[int], *, guarded: bool
 ) -> list[ResourceState]:
-    """The state of each that exists and is of one of these types."""
+    """The state of each that exists and is of one of these types.
+
+    Unguarded, a content that is no JSON is an error (`is_data_error`) that spoils the transaction.
+    """
     keys = source.keys(types, only=_these(res_ids))
     rows = await source.session.fetch(compose(_KEYS, keys))
     by_type: dict[str, list[int]] = {}
@@ -46,7 +49,8 @@ async def read_states(
             by_type.setdefault(row["res_type"], []).append(row["res_id"])
     texts: dict[int, str] = {}
     for resource_type, present in by_type.items():
-        texts |= await _texts(source, resource_type, present)
+        read = _texts if guarded else _parsed
+        texts |= await read(source, resource_type, present)
     return [
         ResourceState(
             row["res_id"],
@@ -63,11 +67,9 @@ async def _texts(
     source: SourceSnapshot, resource_type: str, res_ids: Sequence[int]
 ) -> dict[int, str]:
     """The contents by key; halved where one of them is no JSON, until that one is alone."""
-    only = _these(res_ids)
     try:
         async with source.session.savepoint():
-            current = await source.current(resource_type, with_meta=True, only=only)
-            rows = await source.session.fetch(compose(_TEXTS, current))
+            return await _parsed(source, resource_type, res_ids)
     except StatementError as error:
         if not is_data_error(error):
             raise
@@ -75,8 +77,16 @@ async def _texts(
             half = len(res_ids) // 2
             first = await _texts(source, resource_type, res_ids[:half])
             return first | await _texts(source, resource_type, res_ids[half:])
-        stored = await source.stored(resource_type, with_meta=False, only=only)
+        stored = await source.stored(resource_type, with_meta=False, only=_these(res_ids))
         rows = await source.session.fetch(compose(_RAW, stored))
+        return {row["res_id"]: row["text"] for row in rows}
+
+
+async def _parsed(
+    source: SourceSnapshot, resource_type: str, res_ids: Sequence[int]
+) -> dict[int, str]:
+    current = await source.current(resource_type, with_meta=True, only=_these(res_ids))
+    rows = await source.session.fetch(compose(_TEXTS, current))
     return {row["res_id"]: row["text"] for row in rows}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -11,13 +10,15 @@ from typing import Literal
 from researchflow_runners.batch.diff import compare_keys
 from researchflow_runners.batch.staging import Origin, open_staging
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.errors import StatementError
 from researchflow_runners.feed.entries import Written, gone_states, lock_types, write_entries
 from researchflow_runners.feed.outbox import changes_after, continue_from
 from researchflow_runners.feed.position import (
+    POSITION,
     FeedPosition,
     claim_position,
     leave_to_refresh,
-    read_position,
+    position_of,
     store_position,
 )
 from researchflow_runners.feed.probed import ProbedSource
@@ -26,22 +27,24 @@ from researchflow_runners.feed.state import FeedKind, FeedState, Reason, look_at
 from researchflow_runners.source.reader import SourceSnapshot
 from researchflow_runners.source.replay import known_before
 from researchflow_runners.sql import compose, param
+from researchflow_runners.store.data_faults import is_data_error
 from researchflow_runners.store.database import Database, Session
 
 #: More changes than this are left to a refresh: computing them twice would be slower.
 CHANGES_MAX = 20_000
 PAGE = 500
 #: A tail that is stopped in the middle of a round loses its claim after so long.
-IDLE_TIMEOUT_S = 60
+_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 COMPARE_TIMEOUT_S = 300.0
 
-_BATCH = """
-SELECT (SELECT max(anchor) FROM researchflow.anchor) AS anchor, now() AS now,
-       ARRAY(SELECT DISTINCT resource_type FROM researchflow.view_catalogue ORDER BY 1) AS types,
+_BATCH = f"""
+SELECT p.*, (SELECT max(anchor) FROM researchflow.anchor) AS anchor, now() AS now,
+       ARRAY(SELECT DISTINCT resource_type FROM researchflow.view_catalogue ORDER BY 1)
+           AS view_types,
        ARRAY(SELECT c.res_type FROM researchflow.source_check AS c
              WHERE c.reads_meta ORDER BY 1) AS tagged_types
-"""
-_ANCHOR = "SELECT max(anchor) FROM researchflow.anchor"
+FROM ({POSITION}) AS p
+"""  # noqa: S608  POSITION is a constant
 _TOLD = """
 SELECT c.res_id, string_agg(DISTINCT c.xid::text, ' ') AS xids FROM {} AS c
 GROUP BY c.res_id LIMIT {}
@@ -139,28 +142,38 @@ class TailRound:
         self._session = session
 
     async def perform(self) -> Round:
-        """One transaction of the warehouse; StoreError and others undo all of it."""
-        async with self._warehouse.transaction() as held:
-            await held.execute(
-                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
-            )
+        """One transaction of the warehouse; StoreError and others undo all of it.
+
+        Contents that do not fit are looked for, at some round trips, once there is one.
+        """
+        try:
+            return await self._perform(guarded=False)
+        except StatementError as error:
+            if not is_data_error(error):
+                raise
+            return await self._perform(guarded=True)
+
+    async def _perform(self, *, guarded: bool) -> Round:
+        async with self._warehouse.transaction(first=_IDLE_TIMEOUT) as held:
             position = await claim_position(held, "tail")
             if position is None:
                 return Round("taken")
             batch = await _batch(held)
             if batch is None:
                 return Round("idle")
-            told = await self._told(held, position, batch)
+            told = await self._told(held, position, batch, guarded=guarded)
             return told or await self._compared(held, batch)
 
-    async def _told(self, held: Session, position: FeedPosition, batch: _Batch) -> Round | None:
+    async def _told(
+        self, held: Session, position: FeedPosition, batch: _Batch, *, guarded: bool
+    ) -> Round | None:
         """A round by the outbox; None when it does not tell everything."""
-        async with self._snapshot() as source:
+        async with self._source.snapshot(self._session) as source:
             state = await look_at_feed(source.session)
             news = await _news(source.session, state, position, batch)
             if news is None:
                 return None
-            return await self._write(held, source, batch, news)
+            return await self._write(held, source, batch, news, guarded=guarded)
 
     async def _compared(self, held: Session, batch: _Batch) -> Round:
         """A round by comparison, on a session of its own for its temporary tables."""
@@ -182,21 +195,23 @@ class TailRound:
             # Whoever sees this transaction, which has not begun, sees all that was compared.
             next_xid = staging.snapshot.split(":")[1]
             news = _News(state, reason, {row[0]: next_xid for row in rows}, staging.replayed_at)
-            return await self._write(held, staging.source, batch, news)
+            return await self._write(held, staging.source, batch, news, guarded=True)
 
     async def _write(
-        self, held: Session, source: SourceSnapshot, batch: _Batch, news: _News
+        self, held: Session, source: SourceSnapshot, batch: _Batch, news: _News, *, guarded: bool
     ) -> Round:
         """Entries and position; nothing when a refresh has published since the round began."""
         feed, reason = news.state.kind, news.reason
         if len(news.ids) > CHANGES_MAX:
             await leave_to_refresh(held)
             return Round("too_many", feed, reason, types=tuple(batch.types))
-        await lock_types(held, batch.types)
-        if await held.fetchval(_ANCHOR) != batch.anchor:
+        if await lock_types(held, batch.types) != batch.anchor:
             return Round("outdated")
         pages = [news.ids[first : first + PAGE] for first in range(0, len(news.ids), PAGE)]
-        written = [await self._write_page(held, source, batch, news, page) for page in pages]
+        written = [
+            await self._write_page(held, source, batch, news, page, guarded=guarded)
+            for page in pages
+        ]
         await store_position(
             held, "tail", news.state, reason=reason, types=batch.types, seen_at=batch.now
         )
@@ -216,8 +231,10 @@ class TailRound:
         batch: _Batch,
         news: _News,
         page: Sequence[int],
+        *,
+        guarded: bool,
     ) -> Written:
-        states = await read_states(source, batch.types, page)
+        states = await read_states(source, batch.types, page, guarded=guarded)
         gone = set(page) - {state.res_id for state in states}
         states += await gone_states(held, batch.types, sorted(gone), states)
         return await write_entries(
@@ -228,23 +245,16 @@ class TailRound:
             xids=news.xids,
             read_at=batch.now,
             answered_before=known_before(news.replayed_at) or batch.now,
+            guarded=guarded,
         )
-
-    @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[SourceSnapshot]:
-        async with self._session.transaction(isolation="repeatable read", readonly=None):
-            attached = await self._source.attach(self._session)
-            await self._session.execute("SET TRANSACTION READ ONLY")
-            yield attached
 
 
 async def _batch(held: Session) -> _Batch | None:
-    refresh = await read_position(held, "refresh")
-    row = await held.fetchrow(_BATCH)
-    assert row is not None
-    if refresh is None or row["anchor"] is None:
+    row = await held.fetchrow(_BATCH, "refresh")
+    if row is None or row["anchor"] is None:
         return None
-    return _Batch(row["anchor"], row["types"], row["tagged_types"], row["now"], refresh)
+    refresh = position_of(row)
+    return _Batch(row["anchor"], row["view_types"], row["tagged_types"], row["now"], refresh)
 
 
 async def _news(

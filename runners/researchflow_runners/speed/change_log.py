@@ -149,8 +149,8 @@ class ChangeLog:
         answers = await self._connection.run_scripts(self._connection.forget, calls)
         return sum(int(answer) for answer in answers)
 
-    async def wait(self, positions: Mapping[str, str], timeout_s: float) -> list[str]:
-        """The types, of those given with a stream id, that have an entry after it.
+    async def wait(self, positions: Mapping[str, str], timeout_s: float) -> dict[str, str]:
+        """The types, of those given with a stream id, that have an entry after it, and its place.
 
         Returns as soon as there is one; empty when there is none within the time.
         """
@@ -166,7 +166,12 @@ class ChangeLog:
                 *names,
                 *positions.values(),
             )
-        return [names[key] for key, _entries in found or ()]
+        return {names[key]: entries[0][0] for key, entries in found or ()}
+
+
+def later(one: str, other: str) -> str:
+    """The later of two places in a log."""
+    return max(one, other, key=_order)
 
 
 def _order(stream_id: str) -> tuple[int, int]:

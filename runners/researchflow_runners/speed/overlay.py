@@ -9,7 +9,7 @@ from typing import Any
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError
-from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.culprits import failing_columns
 from researchflow_runners.store.data_faults import is_data_error, reason
 from researchflow_runners.store.database import Session
@@ -35,11 +35,24 @@ class _Target:
 
 
 async def insert_views(
-    session: Session, targets: Sequence[tuple[CompiledView, str]], entry_ids: Sequence[int]
+    session: Session,
+    targets: Sequence[tuple[CompiledView, str]],
+    entry_ids: Sequence[int],
+    *,
+    guarded: bool,
 ) -> int:
-    """Fills several (view, overlay table) with the rows of the entries; gives the dead letters."""
-    wanted = [_Target(view.digest, table, view) for view, table in targets]
-    if not wanted or await _try_insert(session, wanted, entry_ids) is None:
+    """Fills several (view, overlay table) with the rows of the entries; gives the dead letters.
+
+    Unguarded, what one resource holds may be an error (`is_data_error`) that spoils the
+    transaction and costs no round trip; guarded, the other entries get their rows.
+    """
+    wanted = tuple(_Target(view.digest, table, view) for view, table in targets)
+    if not wanted:
+        return 0
+    if not guarded:
+        await _insert(session, wanted, entry_ids)
+        return 0
+    if await _try_insert(session, wanted, entry_ids) is None:
         return 0
     return sum([await insert_rows(session, view, table, entry_ids) for view, table in targets])
 
@@ -57,7 +70,7 @@ async def insert_rows(
     dead = 0
     while pending:
         ids = pending.pop()
-        error = await _try_insert(session, [target], ids)
+        error = await _try_insert(session, (target,), ids)
         if error is None:
             continue
         if len(ids) == 1:
@@ -72,15 +85,12 @@ async def insert_rows(
 
 
 async def _try_insert(
-    session: Session, targets: Sequence[_Target], entry_ids: Sequence[int]
+    session: Session, targets: tuple[_Target, ...], entry_ids: Sequence[int]
 ) -> StatementError | None:
     """The error when the data do not fit (then nothing is in), None when the rows are in."""
     try:
         async with session.savepoint():
-            for target in targets:
-                text, values = _statement(target)
-                arguments = [entry_ids if value is _IDS else value for value in values]
-                await session.execute(text, *arguments)
+            await _insert(session, targets, entry_ids)
     except StatementError as error:
         if is_data_error(error):
             return error
@@ -88,24 +98,33 @@ async def _try_insert(
     return None
 
 
-@lru_cache(maxsize=256)
-def _statement(target: _Target) -> tuple[str, list[Any]]:
-    """INSERT … SELECT and its arguments, _IDS where the entries' numbers go.
+async def _insert(session: Session, targets: tuple[_Target, ...], entry_ids: Sequence[int]) -> None:
+    text, values = _statement(targets)
+    await session.execute(text, *(entry_ids if value is _IDS else value for value in values))
 
-    An entry's number stands in for res_id, so each row finds its entry.
-    """
-    source = _entries(param(_IDS, "bigint[]"))
+
+@lru_cache(maxsize=256)
+def _statement(targets: tuple[_Target, ...]) -> tuple[str, list[Any]]:
+    """The targets' rows inserted in one statement, and its arguments: _IDS where the entries'
+    numbers go."""
+    *others, last = (_insertion(target) for target in targets)
+    named = [compose("{} AS ({})", fixed(f"t{number}"), one) for number, one in enumerate(others)]
+    head = compose("WITH {} ", join(", ", named)) if named else EMPTY
+    return compose("{}{}", head, last).render()
+
+
+def _insertion(target: _Target) -> Sql:
+    """INSERT … SELECT; an entry's number stands in for res_id, so each row finds its entry."""
     names = [name for name, _type in target.view.stored_columns]
-    statement = compose(
+    return compose(
         "INSERT INTO {overlay} ({columns}, _entry)"
         " SELECT e.base_res_id, {computed}, e.entry_id FROM ({select}) AS v"
         " JOIN researchflow.overlay_entry AS e ON e.entry_id = v._res_id",
         overlay=ident("researchflow", target.overlay_table),
         columns=join(", ", (ident(name) for name in names)),
         computed=join(", ", (ident("v", name) for name in names if name != "_res_id")),
-        select=target.view.select(source),
+        select=target.view.select(_entries(param(_IDS, "bigint[]"))),
     )
-    return statement.render()
 
 
 def _entries(ids: Sql) -> Sql:

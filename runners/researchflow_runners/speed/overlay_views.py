@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StoreError
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.definitions import published_definition
-from researchflow_runners.store.published import PublishedView, published_views
+
+_PUBLISHED = """
+SELECT resource_type, view_name, digest, overlay_table FROM researchflow.view_catalogue
+WHERE resource_type = ANY ($1::text[]) ORDER BY view_name
+"""
 
 
 async def overlay_views(
-    session: Session, resource_type: str, views: Mapping[str, CompiledView]
-) -> list[tuple[CompiledView, str]]:
-    """Each published view of the type and its overlay table; `views` are those of this process.
+    session: Session, resource_types: Sequence[str], views: Mapping[str, CompiledView]
+) -> dict[str, list[tuple[CompiledView, str]]]:
+    """By type each published view of it and its overlay table; `views` are those of this process.
 
+    Every type is there. Call it under the overlay lock: nobody publishes until that is let go.
     StoreError `view_definition_differs`.
     """
-    return [
-        (await _compiled(session, published, views), published.overlay_table)
-        for published in (await published_views(session)).values()
-        if published.resource_type == resource_type
-    ]
+    found: dict[str, list[tuple[CompiledView, str]]] = {name: [] for name in resource_types}
+    for row in await session.fetch(_PUBLISHED, list(resource_types)):
+        view = await _compiled(session, row["view_name"], row["digest"], views)
+        found[row["resource_type"]].append((view, row["overlay_table"]))
+    return found
 
 
 async def _compiled(
-    session: Session, published: PublishedView, views: Mapping[str, CompiledView]
+    session: Session, name: str, digest: str, views: Mapping[str, CompiledView]
 ) -> CompiledView:
     """The published view: one of this process', or made from the catalogue's definition."""
-    view = views.get(published.name)
-    if view is not None and view.digest == published.digest:
+    view = views.get(name)
+    if view is not None and view.digest == digest:
         return view
-    found = await published_definition(session, published.name, published.digest)
+    found = await published_definition(session, name, digest)
     if found is not None:
         return found
     raise StoreError(
-        f'view "{published.name}" was published by another release than this process runs',
+        f'view "{name}" was published by another release than this process runs',
         code="view_definition_differs",
         hint="refresh, which publishes the SQL of the process that does it, or restart "
         "this one with the release of the last refresh",

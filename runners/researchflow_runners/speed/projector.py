@@ -19,7 +19,7 @@ import anyio
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_runners.fhir import model
-from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Position
+from researchflow_runners.speed.change_log import PAGE, START, ChangeLog, Position, later
 from researchflow_runners.speed.projection import Applied, Projection, positions
 from researchflow_runners.speed.redis_client import CHANGES_MAX, RedisClient
 from researchflow_runners.store.database import Database
@@ -62,9 +62,14 @@ class Projector:
         self._views = {view.name: view for view in views}
         self._types = model().resource_names()
         self._state = ProjectorState()
-        self._wanted: set[str] = set()
+        #: Up to where each log is to be applied; None: as far as it goes.
+        self._wanted: dict[str, str | None] = {}
+        #: Up to where each log was applied when this process last did it, or looked.
+        self._applied: dict[str, Position] = {}
         self._next: asyncio.Task[int] | None = None
         self._turn = asyncio.Lock()
+        self._anchor: int | None = None
+        self._look_at = 0.0
         self._swept_anchor: int | None = None
         self._sweep_at = 0.0
         self._fitness_at = 0.0
@@ -80,7 +85,18 @@ class Projector:
         When it returns, that is committed. StoreError when PostgreSQL or Redis is away: nothing
         is lost, the next drain goes on.
         """
-        self._wanted.update(self._types if resource_types is None else resource_types)
+        names = self._types if resource_types is None else resource_types
+        return await self.reach(dict.fromkeys(names))
+
+    async def reach(self, places: Mapping[str, str | None]) -> int:
+        """The same up to a place in each log, None for all of it; gives how much was applied.
+
+        What this process has applied already costs nothing. A place in a log that was lost since
+        may be taken for one that was reached: look whether the change is there.
+        """
+        for name, place in places.items():
+            held = self._wanted.get(name, START)
+            self._wanted[name] = later(place, held) if place and held else None
         if self._next is None:
             self._next = asyncio.create_task(self._take_turn())
         # A cancelled caller must not undo the work that others wait for.
@@ -118,13 +134,21 @@ class Projector:
         """Waits for changes, applies them, and sweeps when a refresh or the clock asks for it."""
         with self._told():
             await self._check_fitness()
-            async with self._database.session() as session:
-                applied = await positions(session)
-                anchor = await session.fetchval(_NEWEST_ANCHOR)
-            changed = await self._changed(stop, applied)
+            await self._look_when_due()
+            changed = await self._changed(stop)
             # Without news every log is looked at: one that was emptied tells nothing by itself.
-            await self.drain(changed or None)
-            await self._sweep_when_due(anchor)
+            await (self.reach(changed) if changed else self.drain())
+            await self._sweep_when_due()
+
+    async def _look_when_due(self) -> None:
+        """Learns how far all is applied and the newest anchor, as others may have brought them."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return
+        async with self._database.session() as session:
+            self._applied |= await positions(session)
+            self._anchor = await session.fetchval(_NEWEST_ANCHOR)
+        self._look_at = now + WAIT_S
 
     async def _check_fitness(self) -> None:
         """Looks now and then whether Redis keeps what it is given, and after each failure."""
@@ -133,22 +157,22 @@ class Projector:
             await self._redis.connection.check_server()
             self._fitness_at = now + FITNESS_INTERVAL_S
 
-    async def _changed(self, stop: asyncio.Event, applied: Mapping[str, Position]) -> list[str]:
-        """The types with something new; none once `stop` is set or WAIT_S have passed."""
+    async def _changed(self, stop: asyncio.Event) -> dict[str, str]:
+        """The next place of each log that has one; none once `stop` is set or WAIT_S passed."""
         begin = Position("", START)
-        after = {name: applied.get(name, begin).stream_id for name in self._types}
+        after = {name: self._applied.get(name, begin).stream_id for name in self._types}
         change = asyncio.create_task(self._log.wait(after, WAIT_S))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((change, stopped), return_when=asyncio.FIRST_COMPLETED)
-            return change.result() if change.done() else []
+            return change.result() if change.done() else {}
         finally:
             change.cancel()
             stopped.cancel()
             await asyncio.gather(change, stopped, return_exceptions=True)
 
-    async def _sweep_when_due(self, anchor: int | None) -> None:
-        now = asyncio.get_running_loop().time()
+    async def _sweep_when_due(self) -> None:
+        now, anchor = asyncio.get_running_loop().time(), self._anchor
         if anchor == self._swept_anchor and now < self._sweep_at:
             return
         await self.forget_covered()
@@ -157,9 +181,17 @@ class Projector:
     async def _take_turn(self) -> int:
         """One projection for everyone who asked before it begins."""
         async with self._turn:
-            wanted, self._wanted, self._next = self._wanted, set(), None
+            wanted, self._wanted, self._next = self._wanted, {}, None
+            lacking = {one for one in wanted if self._lacks(one, wanted[one])}
+            if not lacking:
+                return 0
             with self._told():
-                return await self._project(wanted)
+                return await self._project(lacking)
+
+    def _lacks(self, resource_type: str, place: str | None) -> bool:
+        """Whether the log may have to be applied further."""
+        applied = self._applied.get(resource_type)
+        return place is None or applied is None or not applied.reaches(applied.at(place))
 
     async def _project(self, wanted: set[str]) -> int:
         """Applies the logs of the wanted types that have moved; gives how many changes."""
@@ -177,19 +209,20 @@ class Projector:
     async def _project_type(self, resource_type: str) -> int:
         """Applies one log up to where it ended at the first look."""
         projection = self._projection(resource_type)
-        done = await projection.advance()
-        target, entries = done.head, self._count(done)
+        done = await projection.advance(self._applied.get(resource_type))
+        target, entries = done.head, self._count(resource_type, done)
         for _transaction in range(TRANSACTIONS_MAX):
             if done.position.reaches(target):
                 break
-            done = await projection.advance()
-            entries += self._count(done)
+            done = await projection.advance(done.position)
+            entries += self._count(resource_type, done)
         return entries
 
     def _projection(self, resource_type: str) -> Projection:
         return Projection(resource_type, database=self._database, log=self._log, views=self._views)
 
-    def _count(self, done: Applied) -> int:
+    def _count(self, resource_type: str, done: Applied) -> int:
+        self._applied[resource_type] = done.position
         self._state = replace(
             self._state,
             applied_total=self._state.applied_total + done.entries,

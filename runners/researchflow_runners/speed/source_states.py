@@ -85,6 +85,10 @@ class SourceStates:
 
         `wanted` gives the version to confirm, 0 where none is and the newest number is enough.
         """
+        if not any(wanted.values()) and self._layout is not None and not self._is_due():
+            # Numbers alone are a statement a type: what is known of each is of one instant.
+            async with self._source.database.session() as session:
+                return (await _heads(SourceSnapshot(session, self._layout), wanted))[0]
         async with self._snapshot() as snapshot:
             heads, _ambiguous = await _heads(snapshot, wanted)
             asked = [key for key, head in heads.items() if head.version >= wanted[key] > 0]
@@ -115,12 +119,15 @@ class SourceStates:
             yield snapshot
 
     async def _probed(self, session: Session) -> HapiLayout:
-        now = time.monotonic()
-        if self._layout is None or now >= self._probe_at:
+        if self._layout is None or self._is_due():
             self._layout = await self._source.probe(session)
             self._names_are_unique = await session.fetchval(_NAMES_ARE_UNIQUE)
-            self._probe_at = now + PROBE_INTERVAL_S
+            self._probe_at = time.monotonic() + PROBE_INTERVAL_S
         return self._layout
+
+    def _is_due(self) -> bool:
+        """Whether the layout is to be looked at anew."""
+        return time.monotonic() >= self._probe_at
 
 
 async def _heads(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from researchflow_runners.errors import StoreError
 from researchflow_runners.speed.change import ChangeOutcome
+from researchflow_runners.speed.change_log import START, later
 from researchflow_runners.speed.decision import Decision
 from researchflow_runners.speed.entry import WriteResult
 from researchflow_runners.speed.known import Key, Known, known_of
@@ -61,18 +62,27 @@ class Storing:
         """
         types = {one.draft.resource_type for one in stored}
         results = await self._settle(stored)
-        await self._projector.drain(types)
-        after = await self.look({_key(one) for one in stored})
-        pairs = enumerate(zip(stored, results, strict=True))
-        missing = [number for number, pair in pairs if _is_missing(*pair, after)]
+        await self._projector.reach(_places(stored, results))
+        missing, after = await self._missing(stored, results)
+        if missing:
+            await self._projector.drain(types)
+            missing, after = await self._missing(stored, results)
         if missing:
             await self._projector.forget_covered()
             again = await self._settle([stored[number] for number in missing])
             for number, result in zip(missing, again, strict=True):
                 results[number] = result
             await self._projector.drain(types)
-            after = await self.look({_key(one) for one in stored})
+            _missing, after = await self._missing(stored, results)
         return results, after
+
+    async def _missing(
+        self, stored: Sequence[Decision], results: Sequence[WriteResult]
+    ) -> tuple[list[int], dict[Key, Known]]:
+        """The numbers of the writes that PostgreSQL does not show, and what it knows."""
+        after = await self.look({_key(one) for one in stored})
+        pairs = enumerate(zip(stored, results, strict=True))
+        return [number for number, pair in pairs if _is_missing(*pair, after)], after
 
     async def _settle(self, stored: Sequence[Decision]) -> list[WriteResult]:
         """Writes all; a version made up here that was taken meanwhile gives way to the next one.
@@ -100,6 +110,17 @@ class Storing:
             code="write_contended",
             hint="try again, or pass the version",
         )
+
+
+def _places(stored: Sequence[Decision], results: Sequence[WriteResult]) -> dict[str, str | None]:
+    """By type the last place in the log of what was written or was there already; None where
+    Redis tells no place, because something newer is known."""
+    places: dict[str, str | None] = {}
+    for one, result in zip(stored, results, strict=True):
+        name, place = one.draft.resource_type, result.stream_id
+        held = places.get(name, START)
+        places[name] = later(held, place) if held and place else None
+    return places
 
 
 def foreseen(decided: Decision | ChangeOutcome, facts: Mapping[Key, Known]) -> ChangeOutcome:

@@ -167,17 +167,19 @@ class Session:
         isolation: Isolation = "read committed",
         readonly: bool | None = False,
         statement_timeout_s: float | None = None,
+        first: str | None = None,
     ) -> AsyncIterator[Session]:
         """One transaction on this session; commits at the end, undoes everything on an error.
 
-        With `readonly` None it may write where the server lets it: a replica does not.
+        With `readonly` None it may write where the server lets it: a replica does not. `first` is
+        run in the round trip that begins it: settings of the transaction, or a lock.
         """
         self._limit_s = (
             None if statement_timeout_s is None else statement_timeout_s + CLIENT_GRACE_S
         )
         try:
-            await self.execute(_begin(isolation, readonly, statement_timeout_s))
             try:
+                await self.execute(_begin(isolation, readonly, statement_timeout_s, first))
                 yield self
             except BaseException:
                 await self._undo("ROLLBACK")
@@ -327,12 +329,16 @@ class Database:
         isolation: Isolation = "read committed",
         readonly: bool | None = False,
         statement_timeout_s: float | None = None,
+        first: str | None = None,
     ) -> AsyncIterator[Session]:
         """One transaction on a pooled connection."""
         async with (
             self.session() as session,
             session.transaction(
-                isolation=isolation, readonly=readonly, statement_timeout_s=statement_timeout_s
+                isolation=isolation,
+                readonly=readonly,
+                statement_timeout_s=statement_timeout_s,
+                first=first,
             ),
         ):
             yield session
@@ -385,13 +391,18 @@ FROM pg_catalog.pg_namespace WHERE nspname = 'researchflow'
 """
 
 
-def _begin(isolation: Isolation, readonly: bool | None, statement_timeout_s: float | None) -> str:
-    """BEGIN and the local deadline in one round trip."""
+def _begin(
+    isolation: Isolation,
+    readonly: bool | None,
+    statement_timeout_s: float | None,
+    first: str | None,
+) -> str:
+    """BEGIN, the local deadline and what is to come first in one round trip."""
     mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[readonly]
-    text = f"BEGIN ISOLATION LEVEL {isolation}{mode}"
-    if statement_timeout_s is None:
-        return text
-    return f"{text}; SET LOCAL statement_timeout = {round(statement_timeout_s * 1000)}"
+    texts = [f"BEGIN ISOLATION LEVEL {isolation}{mode}"]
+    if statement_timeout_s is not None:
+        texts.append(f"SET LOCAL statement_timeout = {round(statement_timeout_s * 1000)}")
+    return "; ".join([*texts, first] if first else texts)
 
 
 def _render(statement: Statement, args: tuple[Any, ...]) -> tuple[str, list[Any]]:

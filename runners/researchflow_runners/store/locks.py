@@ -17,6 +17,11 @@ COMPOSED_LOCK_KEY = 0x5253_4634
 ANCHORS_LOCK_KEY = 0x5253_4641
 
 
+#: For `Session.transaction(first=…)`: until it ends nobody publishes. Take it before the rows of
+#: `researchflow.projection`, as all do.
+LOCK_OVERLAY_SHARED = f"SELECT pg_advisory_xact_lock_shared({OVERLAY_LOCK_KEY})"
+
+
 async def lock_overlay_exclusive(session: Session) -> None:
     """Holds every projector off until this transaction ends."""
     await session.execute("SELECT pg_advisory_xact_lock($1)", OVERLAY_LOCK_KEY)
