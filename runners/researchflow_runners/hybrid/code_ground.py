@@ -144,7 +144,7 @@ class _Reader:
         def relation(view: PublishedView) -> Sql:
             if not self.is_live or view.last_anchor is not None:
                 return anchored_relation(view)
-            return merged_relation(view, waiting_types=self.facts.waiting_types)
+            return merged_relation(view, facts=self.facts)
 
         columns = [column.name for column in self.views[name].columns]
         return relation_of(name, columns, self.views, relation)
