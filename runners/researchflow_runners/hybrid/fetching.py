@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from researchflow_runners.errors import QueryError
+from researchflow_runners.query.model import LIMIT_DEFAULT
 from researchflow_runners.sql import Sql
 from researchflow_runners.store.database import Session
 
 PAGE_BYTES_MAX = 64 * 1024**2
-#: So many are fetched at once whatever their size; a row of users' SQL has at most a megabyte.
-ROWS_AT_ONCE = 100
+#: So many are fetched at once whatever their size; a row of users' SQL has at most a megabyte. A
+#: page of the usual limit is among them: a cursor costs a round trip, and the plan that PostgreSQL
+#: keeps of a statement.
+ROWS_AT_ONCE = LIMIT_DEFAULT + 1
 
 
 async def fetched(session: Session, sql: Sql, *, rows_max: int) -> list[Any]:
