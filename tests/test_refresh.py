@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from researchflow_runners.batch import compute, staging
 from researchflow_runners.batch import refresher as refresher_module
+from researchflow_runners.batch.compute import Computed
 from researchflow_runners.batch.result import Progress
 from researchflow_runners.errors import RefreshError, ResearchFlowError, StoreError
 from researchflow_runners.source.resource import Change
@@ -479,7 +482,7 @@ async def test_source_entry_counts_again_when_its_cover_is_dropped(together: War
 async def test_killed_backend_leaves_a_run_that_the_next_one_buries(
     own_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def kill(session: Session, *_more: Any) -> None:
+    async def kill(session: Session, *_more: Any, **_named: Any) -> None:
         pid = await session.fetchval("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGKILL)
         await session.fetchval("SELECT 1")
@@ -539,3 +542,62 @@ async def test_dead_letter_names_the_column_and_the_reason(house: Warehouse) -> 
         ("b", "born", "a date or time that does not exist"),
         ("c", "born", "not a date or time as FHIR writes them"),
     ]
+
+
+@pytest.fixture
+def builders(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The backends on which views were built."""
+    pids: set[int] = set()
+    build = compute._build_into
+
+    async def noted(computed: Computed, session: Session, *more: Any) -> None:
+        pids.add(await session.fetchval("SELECT pg_backend_pid()"))
+        await build(computed, session, *more)
+
+    monkeypatch.setattr(compute, "_build_into", noted)
+    return pids
+
+
+async def test_views_are_built_on_two_connections_in_one_snapshot(
+    together: Warehouse, builders: set[int]
+) -> None:
+    await together.put(patient("a"), result("r", "a", 1))
+
+    async def put_more(step: Progress) -> None:
+        if step.phase == "compare":
+            await together.put(patient("b"), result("s", "b", 2))
+
+    await together.refresh(progress=put_more)
+    assert len(builders) == 2
+    assert [row[0] for row in await together.rows()] == ["a"]
+    assert [row[0] for row in await together.rows("results")] == ["r"]
+    assert (await together.refresh()).changed == 2
+
+
+async def test_views_are_built_on_one_connection_where_there_is_no_other(
+    together: Warehouse, builders: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def full(*_asked: object) -> AsyncIterator[None]:
+        raise StoreError("full", code="postgres_unavailable", hint="-")
+        yield
+
+    monkeypatch.setattr(staging, "_imported", full)
+    await together.put(patient("a"), result("r", "a", 1))
+    assert (await together.refresh()).published
+    assert len(builders) == 1
+    assert [row[0] for row in await together.rows("results")] == ["r"]
+
+
+async def test_build_that_breaks_on_one_connection_leaves_nothing(together: Warehouse) -> None:
+    await together.put(patient("a"), result("r", "a", 1))
+
+    async def cut(step: Progress) -> None:
+        if step.phase == "build":
+            await together.fetch(CUT_OTHERS)
+
+    with pytest.raises(StoreError) as caught:
+        await together.refresh(progress=cut)
+    assert caught.value.code == "postgres_unavailable"
+    assert await together.fetch(TABLES) == []
+    assert (await together.refresh()).anchor == 1

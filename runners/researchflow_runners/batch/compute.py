@@ -6,10 +6,13 @@ are computed whole into tables that no catalogue row names yet.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from researchflow_runners.batch.build import Filled, create_without_culprits, try_create
 from researchflow_runners.batch.counts import SourceSum, counts_are_due, sum_keys
@@ -31,6 +34,9 @@ from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import SCHEMA
 from researchflow_runners.store.set_aside import Failure
+
+#: Views are built on so many at once: more would take from those who ask.
+CONNECTIONS = 2
 
 
 @dataclass
@@ -90,10 +96,7 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         steps.total = 1 + len(plan.built) + len(changed) + 1
         await steps.done("compare")
     with steps.phase("build"):
-        for view in plan.built:
-            async with computed.tolerating(session, view, plan):
-                await _build_into(computed, session, staging, view, plan.anchor)
-            await steps.done("build", view.name)
+        await _build_all(computed, session, staging, plan=plan, steps=steps)
     with steps.phase("compute"):
         parts: dict[str, _Part] = {}
         for number, (view, published) in enumerate(changed):
@@ -113,6 +116,40 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
     return computed
+
+
+async def _build_all(
+    computed: Computed, session: Session, staging: Staging, *, plan: Plan, steps: Steps
+) -> None:
+    """Builds the new views, on two connections where the staging has another and there are two."""
+    waiting = deque(plan.built)
+
+    async def work(session: Session, staging: Staging) -> None:
+        while waiting:
+            view = waiting.popleft()
+            async with computed.tolerating(session, view, plan):
+                await _build_into(computed, session, staging, view, plan.anchor)
+            await steps.done("build", view.name)
+
+    if len(waiting) < CONNECTIONS:
+        await work(session, staging)
+        return
+    async with staging.beside() as other:
+        works = [work(session, staging)]
+        if other is not None:
+            works.append(work(other.session, other))
+        await _all_of(works)
+
+
+async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Does all at once; the first error ends the others, and is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _build_into(

@@ -34,7 +34,7 @@ from researchflow_runners.batch.run import (
     holding_refreshes,
     waiting_for_refreshes,
 )
-from researchflow_runners.batch.staging import Origin, Staging, open_staging
+from researchflow_runners.batch.staging import SESSION_SETTINGS, Origin, Staging, open_staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import drop_orphans
 from researchflow_runners.codes.index import index_unindexed
@@ -46,11 +46,6 @@ from researchflow_runners.store.database import CLEANUP_TIMEOUT_S, Database, Ses
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 6 * 3600.0
-#: Memory of the refresher's one session; statistics are a first sample, autovacuum deepens them.
-_SETTINGS = """
-SET work_mem = '64MB'; SET maintenance_work_mem = '256MB'; SET temp_buffers = '64MB';
-SET default_statistics_target = 10
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +122,7 @@ class Refresher:
     ) -> RefreshResult:
         started = time.monotonic()
         await drop_orphans(session)
-        await session.execute(_SETTINGS)
+        await session.execute(SESSION_SETTINGS)
         wanted = await catalogue_views(session, self._views, asked.change)
         plan = await make_plan(
             session,

@@ -7,13 +7,21 @@ binary form. Either way every relation of one staging shows the same instant of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from researchflow_runners.batch.transfer import copy_across
+from researchflow_runners.errors import StoreError
 from researchflow_runners.source.meta import with_meta_of_text
 from researchflow_runners.source.reader import HapiSource, SourceSnapshot
 from researchflow_runners.source.replay import replayed_at
@@ -22,6 +30,13 @@ from researchflow_runners.store.database import Database, Session
 
 KEY_COLUMNS = ("res_id", "res_type", "id", "res_ver", "deleted", "updated_at", "tags")
 ROW_COLUMNS = ("res_id", "id", "text", "meta")
+logger = logging.getLogger(__name__)
+
+#: Memory of each of a refresh's sessions; statistics are a first sample, autovacuum deepens them.
+SESSION_SETTINGS = """
+SET work_mem = '64MB'; SET maintenance_work_mem = '256MB'; SET temp_buffers = '64MB';
+SET default_statistics_target = 10
+"""
 _KEYS_TABLE = """
 CREATE TEMP TABLE rf_keys (
     res_id bigint, res_type text COLLATE "C", id text COLLATE "C", res_ver bigint,
@@ -44,6 +59,10 @@ class Origin:
 
 class Staging(Protocol):
     """One snapshot of the source beside the warehouse session it is read through."""
+
+    @property
+    def session(self) -> Session:
+        """The warehouse session that its relations are read on."""
 
     @property
     def origin(self) -> Origin:
@@ -83,6 +102,10 @@ class Staging(Protocol):
     async def newest_at(self) -> datetime | None:
         """The newest date of all resources of the source; see `SourceSnapshot.newest_at`."""
 
+    def beside(self) -> AbstractAsyncContextManager[Staging | None]:
+        """The same snapshot on another connection, for views to be built beside this one's; what
+        it made is there once it is left. None where the resources are copied to this one alone."""
+
     async def whole(self, resource_type: str, *, is_strict: bool) -> Sql:
         """Relation of ROW_COLUMNS: every current resource of the type that can be read.
 
@@ -106,7 +129,8 @@ async def open_staging(
         async with session.transaction(isolation="repeatable read"):
             source = await origin.source.attach(session)
             snapshot = await _snapshot(session)
-            yield LocalStaging(source, session, origin, data_as_of, data_as_of, None, snapshot)
+            local = LocalStaging(source, session, origin, data_as_of, data_as_of, None, snapshot)
+            yield replace(local, other=partial(_attached, warehouse, local, timeout_s))
         return
     async with origin.source.database.dedicated(statement_timeout_s=timeout_s) as remote:
         # Asked before the snapshot is opened. Ages are told by the warehouse's clock: where the
@@ -137,6 +161,11 @@ class LocalStaging:
     source_at: datetime
     replayed_at: None
     snapshot: str
+    other: Callable[[], AbstractAsyncContextManager[Staging | None]] = nullcontext
+
+    def beside(self) -> AbstractAsyncContextManager[Staging | None]:
+        """In the exported snapshot."""
+        return self.other()
 
     async def keys(self, types: Sequence[str], *, only: Sql | None = None) -> Sql:
         """A query over hfj_resource."""
@@ -194,6 +223,10 @@ class RemoteStaging:
     replayed_at: datetime | None
     snapshot: str
     _whole: dict[str, Sql] = field(default_factory=dict)
+
+    def beside(self) -> AbstractAsyncContextManager[Staging | None]:
+        """None: what was copied is in temporary tables of this connection."""
+        return nullcontext()
 
     async def told(self, changes: Sql) -> Sql:
         """The temporary table rf_told."""
@@ -259,6 +292,41 @@ class RemoteStaging:
         """Fills the temporary table with the relation's rows."""
         statement = compose("SELECT {} FROM {} AS s", _names(columns), relation)
         await copy_across(self.remote, statement, self.session, table, columns)
+
+
+@asynccontextmanager
+async def _attached(
+    warehouse: Database, first: LocalStaging, timeout_s: float
+) -> AsyncIterator[LocalStaging | None]:
+    """`first` on a session of its own, in the snapshot that it exports; commits at the end.
+
+    None where PostgreSQL has no connection left: one does as well, and later.
+    """
+    exported = await first.session.fetchval("SELECT pg_export_snapshot()")
+    async with AsyncExitStack() as opened:
+        try:
+            other = await opened.enter_async_context(
+                _imported(warehouse, first, exported, timeout_s)
+            )
+        except StoreError as error:
+            logger.info("views are built on one connection: %s", error.code)
+            yield None
+        else:
+            yield other
+
+
+@asynccontextmanager
+async def _imported(
+    warehouse: Database, first: LocalStaging, exported: str, timeout_s: float
+) -> AsyncIterator[LocalStaging]:
+    async with (
+        warehouse.dedicated(statement_timeout_s=timeout_s) as session,
+        session.transaction(isolation="repeatable read"),
+    ):
+        await session.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
+        await session.execute(SESSION_SETTINGS)
+        source = await first.origin.source.attach(session)
+        yield replace(first, source=source, session=session)
 
 
 async def _snapshot(session: Session) -> str:
