@@ -55,7 +55,7 @@ def filters(view: str, depth: int = 2) -> Filters:
         several.map(lambda parts: {"any_of": parts}),
         inner.map(lambda part: {"not": part}),
         several.flatmap(_at_least),
-        st.deferred(lambda: st.one_of(_listed(view, depth), _near(view, depth))),
+        st.deferred(lambda: st.one_of(_listed(view, depth), near(view, depth))),
     )
 
 
@@ -77,7 +77,9 @@ def _listed(view: str, depth: int) -> Filters:
     )
 
 
-def _near(view: str, depth: int) -> Filters:
+def near(view: str, depth: int = 2) -> Filters:
+    """A window of time around events of the other view, or of the same."""
+
     def asked(
         other: str, days: int, side: str, which: str, where: dict[str, Any] | None
     ) -> dict[str, Any]:

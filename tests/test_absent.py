@@ -119,6 +119,14 @@ async def test_every_comparison_that_nothing_meets_is_told(
     assert told in warning
 
 
+async def test_a_filter_as_large_as_may_be_is_looked_into(clinic: Clinic) -> None:
+    part = {"all_of": [_is("icd10_code", f"E{n}") for n in range(15)]}
+    where = {"any_of": [_in("condition_simple", part) for _number in range(11)]}
+    warnings = await warned(clinic, "patient_simple", where)
+    assert 0 < len(warnings) <= absent.WARNINGS_MAX
+    assert all("most frequent there: I10" in one for one in warnings)
+
+
 async def test_rows_of_nothing_are_told_too(clinic: Clinic) -> None:
     answer = await clinic.ask("patient_simple", where=_is("gender", ["other", "unknown"], "in"))
     assert answer.rows == ()

@@ -10,18 +10,19 @@ from typing import Any
 
 import asyncpg
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filter_generators import filters
+from filter_generators import filters, near
 from oracle_filters import World
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.hybrid.relative import newest_days, with_days
+from researchflow_runners.hybrid.undecided import undecided
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.period import parse_period
 from researchflow_runners.query.sql import build_statement
 from researchflow_runners.sql import Sql, fixed
-from researchflow_runners.store.database import Database
+from researchflow_runners.store.database import Database, Session
 from researchflow_server.embedded import Services
 
 TODAY = date(2020, 3, 31)
@@ -107,17 +108,23 @@ async def database(services: Services) -> AsyncIterator[Database]:
     await opened.close()
 
 
+async def dated(session: Session, asked: Query) -> Query:
+    """The question with days for its relative dates."""
+    newest = await newest_days(session, asked, CATALOGUE, relations, today=TODAY)
+    return with_days(asked, CATALOGUE, today=TODAY, newest=newest)[0]
+
+
 async def kept(database: Database, view: str, where: dict[str, Any]) -> set[str]:
     """The ids that the product keeps."""
     asked = Query.model_validate({"view": view, "columns": ["id"], "where": where, "limit": 1000})
     async with database.snapshot() as session:
-        newest = await newest_days(session, asked, CATALOGUE, relations, today=TODAY)
-        asked, _told = with_days(asked, CATALOGUE, today=TODAY, newest=newest)
+        asked = await dated(session, asked)
         statement = build_statement(asked, CATALOGUE, relations, on=TODAY)
         records = await session.fetch(statement.sql)
     return {row[0] for row in statement.page([tuple(one.values()) for one in records]).rows}
 
 
+@settings(deadline=None)
 @given(data=st.data(), view=st.sampled_from(["people", "events"]))
 async def test_a_filter_keeps_what_is_true_and_not_of_it_what_is_false(
     database: Database, data: st.DataObject, view: str
@@ -127,3 +134,22 @@ async def test_a_filter_keeps_what_is_true_and_not_of_it_what_is_false(
     assert await kept(database, view, where) == {one for one, truth in truths.items() if truth}
     refuted = {one for one, truth in truths.items() if truth is False}
     assert await kept(database, view, {"not": where}) == refuted
+
+
+@settings(deadline=None)
+@given(data=st.data(), view=st.sampled_from(["people", "events"]))
+async def test_what_a_window_leaves_undecided_is_counted(
+    database: Database, data: st.DataObject, view: str
+) -> None:
+    where, other = data.draw(near(view, 1)), data.draw(filters(view, 0))
+    key = where["column"]
+    expected = sum(
+        WORLD.holds(view, row, where) is None and row[key] is not None
+        for row in WORLD.rows(view, other)
+    )
+    both = {"all_of": [where, other]}
+    async with database.snapshot() as session:
+        asked = await dated(session, Query.model_validate({"view": view, "where": both}))
+        told = await undecided(session, asked, CATALOGUE, relations)
+    first = next((int(one.split()[0]) for one in told if f'of view "{view}"' in one), 0)
+    assert first == expected

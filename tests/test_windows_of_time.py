@@ -98,6 +98,28 @@ async def test_days_are_counted_and_partial_dates_count_as_far_as_they_tell(
     assert await labs(clinic, where, freshness="anchored") == kept
 
 
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        (near(39, "before", "last"), 1),  # l3 of b, whose diagnosis is of some day in March
+        (near(39, "before"), 1),
+        (near(40, "before"), 0),
+        ({"all_of": [near(39, "before"), {"column": "id", "op": "ne", "value": "l3"}]}, 0),
+        ({"any_of": [near(39, "before"), {"column": "id", "op": "ne", "value": "l3"}]}, 1),
+        ({"not": near(39, "before", "first")}, 1),
+    ],
+)
+async def test_rows_that_a_partial_date_leaves_undecided_are_counted(
+    clinic: Clinic, where: Json, count: int
+) -> None:
+    warnings = (await clinic.ask("observation_labs", where=where)).warnings
+    said = [one for one in warnings if "undecided" in one]
+    assert [one.split()[0] for one in said] == [str(count)] * bool(count)
+    semi = {"column": "id", "query": {"view": "observation_labs", "where": where}}
+    again = (await clinic.ask("patient_simple", where=semi)).warnings
+    assert [one for one in again if "undecided" in one] == said
+
+
 async def test_a_cohort_around_an_event_is_one_call_and_follows_changes(changing: Clinic) -> None:
     within = near(9, "before", "first")
     where = {"column": "id", "op": "in", "query": {"view": "observation_labs", "where": within}}

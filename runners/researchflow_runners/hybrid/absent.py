@@ -29,6 +29,7 @@ from researchflow_runners.sql import Sql, compose, join
 from researchflow_runners.store.database import Session
 
 PROBES_MAX = 12
+WARNINGS_MAX = 4
 #: Branches that are known to match; beyond this many, all are looked at anew.
 HELD_MAX = 10_000
 
@@ -132,7 +133,7 @@ class Look:
                 said = f'no row of view "{placed.view}" meets all that is asked of it together'
                 found[said] = None
             explained.add(placed.view)
-        return tuple(found)
+        return tuple(found)[:WARNINGS_MAX]
 
     async def matches(self, placed: Sequence[Placed]) -> list[bool]:
         """Whether some row of its view meets each."""
@@ -150,6 +151,8 @@ class Look:
 
 
 def _exists(placed: Placed, scope: FilterScope) -> Sql:
+    # Each is a question of its own, that the bound on filters has let pass.
+    scope.nodes = 0
     rows = scope.rows(placed.view, at="view")
     holds = filter_truth(placed.node, rows, scope, at="where", depth=1).holds
     return compose(_EXISTS, relation=rows.relation(scope), alias=rows.alias, holds=holds)

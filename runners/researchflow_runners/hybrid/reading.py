@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.fetching import fetched
 from researchflow_runners.hybrid.relative import Newest, newest_days, with_days
+from researchflow_runners.hybrid.undecided import undecided
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
     Position,
@@ -118,6 +119,7 @@ async def read_page(
     found = await absent.warnings(
         session, asked.query, read.page, catalogue, relations, state=state
     )
+    found += await undecided(session, asked.query, catalogue, relations)
     warned = replace(statement, warnings=(*statement.warnings, *found))
     return replace(read, statement=warned)
 

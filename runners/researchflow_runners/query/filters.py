@@ -31,8 +31,8 @@ from researchflow_runners.query.model import (
     Within,
 )
 from researchflow_runners.query.rows import FilterScope, Rows
-from researchflow_runners.query.within import Dated, events_sql, within_truth
-from researchflow_runners.sql import EMPTY, Sql, compose, param
+from researchflow_runners.query.within import Dated, events_sql, undecided_sql, within_truth
+from researchflow_runners.sql import EMPTY, Sql, compose, join, param
 
 _EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})"
 _EXISTS_OFTEN = """\
@@ -107,6 +107,14 @@ def _at_least(where: AtLeast, rows: Rows, scope: FilterScope, *, at: str, depth:
 
 
 def _within(where: Within, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:
+    dated, events = _window(where, rows, scope, at=at, depth=depth)
+    return within_truth(where.within, dated, events, scope.alias())
+
+
+def _window(
+    where: Within, rows: Rows, scope: FilterScope, *, at: str, depth: int
+) -> tuple[Dated, Sql]:
+    """The rows' key and date, and the events of the other view."""
     at_window = f"{at}.within"
     window, event = where.within, where.within.of
     own = rows.column(where.column, at=f"{at}.column")
@@ -118,8 +126,22 @@ def _within(where: Within, rows: Rows, scope: FilterScope, *, at: str, depth: in
     events = Dated(other.alias, theirs, other.dates(event.date, at=f"{at_window}.of.date"))
     at_event = f"{at_window}.of.where"
     holds = _holds(event.where, other, at_event, scope=scope, depth=depth + 1)
-    found = events_sql(window, events, other.relation(scope), _and(holds))
-    return within_truth(window, dated, found, scope.alias())
+    return dated, events_sql(window, events, other.relation(scope), _and(holds))
+
+
+def undecided_count(where: Within, view: str, beside: Sequence[Filter], scope: FilterScope) -> Sql:
+    """How many rows of which all of `beside` is true have events and dates that decide nothing."""
+    rows = scope.rows(view, at="view")
+    dated, events = _window(where, rows, scope, at="where", depth=1)
+    others = [filter_truth(one, rows, scope, at="where", depth=1).holds for one in beside]
+    return undecided_sql(
+        where.within,
+        dated,
+        events,
+        scope.alias(),
+        relation=rows.relation(scope),
+        beside=_and(join(" AND ", others)) if others else EMPTY,
+    )
 
 
 def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth: int) -> Truth:

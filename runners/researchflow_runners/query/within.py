@@ -74,21 +74,51 @@ def events_sql(window: Window, events: Dated, relation: Sql, inner: Sql) -> Sql:
     )
 
 
-def within_truth(window: Window, own: Dated, events: Sql, alias: Sql) -> Truth:
-    """Whether an event of the row's key lies in the window; false for a key without events."""
+def window_tests(window: Window, own: Dated, alias: Sql) -> Truth:
+    """Whether the event under an alias surely lies in the window, and whether it surely misses."""
     earliest = compose("({}.a - {})", alias, own.last_day)
     latest = compose("({}.z - {})", alias, own.first_day)
     low = param(-window.days if window.side != "before" else 0, "integer")
     high = param(window.days if window.side != "after" else 0, "integer")
-    met = compose("({} >= {} AND {} <= {})", earliest, low, latest, high)
-    missed = compose("({} < {} OR {} > {})", latest, low, earliest, high)
+    return Truth(
+        compose("({} >= {} AND {} <= {})", earliest, low, latest, high),
+        compose("({} < {} OR {} > {})", latest, low, earliest, high),
+    )
+
+
+def within_truth(window: Window, own: Dated, events: Sql, alias: Sql) -> Truth:
+    """Whether an event of the row's key lies in the window; false for a key without events."""
+    test = window_tests(window, own, alias)
     exists = "EXISTS (SELECT 1 FROM {events} AS {alias} WHERE {alias}.k = {key} AND {test})"
     named = {"events": events, "alias": alias, "key": own.key_sql}
     return Truth(
-        compose(exists, test=met, **named),
+        compose(exists, test=test.holds, **named),
         compose(
             f"({{key}} IS NOT NULL AND NOT {exists})",
-            test=compose("{} IS NOT TRUE", missed),
+            test=compose("{} IS NOT TRUE", test.fails),
             **named,
         ),
+    )
+
+
+def undecided_sql(
+    window: Window, own: Dated, events: Sql, alias: Sql, *, relation: Sql, beside: Sql
+) -> Sql:
+    """How many rows of the relation, under the alias of `own`, have events and are undecided.
+
+    `beside` is ` AND …` or empty: what else is asked of the rows.
+    """
+    test = window_tests(window, own, alias)
+    return compose(
+        "(SELECT count(*) FROM (SELECT 1 FROM {relation} AS {own} JOIN {events} AS {alias}"
+        " ON {alias}.k = {key}{beside} GROUP BY {own}._id, {own}._ord"
+        " HAVING bool_or({met}) IS NOT TRUE AND bool_or({missed} IS NOT TRUE)) AS u)",
+        relation=relation,
+        own=own.alias,
+        events=events,
+        alias=alias,
+        key=own.key_sql,
+        beside=beside,
+        met=test.holds,
+        missed=test.fails,
     )
