@@ -29,7 +29,7 @@ SERVER_ROOMS = (
     ("embedded",),
     ("metrics", "pictures"),
     ("runtime",),
-    ("tools",),
+    ("tools", "page"),
     ("mcp", "operations", "feeds", "console"),
     ("http",),
     ("demo",),

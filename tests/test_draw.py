@@ -115,7 +115,7 @@ async def test_a_picture_has_the_answers_rows_date_and_subtitle(tools: ToolServe
 async def test_sql_is_drawn_as_a_typed_query_is(tools: ToolServer) -> None:
     sql = "SELECT gender, count(*) AS count FROM patient_simple WHERE id <> :x GROUP BY gender"
     query = {"sql": sql + " ORDER BY gender", "parameters": {"x": "nobody"}}
-    answer, _spec = await drawn(tools, **{**BARS, "query": query})
+    answer, _spec = await drawn(tools, **{**BARS, "query": {**query, "detail": "full"}})
     assert answer.rows == [["female", 2], ["male", 2]]
 
 

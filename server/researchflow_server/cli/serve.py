@@ -137,6 +137,7 @@ def greeting(settings: Settings, *, tools_port: int, metrics_port: int) -> str:
     }
     lines = [
         f"MCP endpoint   {url}",
+        f"page           http://{authority}/",
         f"FHIR           http://{authority}{FHIR_PATH}/metadata",
         f"metrics        {metrics_url}",
         *([f"subscriptions  http://{authority}{FEED_PATH}"] if settings.webhook_secret else []),

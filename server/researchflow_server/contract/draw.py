@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from researchflow_runners.errors import QueryError
-from researchflow_runners.query.model import Query, SqlQuery
+from researchflow_runners.query.model import SqlQuery
 from researchflow_server.contract.base import Detailed
-from researchflow_server.contract.query_view import QueryViewOutput
+from researchflow_server.contract.query_sql import QuerySqlInput
+from researchflow_server.contract.query_view import QueryViewInput, QueryViewOutput
 
 DRAW = "draw"
 TITLE_CHARS_MAX = 120
@@ -19,11 +20,12 @@ Chart = Literal["bar", "line", "histogram", "box", "survival"]
 
 def _kind(value: Any) -> str:
     is_sql = "sql" in value if isinstance(value, dict) else isinstance(value, SqlQuery)
-    return "SqlQuery" if is_sql else "Query"
+    return "QuerySqlInput" if is_sql else "QueryViewInput"
 
 
 Question: TypeAlias = Annotated[
-    Annotated[Query, Tag("Query")] | Annotated[SqlQuery, Tag("SqlQuery")],
+    Annotated[QueryViewInput, Tag("QueryViewInput")]
+    | Annotated[QuerySqlInput, Tag("QuerySqlInput")],
     Discriminator(_kind),
     WithJsonSchema({"type": "object"}),
 ]

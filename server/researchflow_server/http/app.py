@@ -1,4 +1,4 @@
-"""The one HTTP application: the MCP endpoint and, beside it, the FHIR operations."""
+"""The one HTTP application: the MCP endpoint and, beside it, the page and the FHIR operations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from researchflow_server.feeds.endpoint import feed_routes
 from researchflow_server.http.door import Guarded, WholeBody
 from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.operations.routes import operation_routes
+from researchflow_server.page import page_routes
 from researchflow_server.runtime import Runtime
 from researchflow_server.settings import Settings
 
@@ -24,8 +25,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def http_app(server: ResearchFlowServer, runtime: Runtime) -> Starlette:
-    """The MCP endpoint and, beside it, the FHIR operations and what calls us."""
+    """The MCP endpoint and, beside it, the page, the FHIR operations and what calls us."""
     app = mcp_app(server, runtime.settings)
+    app.router.routes += page_routes(_security(runtime.settings))
     app.router.routes += feed_routes(runtime)
     app.router.routes.append(operation_routes(runtime, _security(runtime.settings)))
     return app

@@ -7,7 +7,9 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
@@ -18,6 +20,8 @@ from mcp_types import (
     CallToolResult,
     GetPromptResult,
     InputRequiredResult,
+    ListToolsResult,
+    PaginatedRequestParams,
     ResourceTemplate,
 )
 from mcp_types import Resource as MCPResource
@@ -32,6 +36,7 @@ from researchflow_server.mcp.anchors import (
     read_anchor,
 )
 from researchflow_server.mcp.middleware import LatencyMiddleware
+from researchflow_server.mcp.page_app import page_app, with_page
 from researchflow_server.mcp.resources import (
     VIEW_TEMPLATE,
     VIEWS_URI,
@@ -87,6 +92,7 @@ class ResearchFlowServer(MCPServer[Any]):
             log_level=runtime.settings.log_level,
             cache_hints={"tools/list": CacheHint(ttl_ms=CATALOGUE_TTL_MS, scope="public")},
             subscriptions=False,
+            extensions=[page_app()],
             middleware=[LatencyMiddleware(runtime.metrics.operations.observe, names)],
         )
 
@@ -96,6 +102,15 @@ class ResearchFlowServer(MCPServer[Any]):
         Ours declare none, and without any there is nothing to compare with the headers.
         """
         return None if name in self._specs else super()._tool_input_schema(name)
+
+    async def _handle_list_tools(
+        self, ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        """The catalogue, with the page for answers where the client has a frame for it."""
+        listed = await super()._handle_list_tools(ctx, params)
+        if not client_supports_apps(ctx):
+            return listed
+        return listed.model_copy(update={"tools": with_page(listed.tools)})
 
     async def list_tools(self) -> list[MCPTool]:
         """The catalogue of tools; `view` arguments enumerate the views there are now."""

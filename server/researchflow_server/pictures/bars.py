@@ -22,8 +22,8 @@ UPRIGHT_CHARS_MAX = 12
 UPRIGHT_BARS_MAX = 16
 #: With more bars than this their numbers would cover each other.
 NUMBERED_MAX = 40
-UPRIGHT_PX = 46
-#: Alone, and beside others.
+#: A bar alone, and one beside others.
+UPRIGHT_PX = 46, 24
 LYING_PX = 22, 14
 HINT = "group further (fewer categories), or order_by y with a limit to draw the first ones"
 
@@ -82,7 +82,7 @@ def _layout(
     }
     if by:
         encoding |= {offset: {"field": "by", "sort": order}, **colour(by, order)}
-    size = {"step": LYING_PX[bool(by)] if lies else UPRIGHT_PX}
+    size = {"step": (LYING_PX if lies else UPRIGHT_PX)[bool(by)]}
     layers: list[dict[str, Any]] = [{"mark": {"type": "bar", "tooltip": True}}]
     if len(values) <= NUMBERED_MAX:
         layers.append(_numbers(lies=lies))

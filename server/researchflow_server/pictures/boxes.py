@@ -112,7 +112,7 @@ def _layout(found: dict[Any, Box], category: Series | None, *, y: str) -> dict[s
             _rule(values, "low", "high", title=y),
             _bar(values),
             _median(values),
-            _dots(dots[:OUTLIERS_DRAWN_MAX]),
+            *([_dots(dots[:OUTLIERS_DRAWN_MAX])] if dots else []),
         ],
     }
 

@@ -18,7 +18,11 @@ CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "range": {"category": list(COLOURS)},
     "mark": {"color": COLOURS[0]},
-    "style": {"told": {"color": GREY, "fontSize": 10}, "whisker": {"color": GREY}},
+    "style": {
+        "told": {"fill": GREY, "fontSize": 10},
+        "note": {"fill": GREY, "fontSize": 11, "fontWeight": "normal"},
+        "whisker": {"color": GREY},
+    },
     "axis": {
         "labelColor": GREY,
         "titleColor": GREY,

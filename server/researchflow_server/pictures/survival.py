@@ -8,7 +8,6 @@ from typing import Any
 from researchflow_runners.errors import QueryError
 from researchflow_server.pictures.bins import number_edges
 from researchflow_server.pictures.kaplan_meier import Step, at_risk_at, kaplan_meier
-from researchflow_server.pictures.look import GREY
 from researchflow_server.pictures.marks import (
     POINTS_MAX,
     SERIES_MAX,
@@ -25,7 +24,6 @@ DIGITS = Decimal("0.000001")
 #: Bands of more groups than this would hide each other.
 BANDS_MAX = 3
 TICKS_AIM = 7
-LEGEND = {"fontSize": 11, "fontWeight": "normal", "color": GREY, "offset": 4}
 EVENT_HINT = "y is true or 1 where the event came at x, false or 0 where follow-up ended before it"
 POINTS_HINT = "round x to wider steps, such as weeks or months"
 
@@ -191,7 +189,12 @@ def _at_risk(
         "axis": {"domain": False, "ticks": False, "labelLimit": 160, "labelPadding": 16},
     }
     return {
-        "title": {"text": f"Number at risk{legend}", "anchor": "start", **LEGEND},
+        "title": {
+            "text": f"Number at risk{legend}",
+            "anchor": "start",
+            "style": "note",
+            "offset": 4,
+        },
         "data": {"values": values},
         "width": 560,
         "height": {"step": 16},

@@ -10,10 +10,10 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import Query, SqlQuery
 from researchflow_server import contract
-from researchflow_server.contract import DrawInput
+from researchflow_server.contract import DrawInput, QuerySqlInput
 from researchflow_server.pictures import Drawn, check_columns, drawn, rows_max, specification
 from researchflow_server.tools.budget import rows_that_fit
-from researchflow_server.tools.detail import told
+from researchflow_server.tools.detail import question, told
 from researchflow_server.tools.query_view import answer_payload
 from researchflow_server.tools.result import Illustrated, dumped
 from researchflow_server.tools.spec import Call, ToolSpec
@@ -52,10 +52,10 @@ async def _answered(call: Call, arguments: DrawInput) -> Answer:
     is_limited = "limit" in query.model_fields_set
     wanted = {"limit": query.limit if is_limited else most, **_columns(arguments)}
     hybrid = call.runtime.hybrid
-    if isinstance(query, SqlQuery):
-        answer = await hybrid.query_sql(query.model_copy(update=wanted))
+    if isinstance(query, QuerySqlInput):
+        answer = await hybrid.query_sql(question(query, SqlQuery).model_copy(update=wanted))
     else:
-        answer = await hybrid.query(query.model_copy(update=wanted))
+        answer = await hybrid.query(question(query, Query).model_copy(update=wanted))
     if answer.truncated and not is_limited:
         raise QueryError(
             f'more than {most:,} rows, which is the most that a "{arguments.chart}" is made of',
