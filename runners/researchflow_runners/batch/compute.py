@@ -141,6 +141,17 @@ async def _build_all(
         await _all_of(works)
 
 
+async def index_codes(computed: Computed, session: Session, plan: Plan) -> None:
+    """Counts the codes of the views that were built; they count when their tables are published.
+
+    Once the snapshot is closed, and on one connection: the words of all views are in one table.
+    """
+    for view in plan.built:
+        if view.name not in computed.failures:
+            async with computed.tolerating(session, view, plan), session.transaction():
+                await index_built(session, publication(view, plan.anchor))
+
+
 async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Does all at once; the first error ends the others, and is raised."""
     tasks = [asyncio.create_task(work) for work in works]
@@ -159,7 +170,6 @@ async def _build_into(
     filled = await _build(session, staging, view, published)
     base = ident(SCHEMA, published.base_table)
     computed.added[view.name] = await read_content(session, published, base)
-    await index_built(session, published)
     computed.filled[view.name] = filled
 
 

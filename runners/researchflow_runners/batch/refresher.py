@@ -20,7 +20,7 @@ from researchflow_runners.batch.catalogue import (
     CatalogueChange,
     catalogue_views,
 )
-from researchflow_runners.batch.compute import Computed, compute
+from researchflow_runners.batch.compute import Computed, compute, index_codes
 from researchflow_runners.batch.contents import hash_unhashed
 from researchflow_runners.batch.counts import TypeCount, store_counts
 from researchflow_runners.batch.plan import Plan, make_plan
@@ -138,6 +138,7 @@ class Refresher:
         opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)
         async with opened as staging:
             computed = await compute(session, staging, plan, steps)
+        await index_codes(computed, session, plan)
         with steps.phase("publish"):
             done = await publish(
                 session,
