@@ -7,6 +7,7 @@ from typing import Any
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
+from researchflow_runners.composed.dialects import types_hint
 from researchflow_runners.composed.origins import origins
 from researchflow_runners.composed.outputs import output_columns
 from researchflow_runners.composed.vocabulary import CLOCK_HINT
@@ -32,6 +33,7 @@ _FAULTS = {
     "22007": ("the text '{}' is no date or time", "Write it as ISO 8601."),
     "22008": ("the text '{}' is out of the calendar", "Correct the constant."),
 }
+NO_FUNCTION, ZERO_DIVISOR = "42883", "22012"
 _OTHER = ("postgresql refuses the SQL at '{}'", "Correct it there.")
 _PLACELESS_HINT = "Check its constants and casts, and how large they are."
 #: Errors of the text itself: syntax and names, constants, missing features, too many parts.
@@ -91,9 +93,14 @@ def _translated(
     state, position = rejected
     span = checked.span_at(position - offset, values) if position is not None else None
     message, hint = _FAULTS.get(state, _OTHER)
+    shown = checked.syntax.text[span.start : span.end] if span else ""
     if span is None:
         message, hint = f"postgresql refuses the SQL (SQLSTATE '{state}')", _PLACELESS_HINT
-    shown = checked.syntax.text[span.start : span.end] if span else ""
+    elif state == NO_FUNCTION:
+        hint = types_hint(shown)
+    if state == ZERO_DIVISOR:
+        message = f"the SQL divides by zero (SQLSTATE '{state}')"
+        hint = "Write a / nullif(b, 0)."
     if span is not None and span.start in {probe.start for probe in checked.probes}:
         return ViewDefinitionError(
             f"the text {shown[:SHOWN_CHARS_MAX]} means the time of the statement",

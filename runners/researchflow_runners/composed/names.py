@@ -99,7 +99,8 @@ class Names:
                 "unknown_column",
                 location,
                 set().union(*self._relations.values()),
-                hint="Use a column of the declared views; one with capitals goes in double quotes.",
+                hint=self._refusals.quoted_hint(location)
+                or "Use a column of the declared views; one with capitals goes in double quotes.",
                 words=len(words),
             )
 

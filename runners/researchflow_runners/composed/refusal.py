@@ -16,6 +16,17 @@ _FOUND_BY = {
     "SelectStmt.lockingClause": "for",
     "WithClause.recursive": "recursive",
 }
+_SELECT_HINT = (
+    "Write one SELECT over the declared views: joins, subqueries, WITH, UNION, GROUP BY and windows"
+    " may be used."
+)
+_HINTS = {
+    "RangeVar.schemaname": "Write the view's name alone.",
+    **dict.fromkeys(
+        ("DeleteStmt", "InsertStmt", "UpdateStmt", "MergeStmt"),
+        "Views are only read; cache_resources shows changes of resources. Write one SELECT.",
+    ),
+}
 #: A longer list is no help: the nearest names are shown then, and how many more there are.
 ALLOWED_SHOWN_MAX = 20
 NEAREST_SHOWN = 3
@@ -45,8 +56,7 @@ class Refusals:
             f"'{name}' is not allowed in SQL over views",
             "sql_construct",
             span or self._span(location),
-            "Write one SELECT over the declared views: joins, subqueries, WITH, UNION, GROUP BY"
-            " and windows may be used.",
+            _HINTS.get(key, _SELECT_HINT),
         )
 
     def word(
@@ -59,9 +69,14 @@ class Refusals:
         *,
         hint: str | None = None,
         words: int = 1,
+        guessed: Collection[str] | None = None,
     ) -> ViewDefinitionError:
-        """A name, of so many words, that is not among those allowed."""
+        """A name, of so many words, that is not among those allowed.
+
+        `guessed` are those that may be meant by a name like theirs, all when not told.
+        """
         shown, more = _shown(name, allowed)
+        guess = nearest(name, allowed if guessed is None else guessed)
         return self.make(
             f"{what} '{name}' is not allowed in SQL over views"
             if code.startswith("sql_")
@@ -70,7 +85,18 @@ class Refusals:
             self._span(location, words),
             hint or f"Use one of the allowed names{more}.",
             allowed=shown,
-            did_you_mean=nearest(name, allowed),
+            did_you_mean=guess,
+        )
+
+    def instead(
+        self, function: str, location: int | None, hint: str, *, words: int = 1
+    ) -> ViewDefinitionError:
+        """A function of another dialect: what PostgreSQL has is told, and no name is guessed."""
+        return self.make(
+            f"the function '{function}' is not allowed in SQL over views",
+            "sql_function",
+            self._span(location, words),
+            hint,
         )
 
     def at(
@@ -95,6 +121,14 @@ class Refusals:
         return refused(
             message, code, self.field, span, hint, allowed=allowed, did_you_mean=did_you_mean
         )
+
+    def quoted_hint(self, location: int | None) -> str | None:
+        """What to do about a name in double quotes that is none: it was meant as a text."""
+        span = self._span(location)
+        written = self._syntax.text[span.start : span.end] if span else ""
+        if not written.startswith('"'):
+            return None
+        return f"Write a text in single quotes: {written.replace(chr(34), chr(39))[:60]}."
 
     def _span(self, location: int | None, words: int = 1) -> Span | None:
         """The place; a node that the parser made up has none, or a negative one."""

@@ -15,11 +15,15 @@ from google.protobuf.message import DecodeError
 from postgast import PgQueryError, parse, scan
 from postgast.pg_query_pb2 import Token as TokenKind
 
+from researchflow_runners.composed.dialects import parse_hint
 from researchflow_runners.errors import Span, ViewDefinitionError
 from researchflow_runners.naming import nearest
 
 SQL_CHARS_MAX = 20_000
 TOKENS_MAX = 5_000
+_PARAMETER_HINT = (
+    'query_sql takes the value of :name as "parameters": {"name": …}; a Library declares it.'
+)
 _COMMENTS = ("SQL_COMMENT", "C_COMMENT")
 _COLON = "ASCII_58"
 _PARAMETER = "PARAM"
@@ -154,7 +158,7 @@ def _parameters(
                 "unknown_parameter",
                 field,
                 token.span,
-                "Declare a parameter of an SQLQuery and write :name.",
+                f"Write it by name. {_PARAMETER_HINT}",
             )
         if token.kind != _COLON or number + 1 == len(tokens):
             continue
@@ -172,7 +176,7 @@ def _parameters(
                 "unknown_parameter",
                 field,
                 Span(token.start, word.end),
-                "Declare it in the parameters of an SQLQuery; a view has none.",
+                _PARAMETER_HINT,
                 allowed=sorted(declared),
                 did_you_mean=nearest(name, declared),
             )
@@ -231,7 +235,7 @@ def _unparsed(
         "sql_syntax",
         field,
         span,
-        "Write one SELECT in PostgreSQL's syntax.",
+        parse_hint(text),
     )
 
 

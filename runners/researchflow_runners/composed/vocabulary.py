@@ -121,8 +121,8 @@ TIME_WORDS = _words("allballs am at gmt pm t utc z")
 CLOCK_WORD = re.compile("(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 
 CLOCK_HINT = (
-    "A view answers the same at the same anchor: filter by time, or group by age, in the query"
-    " that asks it."
+    "Write the date itself, as a constant or a parameter, for an anchor's rows stay the same;"
+    " query_view takes dates such as today-2y and groups by age."
 )
 #: What PostgreSQL writes where other dialects have a function of this name.
 EQUIVALENTS = {

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from researchflow_runners.composed.dialects import OPERATOR_HINTS, TYPE_HINTS
 from researchflow_runners.composed.refusal import Refusals
 from researchflow_runners.composed.vocabulary import (
+    AGGREGATES,
     ARGUMENTS_MIN,
     CLOCK_HINT,
     CLOCK_WORD,
@@ -74,15 +76,17 @@ class WordCheck:
         name, location = words[-1], fields.get("location")
         too_few = len(fields.get("args", ())) < ARGUMENTS_MIN.get(name, 0)
         if words[:-1] not in ([], [CATALOG]) or name not in FUNCTIONS or too_few:
-            shown = ".".join(words)
+            shown, instead = ".".join(words), FUNCTION_HINTS.get(name)
+            if instead is not None:
+                raise self._refusals.instead(shown, location, instead, words=len(words))
             raise self._refusals.word(
                 "the function",
                 shown,
                 "sql_function",
                 location,
                 FUNCTIONS,
-                hint=FUNCTION_HINTS.get(name),
                 words=len(words),
+                guessed=FUNCTIONS - AGGREGATES,
             )
         self._order(name, fields)
         self._width(name, fields)
@@ -114,11 +118,10 @@ class WordCheck:
     def session_value(self, fields: Fields) -> ViewDefinitionError:
         """The refusal of a value that PostgreSQL takes from the clock or the session."""
         name = str(fields["op"]).removeprefix("SVFOP_").removesuffix("_N").lower()
-        hint = CLOCK_HINT if "TIME" in fields["op"] or "DATE" in fields["op"] else None
+        is_clock = "TIME" in fields["op"] or "DATE" in fields["op"]
+        hint = CLOCK_HINT if is_clock else "Leave it out: who asks is no part of an answer."
         location = fields.get("location")
-        return self._refusals.word(
-            "the function", name, "sql_function", location, FUNCTIONS, hint=hint
-        )
+        return self._refusals.instead(name, location, hint)
 
     def _cast(self, fields: Fields) -> None:
         kind = fields["typeName"]
@@ -138,7 +141,12 @@ class WordCheck:
         words = _strings(name)
         if words[:-1] not in ([], [CATALOG]) or words[-1] not in OPERATORS:
             raise self._refusals.word(
-                "the operator", ".".join(words), "sql_operator", location, OPERATORS
+                "the operator",
+                ".".join(words),
+                "sql_operator",
+                location,
+                OPERATORS,
+                hint=OPERATOR_HINTS.get(words[-1]),
             )
 
     def _subquery(self, fields: Fields) -> None:
@@ -171,7 +179,8 @@ class WordCheck:
         words = _strings(names)
         if words[:-1] not in ([], [CATALOG]) or words[-1] not in allowed:
             location = fields.get("location")
-            raise self._refusals.word(what, ".".join(words), code, location, allowed)
+            hint = TYPE_HINTS.get(words[-1].lower())
+            raise self._refusals.word(what, ".".join(words), code, location, allowed, hint=hint)
 
     def _clock(self, text: str, fields: Fields) -> ViewDefinitionError:
         return self._refusals.at(
