@@ -69,14 +69,14 @@ class Refusals:
         *,
         hint: str | None = None,
         words: int = 1,
-        guessed: Collection[str] | None = None,
+        unguessed: Collection[str] = (),
     ) -> ViewDefinitionError:
         """A name, of so many words, that is not among those allowed.
 
-        `guessed` are those that may be meant by a name like theirs, all when not told.
+        `unguessed` are those of which a name like theirs says nothing.
         """
         shown, more = _shown(name, allowed)
-        guess = nearest(name, allowed if guessed is None else guessed)
+        guess = nearest(name, allowed)
         return self.make(
             f"{what} '{name}' is not allowed in SQL over views"
             if code.startswith("sql_")
@@ -85,7 +85,7 @@ class Refusals:
             self._span(location, words),
             hint or f"Use one of the allowed names{more}.",
             allowed=shown,
-            did_you_mean=guess,
+            did_you_mean=None if guess in unguessed else guess,
         )
 
     def instead(

@@ -86,7 +86,7 @@ class WordCheck:
                 location,
                 FUNCTIONS,
                 words=len(words),
-                guessed=FUNCTIONS - AGGREGATES,
+                unguessed=AGGREGATES,
             )
         self._order(name, fields)
         self._width(name, fields)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from researchflow_runners.composed.stored import leaves
@@ -34,6 +35,7 @@ from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dat
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.hybrid.state import Beside, State, T, nothing
 from researchflow_runners.hybrid.statistics import RunnerStatistics
+from researchflow_runners.hybrid.unfit import casts_below, casts_told
 from researchflow_runners.hybrid.unplaced import UnplacedTimes
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.walk import views_of
@@ -138,7 +140,10 @@ class MaterializedViewRunner:
             facts = await facts_at(session, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
-            async with self.written_by_users(session, names, views):
+            async with (
+                self.written_by_users(session, names, views),
+                self._casts_told(names, views, choice),
+            ):
                 read, speed, told = await _rows(
                     session, asked, choice, facts, views, self.absent, beside
                 )
@@ -164,6 +169,21 @@ class MaterializedViewRunner:
         async with self.places.one(session):
             with users_sql(composed[0], field="view"):
                 yield
+
+    def _casts_told(
+        self, names: Sequence[str], views: AnswerableViews, choice: Choice
+    ) -> AbstractAsyncContextManager[None]:
+        """Says of a row that does not fit which cast of users' SQL it was."""
+        composed = [name for name in names if name in composed_among(views)]
+        if not composed:
+            return nullcontext()
+        return casts_told(
+            composed[0],
+            partial(casts_below, composed, views),
+            partial(relation_of, views=views, relation=choice.relation),
+            field="view",
+            snapshot=self.snapshot,
+        )
 
     async def facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
         """The facts and the catalogue; one round trip while the catalogue stays as it was."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from researchflow_runners.compiler.column import Column
@@ -36,6 +38,7 @@ from researchflow_runners.hybrid.materialized import MaterializedViewRunner, dat
 from researchflow_runners.hybrid.reading import Asked, Read, read_statement
 from researchflow_runners.hybrid.result import Answer, SpeedContribution, Timings
 from researchflow_runners.hybrid.sql_equalities import equalities
+from researchflow_runners.hybrid.unfit import Casts, casts_below, casts_of, casts_told
 from researchflow_runners.query.columns import answer_column
 from researchflow_runners.query.model import ParameterValue, SqlQuery
 from researchflow_runners.query.statement import Statement
@@ -112,10 +115,29 @@ class SqlRunner:
             async with self._views.places.one(session):
                 with users_sql(SQL_VIEW, field=FIELD):
                     prepared = await self._prepare(session, query, types, names, views)
-                    read = await _read(session, asked, choice, facts, prepared, views)
+                    async with self._casts_told(prepared, views, choice):
+                        read = await _read(session, asked, choice, facts, prepared, views)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return dated(
             SQL_VIEW, names, asked, choice, facts, read, _contribution(choice, facts), timings
+        )
+
+    def _casts_told(
+        self, prepared: _Prepared, views: AnswerableViews, choice: Choice
+    ) -> AbstractAsyncContextManager[None]:
+        """Says of a row that does not fit which cast it was, the text's own or a view's below."""
+        names = tuple(prepared.views)
+
+        def casts() -> Casts:
+            own = casts_of(prepared.checked, {name: name for name in names}, views)
+            return (*own, *casts_below(names, views))
+
+        return casts_told(
+            SQL_VIEW,
+            casts,
+            partial(relation_of, views=views, relation=choice.relation),
+            field=FIELD,
+            snapshot=self._views.snapshot,
         )
 
     async def _prepare(
