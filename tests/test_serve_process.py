@@ -91,9 +91,10 @@ async def test_a_stdio_server_ends_with_its_client(settings: Settings) -> None:
 async def test_an_http_server_prints_where_it_is_and_ends_on_sigterm(settings: Settings) -> None:
     async with serving(settings, "--http") as process:
         assert process.stdout is not None
-        lines = [await process.stdout.readline() for _line in range(6)]
+        lines = [await process.stdout.readline() for _line in range(7)]
         shown = b"".join(lines).decode()
         assert "MCP endpoint   http://127.0.0.1:" in shown
+        assert "page           http://127.0.0.1:" in shown
         assert "/fhir/metadata" in shown
         assert "claude mcp add --transport http researchflow http://127.0.0.1:" in shown
         process.terminate()
