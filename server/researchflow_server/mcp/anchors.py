@@ -18,6 +18,8 @@ from researchflow_server.tools.result import dumped, error_parts
 ANCHORS_URI = "researchflow://anchors"
 MIME_TYPE = "application/json"
 LISTED_MAX = 50
+#: As resources of their own; the index tells of all.
+ANCHORS_LISTED_MAX = 20
 NUMBER_DIGITS_MAX = 19
 ANCHORS_RESOURCE = Resource(
     name="anchors",
@@ -35,19 +37,48 @@ ANCHOR_TEMPLATE = ResourceTemplate(
 )
 
 
+async def listed_anchors(runtime: Runtime) -> list[Resource]:
+    """The index, the newest anchor and those that are pinned, at most ANCHORS_LISTED_MAX.
+
+    MCPError with our code when the warehouse is away.
+    """
+    try:
+        async with runtime.stores.warehouse.snapshot() as session:
+            newest = await list_anchors(session, limit=1)
+            pinned = await list_anchors(session, limit=ANCHORS_LISTED_MAX, only_pinned=True)
+    except ResearchFlowError as error:
+        raise _refused(ANCHORS_URI, error) from error
+    found = {one.anchor: one for one in (*newest, *pinned)}
+    return [ANCHORS_RESOURCE, *(_as_resource(found[n]) for n in sorted(found, reverse=True))]
+
+
 async def read_anchor(runtime: Runtime, uri: str) -> ReadResourceContents:
     """What is at the address, as JSON; MCPError says why an anchor cannot be read."""
     which = unquote(uri.removeprefix(ANCHORS_URI).removeprefix("/"))
     try:
         told = await (_described(runtime, which) if which else _listed(runtime))
     except ResearchFlowError as error:
-        is_asked_wrongly = isinstance(error, FreshnessError)
-        raise MCPError(
-            code=INVALID_PARAMS if is_asked_wrongly else INTERNAL_ERROR,
-            message=error.message,
-            data={"uri": uri[:200], "error": error_parts(error)},
-        ) from error
+        raise _refused(uri, error) from error
     return ReadResourceContents(content=dumped(told).decode(), mime_type=MIME_TYPE)
+
+
+def _as_resource(info: AnchorInfo) -> Resource:
+    pins = f", pinned as {', '.join(info.pins)}" if info.pins else ""
+    return Resource(
+        name=f"anchor {info.anchor}",
+        uri=f"{ANCHORS_URI}/{info.anchor}",
+        description=f"The views as of {info.data_as_of.isoformat()}{pins}",
+        mime_type=MIME_TYPE,
+    )
+
+
+def _refused(uri: str, error: ResearchFlowError) -> MCPError:
+    is_asked_wrongly = isinstance(error, FreshnessError)
+    return MCPError(
+        code=INVALID_PARAMS if is_asked_wrongly else INTERNAL_ERROR,
+        message=error.message,
+        data={"uri": uri[:200], "error": error_parts(error)},
+    )
 
 
 async def _listed(runtime: Runtime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from mcp.server import ServerRequestContext
 from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -18,10 +19,13 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
     GetPromptResult,
     InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
+    Prompt,
     ResourceTemplate,
 )
 from mcp_types import Resource as MCPResource
@@ -29,14 +33,17 @@ from mcp_types import Tool as MCPTool
 from pydantic import AnyUrl, BaseModel
 
 from researchflow_runners.errors import ResearchFlowError
+from researchflow_runners.naming import nearest
 from researchflow_server.mcp.anchors import (
     ANCHOR_TEMPLATE,
-    ANCHORS_RESOURCE,
     ANCHORS_URI,
+    listed_anchors,
     read_anchor,
 )
+from researchflow_server.mcp.completions import complete
 from researchflow_server.mcp.middleware import LatencyMiddleware
 from researchflow_server.mcp.page_app import page_app, with_page
+from researchflow_server.mcp.prompts import JOBS, told_prompt
 from researchflow_server.mcp.resources import (
     VIEW_TEMPLATE,
     VIEWS_URI,
@@ -95,6 +102,9 @@ class ResearchFlowServer(MCPServer[Any]):
             extensions=[page_app()],
             middleware=[LatencyMiddleware(runtime.metrics.operations.observe, names)],
         )
+        self._lowlevel_server.add_request_handler(
+            "completion/complete", CompleteRequestParams, self._complete
+        )
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
         """None for our tools: the SDK walks the whole schema at every call for header parameters.
@@ -133,7 +143,8 @@ class ResearchFlowServer(MCPServer[Any]):
     async def list_resources(self) -> list[MCPResource]:
         """Every view as a resource, the anchors, and what else was added."""
         views = await listed_views(self._runtime)
-        return [*views, ANCHORS_RESOURCE, *await super().list_resources()]
+        anchors = await listed_anchors(self._runtime)
+        return [*views, *anchors, *await super().list_resources()]
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """The forms of a view's and an anchor's address, and what else was added."""
@@ -166,6 +177,10 @@ class ResearchFlowServer(MCPServer[Any]):
             return unknown_tool(name, known)
         return await super().call_tool(name, arguments, context)
 
+    async def list_prompts(self) -> list[Prompt]:
+        """The usual jobs, and what else was added."""
+        return [*(job.listed() for job in JOBS.values()), *await super().list_prompts()]
+
     async def get_prompt(
         self,
         name: str,
@@ -173,9 +188,20 @@ class ResearchFlowServer(MCPServer[Any]):
         context: Context[Any, Any] | None = None,
     ) -> GetPromptResult | InputRequiredResult:
         """A prompt; the SDK takes an unknown one for a fault and logs a traceback."""
-        if name not in {prompt.name for prompt in await self.list_prompts()}:
-            raise MCPError(code=INVALID_PARAMS, message=f'there is no prompt "{name[:ECHO_MAX]}"')
+        if name in JOBS:
+            return await told_prompt(self._runtime, JOBS[name], arguments or {})
+        known = [prompt.name for prompt in await self.list_prompts()]
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f'; did you mean "{guess}"?' if guess else f"; there are {', '.join(known)}"
+            message = f'there is no prompt "{name[:ECHO_MAX]}"{hint}'
+            raise MCPError(code=INVALID_PARAMS, message=message)
         return await super().get_prompt(name, arguments, context)
+
+    async def _complete(
+        self, _ctx: ServerRequestContext[Any, Any], params: CompleteRequestParams
+    ) -> CompleteResult:
+        return CompleteResult(completion=await complete(self._runtime, params))
 
 
 def _tool(spec: ToolSpec[Any]) -> Tool:
