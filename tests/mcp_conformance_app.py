@@ -28,6 +28,7 @@ def conformance_listener(runtime: Runtime) -> Listener:
         host=settings.http_host,
         port=settings.http_port,
         variable="RESEARCHFLOW_HTTP_PORT",
+        on_stop=server.notices.end,
     )
 
 

@@ -100,6 +100,7 @@ async def _serve_http(server: ResearchFlowServer, runtime: Runtime) -> None:
                 host=settings.http_host,
                 port=settings.http_port,
                 variable="RESEARCHFLOW_HTTP_PORT",
+                on_stop=server.notices.end,
             )
         )
         beside = open_ports.enter_context(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from researchflow_server.feeds.endpoint import feed_routes
 from researchflow_server.http.door import Guarded, WholeBody
+from researchflow_server.http.streams import StandingStreams
 from researchflow_server.mcp.app import ResearchFlowServer
 from researchflow_server.operations.routes import operation_routes
 from researchflow_server.page import page_routes
@@ -37,7 +35,8 @@ def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
     """The MCP endpoint: both eras, Host and Origin checked.
 
     Sessions are of the handshake era, where a call is cancelled by a message of its own, which
-    must find the call. The other era keeps none.
+    must find the call, and notices come on a GET. The other era keeps none: there a client opens
+    a stream for notices by a call.
     """
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
@@ -48,7 +47,7 @@ def mcp_app(server: ResearchFlowServer, settings: Settings) -> Starlette:
         host=settings.http_host,
     )
     app.add_middleware(WholeBody, path=MCP_PATH, bytes_max=BODY_BYTES_MAX)
-    app.router.routes.insert(0, Route(MCP_PATH, _no_standing_stream, methods=["GET"]))
+    app.add_middleware(StandingStreams, path=MCP_PATH, ended=server.notices.ended)
     return app
 
 
@@ -66,8 +65,3 @@ def _security(settings: Settings) -> TransportSecuritySettings:
         allowed_origins=[f"{scheme}://{name}:*" for scheme in ("http", "https") for name in names]
         + [f"{scheme}://{name}" for scheme in ("http", "https") for name in names],
     )
-
-
-async def _no_standing_stream(_request: Request) -> Response:
-    """Nothing is ever told outside a call, so a client keeps no connection open for it."""
-    return Response(status_code=405, headers={"Allow": "POST, DELETE"})

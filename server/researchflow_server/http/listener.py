@@ -42,10 +42,19 @@ class Listener:
     """A bound port and the application behind it."""
 
     def __init__(
-        self, app: ASGIApp, *, host: str, port: int, variable: str, bounds: Bounds = BOUNDS
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        variable: str,
+        bounds: Bounds = BOUNDS,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
+        """`on_stop` ends what would never end by itself."""
         self.socket = bind(host, port, variable=variable)
         self.port: int = self.socket.getsockname()[1]
+        self._on_stop = on_stop
         self._server = _Server(_config(Door(app, own_refusals=(FEED_PATH,)), bounds))
 
     async def serve(self) -> None:
@@ -54,6 +63,8 @@ class Listener:
 
     def stop(self) -> None:
         """Lets requests in flight finish, within SHUTDOWN_TIMEOUT_S."""
+        if self._on_stop is not None:
+            self._on_stop()
         self._server.should_exit = True
 
     def __enter__(self) -> Listener:

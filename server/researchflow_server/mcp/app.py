@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
-from mcp.server import ServerRequestContext
+from mcp.server import NotificationOptions
 from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -27,6 +27,9 @@ from mcp_types import (
     PaginatedRequestParams,
     Prompt,
     ResourceTemplate,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    UnsubscribeRequestParams,
 )
 from mcp_types import Resource as MCPResource
 from mcp_types import Tool as MCPTool
@@ -41,7 +44,8 @@ from researchflow_server.mcp.anchors import (
     read_anchor,
 )
 from researchflow_server.mcp.completions import complete
-from researchflow_server.mcp.middleware import LatencyMiddleware
+from researchflow_server.mcp.middleware import ArrivalMiddleware, LatencyMiddleware
+from researchflow_server.mcp.notices import Notices
 from researchflow_server.mcp.page_app import page_app, with_page
 from researchflow_server.mcp.prompts import JOBS, told_prompt
 from researchflow_server.mcp.resources import (
@@ -90,6 +94,7 @@ class ResearchFlowServer(MCPServer[Any]):
         names = tuple(spec.name for spec in TOOLS)
         self._runtime = runtime
         self._specs = {spec.name: spec for spec in TOOLS}
+        self.notices = Notices(runtime)
         super().__init__(
             SERVER_NAME,
             title="ResearchFlow",
@@ -100,11 +105,33 @@ class ResearchFlowServer(MCPServer[Any]):
             cache_hints={"tools/list": CacheHint(ttl_ms=CATALOGUE_TTL_MS, scope="public")},
             subscriptions=False,
             extensions=[page_app()],
-            middleware=[LatencyMiddleware(runtime.metrics.operations.observe, names)],
+            middleware=[
+                LatencyMiddleware(runtime.metrics.operations.observe, names),
+                ArrivalMiddleware(self.notices.join),
+            ],
         )
+        self._serve_notices()
         self._lowlevel_server.add_request_handler(
             "completion/complete", CompleteRequestParams, self._complete
         )
+
+    def _serve_notices(self) -> None:
+        """What of both eras the SDK's own server leaves out, and says it leaves out."""
+        lowlevel = self._lowlevel_server
+        lowlevel.add_request_handler(
+            "subscriptions/listen", SubscriptionsListenRequestParams, self.notices.listen
+        )
+        lowlevel.add_request_handler(
+            "resources/subscribe", SubscribeRequestParams, self.notices.subscribe
+        )
+        lowlevel.add_request_handler(
+            "resources/unsubscribe", UnsubscribeRequestParams, self.notices.unsubscribe
+        )
+        options = partial(
+            lowlevel.create_initialization_options,
+            NotificationOptions(tools_changed=True, resources_changed=True),
+        )
+        setattr(lowlevel, "create_initialization_options", options)  # noqa: B010
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
         """None for our tools: the SDK walks the whole schema at every call for header parameters.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult
@@ -17,14 +18,18 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from pydantic import BaseModel
 
 TOOL_CALL = "tools/call"
+INITIALIZED = "notifications/initialized"
+#: A stream that stands for as long as its client likes: no latency.
+LISTEN = "subscriptions/listen"
 #: Label values come from closed sets; anything else that a client sends becomes this.
 OTHER = "other"
 METHODS = frozenset(
     {
         "completion/complete", "initialize", "logging/setLevel", "notifications/cancelled",
-        "notifications/initialized", "notifications/progress", "ping", "prompts/get",
-        "prompts/list", "resources/list", "resources/read", "resources/templates/list",
-        "server/discover", "subscriptions/listen", "tools/list", TOOL_CALL,
+        INITIALIZED, "notifications/progress", "ping", "prompts/get",
+        "prompts/list", "resources/list", "resources/read", "resources/subscribe",
+        "resources/templates/list", "resources/unsubscribe", "server/discover", "tools/list",
+        TOOL_CALL,
     }
 )  # fmt: skip
 VERSIONS = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS})
@@ -44,6 +49,8 @@ class LatencyMiddleware:
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         """The result of the rest of the chain, unchanged."""
+        if ctx.method == LISTEN:
+            return await call_next(ctx)
         started = time.perf_counter()
         error = "cancelled"
         try:
@@ -68,6 +75,22 @@ class LatencyMiddleware:
         version = ctx.protocol_version if ctx.protocol_version in VERSIONS else OTHER
         transport = "pipe" if ctx.request is None else "tcp"
         self._observe(method, tool, error, transport, version, seconds)
+
+
+class ArrivalMiddleware:
+    """Hands over each connection of the handshake era once its client is ready to hear."""
+
+    def __init__(self, arrived: Callable[[Connection], None]) -> None:
+        self._arrived = arrived
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """The result of the rest of the chain, unchanged."""
+        result = await call_next(ctx)
+        if ctx.method == INITIALIZED:
+            self._arrived(ctx.session._connection)
+        return result
 
 
 def _error_of(result: HandlerResult) -> str:

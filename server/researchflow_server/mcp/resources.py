@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mcp.server.lowlevel.helper_types import ReadResourceContents
@@ -59,14 +60,32 @@ async def read_view(runtime: Runtime, uri: str) -> ReadResourceContents:
     if uri == VIEWS_URI:
         rows = [_summary(view, states.get(view.name)) for view in views.values()]
         return ReadResourceContents(content=dumped({"views": rows}).decode(), mime_type=MIME_TYPE)
+    name = _name(uri, views)
+    return ReadResourceContents(
+        content=dumped(_described(views[name], states.get(name))).decode(), mime_type=MIME_TYPE
+    )
+
+
+async def require_views(runtime: Runtime, uris: Sequence[str]) -> None:
+    """Returns where a view is at each address; MCPError as `read_view`."""
+    if not uris:
+        return
+    try:
+        views = await askable_views(runtime)
+    except ResearchFlowError as error:
+        raise _refused(uris[0], error) from error
+    for uri in uris:
+        _name(uri, views)
+
+
+def _name(uri: str, views: Collection[str]) -> str:
+    """The name of the view at the address; MCPError names the nearest."""
     name = uri.removeprefix(f"{VIEWS_URI}/")
     if name not in views:
         guess = nearest(name, views)
         hint = f'; did you mean "{VIEWS_URI}/{guess}"?' if guess else ""
         raise MCPError(code=INVALID_PARAMS, message=f'there is no view at "{uri[:200]}"{hint}')
-    return ReadResourceContents(
-        content=dumped(_described(views[name], states.get(name))).decode(), mime_type=MIME_TYPE
-    )
+    return name
 
 
 def _listed(view: View) -> Resource:
