@@ -190,6 +190,9 @@ def test_every_view_action_has_help_with_an_example(run: Run) -> None:
         ["query"],
         ["query", "patient_simple", "--lim", "3"],
         ["view", "compile"],
+        ["draw", "{"],
+        ["draw", "[]"],
+        ["draw", "@no/such/file.json"],
         ["sql"],
         ["sql", "SELECT 1", "-p", "low"],
         ["sql", "SELECT 1", "-p", "low:=x"],
@@ -234,6 +237,22 @@ def test_sql_is_answered_with_parameters_and_pages(run: Run, stores: Path) -> No
     assert "anchor 1" in " ".join(run("sql", text, *given)[1].split())
     code, _out, err = run("sql", "SELECT idd FROM patient_simple")
     assert (code, "unknown_column" in err or "idd" in err) == (FAILED, True)
+
+
+def test_a_picture_of_an_answer_is_written(run: Run, stores: Path) -> None:
+    done(run, "load", ndjson(stores / "clinic.ndjson", patient("7"), patient("8", gender="male")))
+    done(run, "refresh")
+    query = {"view": "patient_simple", "group_by": ["gender"], "aggregates": [{"fn": "count"}]}
+    call = json.dumps({"chart": "bar", "query": query, "x": "gender", "y": "count"})
+    file = stores / "picture.png"
+    code, out, _err = run("draw", call, "--output", file)
+    assert (code, "count by gender" in out, "anchor 1" in out) == (OK, True, True)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    (stores / "call.json").write_text(call)
+    code, out, _err = run("draw", f"@{stores / 'call.json'}", "--output", file, "--json")
+    assert (code, json.loads(out)["rows"]) == (OK, [["female", 1], ["male", 1]])
+    code, _out, err = run("draw", call, "--output", stores / "nowhere" / "picture.png")
+    assert (code, "cannot be written" in err) == (USAGE, True)
 
 
 def test_anchor_is_pinned_described_verified_backed_up_and_freed(run: Run, stores: Path) -> None:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,6 +309,17 @@ def test_events_in_words_are_refused_and_missing_ones_told() -> None:
     rows = [(1, True), (None, True), (2, None)]
     found = picture("survival", {"t": "integer", "e": "boolean"}, rows, x="t", y="e")
     assert found.warnings == ("2 rows are not drawn: t or e is missing",)
+
+
+# The picture of the README
+
+
+def test_the_call_of_the_readme_is_the_one_that_made_its_picture() -> None:
+    root = Path(__file__).parents[1]
+    call = (root / "docs/picture.json").read_text()
+    assert f"```json\n{call.strip()}\n```" in (root / "README.md").read_text()
+    check_columns(DrawInput.model_validate_json(call))
+    assert (root / "docs/picture.png").stat().st_size < 60_000
 
 
 # Title and subtitle

@@ -41,6 +41,7 @@ COMMANDS = {
     "refresh": "bring the views up to the source",
     "query": "ask a view",
     "sql": "ask the views with one SELECT",
+    "draw": "draw a picture of an answer",
     "codes": "find the codes that occur for words",
     "source": "prepare the FHIR server's database to tell its changes",
     "subscribe": "have FHIR servers tell of changes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from mcp_types import ToolAnnotations
@@ -26,7 +27,8 @@ async def run(call: Call, arguments: DrawInput) -> Illustrated:
     check_columns(arguments)
     call.runtime.renderer.require()
     answer = await _answered(call, arguments)
-    content = drawn(arguments, answer)
+    # Up to ROWS_MAX rows are counted: long enough to keep other callers waiting.
+    content = await asyncio.to_thread(drawn, arguments, answer)
     payload = _payload(arguments, answer, content)
     notes = [
         *([f"cut: the first {answer.row_count:,} rows only; more exist"] * answer.truncated),
