@@ -87,6 +87,6 @@ async def test_growth_is_measured_over_told_refreshes(
     monkeypatch.setattr(growth, "CHANGED", 20)
     monkeypatch.setattr(growth, "RUNS", 1)
     found = await growth.refresh_growth(bar)
-    assert [figure.data for figure in found].count("400 resources") == 9
+    assert [figure.data for figure in found].count("400 resources") == 11
     assert all(figure.value is not None and figure.value > 0 for figure in found)
     assert found[-1].at_most == growth.GROWTH_MAX

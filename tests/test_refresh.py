@@ -204,11 +204,12 @@ async def test_progress_counts_to_its_total(together: Warehouse) -> None:
     await together.refresh(progress=note)
     await together.put(patient("a", gender="male"))
     await together.refresh(progress=note)
-    assert [(step.phase, step.done, step.total, step.view) for step in steps] == [
+    # Two are built at once, so either may be the first.
+    assert {step.view for step in steps[1:4]} == {"people", "people_names", "results"}
+    shown = [(step.phase, step.done, step.total, step.view) for step in steps]
+    assert [step[:3] for step in shown[1:4]] == [("build", number, 5) for number in (2, 3, 4)]
+    assert shown[:1] + shown[4:] == [
         ("compare", 1, 5, None),
-        ("build", 2, 5, "people"),
-        ("build", 3, 5, "people_names"),
-        ("build", 4, 5, "results"),
         ("publish", 5, 5, None),
         ("compare", 1, 4, None),
         ("compute", 2, 4, "people"),

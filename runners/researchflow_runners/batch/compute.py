@@ -35,9 +35,6 @@ from researchflow_runners.store.published import PublishedView
 from researchflow_runners.store.relations import SCHEMA
 from researchflow_runners.store.set_aside import Failure
 
-#: Views are built on so many at once: more would take from those who ask.
-CONNECTIONS = 2
-
 
 @dataclass
 class Computed:
@@ -79,8 +76,14 @@ class Computed:
                 computed.pop(view.name, None)
 
 
-async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) -> Computed:
-    """Compares, builds and computes, in the transaction of the staging."""
+async def compute(
+    session: Session, staging: Staging, *, plan: Plan, steps: Steps, connections: int
+) -> Computed:
+    """Compares, builds and computes, in the transaction of the staging.
+
+    New views are built on two connections, where the staging has another, unless `connections`
+    is 1.
+    """
     with steps.phase("compare"):
         feed = await read_feed(session, staging, plan)
         keys = await staging.keys(plan.types, only=feed.changes)
@@ -96,7 +99,8 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
         steps.total = 1 + len(plan.built) + len(changed) + 1
         await steps.done("compare")
     with steps.phase("build"):
-        await _build_all(computed, session, staging, plan=plan, steps=steps)
+        build = _Build(computed, plan, steps, deque(plan.built))
+        await build.on(session, staging, connections=connections)
     with steps.phase("compute"):
         parts: dict[str, _Part] = {}
         for number, (view, published) in enumerate(changed):
@@ -118,27 +122,32 @@ async def compute(session: Session, staging: Staging, plan: Plan, steps: Steps) 
     return computed
 
 
-async def _build_all(
-    computed: Computed, session: Session, staging: Staging, *, plan: Plan, steps: Steps
-) -> None:
-    """Builds the new views, on two connections where the staging has another and there are two."""
-    waiting = deque(plan.built)
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """The new views of a plan, of which the first that wait are built first."""
 
-    async def work(session: Session, staging: Staging) -> None:
-        while waiting:
-            view = waiting.popleft()
-            async with computed.tolerating(session, view, plan):
-                await _build_into(computed, session, staging, view, plan.anchor)
-            await steps.done("build", view.name)
+    computed: Computed
+    plan: Plan
+    steps: Steps
+    waiting: deque[CompiledView]
 
-    if len(waiting) < CONNECTIONS:
-        await work(session, staging)
-        return
-    async with staging.beside() as other:
-        works = [work(session, staging)]
-        if other is not None:
-            works.append(work(other.session, other))
-        await _all_of(works)
+    async def on(self, session: Session, staging: Staging, *, connections: int) -> None:
+        """Builds all, on another connection too where there is one and more than one view."""
+        if connections == 1 or len(self.waiting) <= 1:
+            await self._work(session, staging)
+            return
+        async with staging.beside() as other:
+            works = [self._work(session, staging)]
+            if other is not None:
+                works.append(self._work(other.session, other))
+            await _all_of(works)
+
+    async def _work(self, session: Session, staging: Staging) -> None:
+        while self.waiting:
+            view = self.waiting.popleft()
+            async with self.computed.tolerating(session, view, self.plan):
+                await _build_into(self.computed, session, staging, view, self.plan.anchor)
+            await self.steps.done("build", view.name)
 
 
 async def index_codes(computed: Computed, session: Session, plan: Plan) -> None:

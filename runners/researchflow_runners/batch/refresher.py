@@ -46,6 +46,8 @@ from researchflow_runners.store.database import CLEANUP_TIMEOUT_S, Database, Ses
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 6 * 3600.0
+#: New views are built on so many at once: more would take from those who ask.
+CONNECTIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Refresher:
         *,
         libraries: Sequence[Mapping[str, Any]] = (),
         timeout_s: float = TIMEOUT_S,
+        connections: int = CONNECTIONS,
     ) -> None:
         """The source may be in the warehouse (its `database` is then the same object) or apart.
         `libraries` are the SQLViews over these views that are kept beside them.
@@ -82,6 +85,7 @@ class Refresher:
         self._views = tuple(views)
         self._libraries = tuple(libraries)
         self._timeout_s = timeout_s
+        self._connections = connections
 
     async def refresh(
         self,
@@ -137,7 +141,9 @@ class Refresher:
         origin = Origin(self._source, plan.meta_types)
         opened = open_staging(session, self._warehouse, origin, timeout_s=self._timeout_s)
         async with opened as staging:
-            computed = await compute(session, staging, plan, steps)
+            computed = await compute(
+                session, staging, plan=plan, steps=steps, connections=self._connections
+            )
         await index_codes(computed, session, plan)
         with steps.phase("publish"):
             done = await publish(

@@ -26,6 +26,15 @@ SELECT (SELECT max(pid) FROM hfj_res_ver) + row_number() OVER (), c.res_id, v.re
        'R4', false, v.res_published, c.res_updated, 'JSON', v.res_text_vc
 FROM chosen AS c JOIN hfj_res_ver AS v ON v.res_id = c.res_id AND v.res_ver = c.res_ver - 1
 """
+#: The role's own settings: who connects anew has them.
+_ALONE = """
+ALTER ROLE CURRENT_USER SET max_parallel_workers_per_gather = 0;
+ALTER ROLE CURRENT_USER SET max_parallel_maintenance_workers = 0
+"""
+_TOGETHER = """
+ALTER ROLE CURRENT_USER RESET max_parallel_workers_per_gather;
+ALTER ROLE CURRENT_USER RESET max_parallel_maintenance_workers
+"""
 
 
 @asynccontextmanager
@@ -57,3 +66,15 @@ async def change(database: Database, *, of: int, count: int, run: int) -> None:
     """New versions of `count` resources, spread over all `of` them."""
     async with database.transaction() as session:
         await session.execute(_CHANGE, count, of // count, run)
+
+
+@asynccontextmanager
+async def one_process(database: Database) -> AsyncIterator[None]:
+    """Sessions that begin inside compute in their own process alone."""
+    async with database.session() as session:
+        await session.execute(_ALONE)
+    try:
+        yield
+    finally:
+        async with database.session() as session:
+            await session.execute(_TOGETHER)
