@@ -15,7 +15,8 @@ from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import NAMES_LISTED_MAX
 from researchflow_runners.query.columns import find_column
-from researchflow_runners.query.model import AggregateFunction, Query
+from researchflow_runners.query.group_model import AggregateFunction
+from researchflow_runners.query.model import Query
 from researchflow_server.contract import CacheResourcesInput, ErrorInfo
 from researchflow_server.embedded import Services
 from researchflow_server.tools import TOOLS, words
@@ -147,9 +148,9 @@ FILTERS = [
         "patient_id",
     ),
     filtered(
-        {"column": "id", "query": {"view": "encounters", "having": 2}},
+        {"column": "id", "query": {"view": "encounters", "min_count": 2}},
         UNKNOWN,
-        "where.query.having",
+        "where.query.min_count",
         "min_rows",
         "min_rows",
     ),

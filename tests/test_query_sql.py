@@ -283,7 +283,7 @@ async def test_semi_joins_nest_and_combine(database: Database) -> None:
     assert await ids(database, {"all_of": [asthma, compared("active", "eq", True)]}) == "d"
     assert await ids(database, in_query(where=inner)) == "bd"
     asked = Query.model_validate({"view": "patients", "where": in_query(where=inner)})
-    assert views_of(asked) == ("patients", "conditions")
+    assert views_of(asked, CATALOGUE) == ("patients", "conditions")
 
 
 async def test_rows_come_as_chosen_with_exact_values(database: Database) -> None:
@@ -545,7 +545,7 @@ def test_filters_are_bounded_in_depth_and_number() -> None:
     for _level in range(80):
         deep = {"not": deep}
     with pytest.raises(QueryError, match="too large"):
-        views_of(Query.model_validate({"view": "patients", "where": deep}))
+        views_of(Query.model_validate({"view": "patients", "where": deep}), CATALOGUE)
     wide = {"any_of": [compared("id", "eq", "a")] * FILTER_NODES_MAX}
     assert refusal({"where": wide}).code == "filter_too_large"
 

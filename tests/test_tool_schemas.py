@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from researchflow_runners.query import model
+from researchflow_runners.query import group_model, model
 from researchflow_server.mcp.app import INSTRUCTIONS
 from researchflow_server.tools import TOOLS, schema
 from researchflow_server.tools.arguments import FILTERS, parse_arguments
@@ -19,6 +19,7 @@ from researchflow_server.tools.spec import ToolSpec
 
 VIEWS = ("encounters", "patient_simple")
 SCHEMAS = {spec.name: compact_schema(spec.arguments, VIEWS) for spec in TOOLS}
+GROUPS = (group_model.AgeGroup, group_model.Bucket, group_model.Width)
 SEMI_JOIN = {"column": "id", "query": {"view": "encounters", "min_rows": 2}}
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("list_views", {}),
@@ -31,6 +32,9 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
             "view": "encounters",
             "group_by": ["class_code", {"column": "birth_date", "age_brackets": [18, 65]}],
             "aggregates": [{"fn": "count"}, {"fn": "max", "column": "end", "name": "last"}],
+            "having": {"column": "count", "op": "ge", "value": 2},
+            "latest_per": "patient_id",
+            "first_per": {"key": ["patient_id", "code"], "by": "start"},
             "order_by": [{"column": "last", "descending": True}],
             "limit": 5,
             "cursor": "c",
@@ -89,9 +93,9 @@ def test_the_filter_that_is_shown_is_one() -> None:
 @pytest.mark.parametrize(
     ("argument", "kind", "words"),
     [
-        ("aggregates", model.Aggregate, get_args(model.AggregateFunction)),
+        ("aggregates", group_model.Aggregate, get_args(group_model.AggregateFunction)),
         ("order_by", model.Order, ()),
-        ("group_by", model.AgeGroup, ()),
+        *(("group_by", kind, ()) for kind in GROUPS),
     ],
 )
 def test_forms_of_an_argument_name_every_part(

@@ -8,6 +8,7 @@ excludes nobody. Such a branch is looked at once for each anchor and remembered 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.occurring import told
@@ -61,13 +62,14 @@ class Absent:
         relations: Relations,
         *,
         state: str | None,
+        on: date,
     ) -> tuple[str, ...]:
-        """A sentence for each; `state` tells the anchor and the definitions that are read, None
-        where they are not the same twice."""
+        """A sentence for each, on the day `on`; `state` tells the anchor and the definitions that
+        are read, None where they are not the same twice."""
         filters = filters_of(query)
         if not filters or query.cursor is not None:
             return ()
-        look = Look(session, catalogue, relations)
+        look = Look(session, catalogue, relations, on)
         is_one_row = bool(query.aggregates) and not query.group_by
         if is_nothing(page, is_one_row=is_one_row):
             return await look.into([one for own in filters for one in _needed(query.view, own)])
@@ -114,7 +116,15 @@ async def absent_among(
 class Look:
     """Probes into one snapshot."""
 
-    def __init__(self, session: Session, catalogue: Catalogue, relations: Relations) -> None:
+    def __init__(
+        self,
+        session: Session,
+        catalogue: Catalogue,
+        relations: Relations,
+        on: date | None = None,
+    ) -> None:
+        """`on` is the day of ages, where a filter may tell some."""
+        self._on = on
         self._session = session
         self._catalogue = catalogue
         self._relations = relations
@@ -139,14 +149,14 @@ class Look:
         """Whether some row of its view meets each."""
         if not placed:
             return []
-        scope = FilterScope(self._catalogue, self._relations)
+        scope = FilterScope(self._catalogue, self._relations, on=self._on)
         probes = join(", ", [_exists(one, scope) for one in placed])
         row = await self._session.fetchrow(compose("{}SELECT {}", scope.with_sql(), probes))
         assert row is not None
         return list(row)
 
     async def _told(self, view: str, compare: Compare) -> str:
-        scope = FilterScope(self._catalogue, self._relations)
+        scope = FilterScope(self._catalogue, self._relations, on=self._on)
         return await told(self._session, compare, scope.rows(view, at="view"), scope)
 
 

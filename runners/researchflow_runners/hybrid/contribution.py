@@ -11,7 +11,7 @@ from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.rows import Relations
 from researchflow_runners.query.sql import build_count
-from researchflow_runners.query.walk import views_of
+from researchflow_runners.query.walk import nodes_of, other_of, views_of
 from researchflow_runners.sql import Sql, compose, fixed, ident
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
@@ -40,7 +40,7 @@ async def contribution(
     removed: int | None = 0
     if not isinstance(own, PublishedView):
         added = removed = None if facts.entries else 0
-    elif facts.own_entries > REMOVED_ENTRIES_MAX or not _is_of_single_rows(query):
+    elif facts.own_entries > REMOVED_ENTRIES_MAX or not _is_of_single_rows(query, catalogue):
         removed = None
     elif facts.own_entries:
         hidden = hidden_relation(own)
@@ -54,10 +54,11 @@ async def contribution(
     )
 
 
-def _is_of_single_rows(query: Query) -> bool:
+def _is_of_single_rows(query: Query, catalogue: Catalogue) -> bool:
     """Whether each row tells by itself, without rows beside it, that it is in the answer."""
-    chosen = query.latest_per or query.first_per
-    return chosen is None and len(views_of(query)) == 1
+    if query.latest_per or query.first_per or len(views_of(query, catalogue)) > 1:
+        return False
+    return all(other_of(placed.node) is None for placed in nodes_of(query))
 
 
 def hidden_relation(published: PublishedView) -> Sql:

@@ -95,9 +95,8 @@ class MaterializedViewRunner:
         self, query: Query, beside: Beside[T], *, principal: str = ""
     ) -> tuple[Answer, T]:
         """The answer, and what `beside` reads in the same snapshot."""
-        names = views_of(query)
         return await self.promised(
-            lambda _views: names, lambda: self._answer(query, beside, principal)
+            lambda views: _names(query, views), lambda: self._answer(query, beside, principal)
         )
 
     async def promised(
@@ -119,9 +118,13 @@ class MaterializedViewRunner:
 
     async def _answer(self, query: Query, beside: Beside[T], principal: str) -> tuple[Answer, T]:
         began_s = time.perf_counter()
-        names = views_of(query)
+        guess = self.existence.guess()
+        names = _names(query, guess)
         async with self.snapshot() as session:
             facts, views = await self.facts(session, names)
+            if views is not guess:
+                names = _names(query, views)
+                facts, views = await self.facts(session, names)
             views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
             asked = Asked.of(
@@ -193,6 +196,10 @@ class MaterializedViewRunner:
         if views is not guess:
             facts = await _facts_of(session, names, views)
         return facts, views
+
+
+def _names(query: Query, views: AnswerableViews) -> tuple[str, ...]:
+    return views_of(query, {name: view.columns for name, view in views.items()})
 
 
 def digests(

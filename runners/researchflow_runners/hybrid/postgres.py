@@ -54,10 +54,11 @@ class PostgresRunner:
         as it has replayed, and so old; FreshnessError `staleness_exceeded` when that is too old.
         Missing are the resources of which the source holds no readable version.
         """
-        check_query(query, {name: view.columns for name, view in views.items()})
+        catalogue = {name: view.columns for name, view in views.items()}
+        check_query(query, catalogue)
         _check_is_live(query)
         began_s = time.perf_counter()
-        names = views_of(query)
+        names = views_of(query, catalogue)
         async with self._source.snapshot(statement_timeout_s=STATEMENT_TIMEOUT_S) as snapshot:
             now, complete_at = await snapshot.now(), await snapshot.complete_at()
             check_bound(query, seconds(complete_at, now), hint=_REPLICA_HINT)

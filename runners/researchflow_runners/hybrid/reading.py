@@ -117,7 +117,7 @@ async def read_page(
     statement = replace(statement, warnings=(*told, *statement.warnings))
     read = await read_statement(session, asked, statement, anchor=anchor, on=day)
     found = await absent.warnings(
-        session, asked.query, read.page, catalogue, relations, state=state
+        session, asked.query, read.page, catalogue, relations, state=state, on=day
     )
     found += await undecided(session, asked.query, catalogue, relations)
     warned = replace(statement, warnings=(*statement.warnings, *found))

@@ -192,11 +192,11 @@ class HybridRunner:
         self, query: Query, views: Mapping[str, CompiledView], principal: str
     ) -> Answer:
         """The answer from the source; QueryError for views that have neither rows nor SQL."""
-        names = views_of(query)
+        defined_columns = {name: view.columns for name, view in views.items()}
+        names = views_of(query, defined_columns)
         types = {views[name].resource for name in names if name in views}
         facts, published = await self.materialized.bookkeeping(types)
         published_columns = {name: view.columns for name, view in published.items()}
-        defined_columns = {name: view.columns for name, view in views.items()}
         check_query(query, {**published_columns, **defined_columns})
         if self.postgres is None or any(name not in views for name in names):
             raise _not_published(names, published)

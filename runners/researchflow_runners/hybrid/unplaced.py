@@ -14,6 +14,7 @@ from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import Choice
 from researchflow_runners.query.columns import event_dates
 from researchflow_runners.query.model import Compare, InQuery, Query, SubQuery, Within
+from researchflow_runners.query.reach import place_of
 from researchflow_runners.query.walk import nodes_of
 from researchflow_runners.sql import compose, ident
 from researchflow_runners.store.database import Session
@@ -68,7 +69,9 @@ def _asked(query: Query, views: AnswerableViews) -> Iterator[tuple[PublishedView
             *((query.view, order.column) for order in query.order_by),
         ]
     )
-    for view_name, column_name in names:
+    catalogue = {name: view.columns for name, view in views.items()}
+    places = (place_of(view, column, catalogue) for view, column in names)
+    for view_name, column_name in dict.fromkeys(places):
         view = views.get(view_name)
         column = view.column(column_name) if isinstance(view, PublishedView) else None
         if column is not None and column.has_range and column.fhir_type in TIMED_TYPES:

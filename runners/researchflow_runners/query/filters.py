@@ -11,6 +11,7 @@ from functools import partial
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
+from researchflow_runners.query.aggregates import aggregates_of, told_by
 from researchflow_runners.query.columns import compared_type, kind_of, value_sql
 from researchflow_runners.query.comparison import (
     Truth,
@@ -19,7 +20,8 @@ from researchflow_runners.query.comparison import (
     at_least_truth,
     compare_truth,
 )
-from researchflow_runners.query.latest import taken_rows
+from researchflow_runners.query.having import Having, having
+from researchflow_runners.query.latest import Condition, taken_rows
 from researchflow_runners.query.model import (
     AllOf,
     AtLeast,
@@ -28,11 +30,14 @@ from researchflow_runners.query.model import (
     InQuery,
     Not,
     Query,
+    SubQuery,
     Within,
 )
-from researchflow_runners.query.rows import FilterScope, Rows
+from researchflow_runners.query.notices import Notice
+from researchflow_runners.query.outputs import Output, column_output
+from researchflow_runners.query.rows import FilterScope, Mixed, Rows
 from researchflow_runners.query.within import Dated, events_sql, undecided_sql, within_truth
-from researchflow_runners.sql import EMPTY, Sql, compose, join, param
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
 _EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {theirs} = {own}{inner})"
 _EXISTS_OFTEN = """\
@@ -41,11 +46,17 @@ EXISTS (SELECT 1 FROM (SELECT {theirs} AS v FROM {relation} AS {alias}\
  WHERE {group}.v = {own})\
 """
 
+_GROUPS = """\
+SELECT {theirs} AS v, {beside} FROM {relation} AS {alias}\
+ WHERE {theirs} IS NOT NULL{inner} GROUP BY {theirs} HAVING count(*) >= {least}\
+"""
+_EXISTS_GROUP = "EXISTS (SELECT 1 FROM {kept} AS {group} WHERE {group}.v = {own})"
+
 
 def from_sql(asked: Query, rows: Rows, scope: FilterScope) -> Sql:
     """` FROM … WHERE …` of the rows that the question is about; ask it after all else."""
     taken = taken_rows(asked, rows, at="")
-    relation, condition = taken.sql(scope, partial(_holds, scope=scope, depth=1))
+    relation, condition = taken.sql(scope, holds_of(scope))
     where = compose(" WHERE {}", condition) if condition else EMPTY
     return compose(" FROM {} AS {}{}", relation, rows.alias, where)
 
@@ -58,6 +69,11 @@ def where_sql(where: Filter | None, rows: Rows, scope: FilterScope) -> Sql:
 
 def _holds(where: Filter | None, rows: Rows, at: str, *, scope: FilterScope, depth: int) -> Sql:
     return filter_truth(where, rows, scope, at=at, depth=depth).holds if where else EMPTY
+
+
+def holds_of(scope: FilterScope) -> Condition:
+    """The condition under which a filter of the question itself is true."""
+    return partial(_holds, scope=scope, depth=1)
 
 
 def _and(condition: Sql) -> Sql:
@@ -150,21 +166,88 @@ def _in_query(where: InQuery, rows: Rows, scope: FilterScope, *, at: str, depth:
     theirs = other.column(where.query.column, at=f"{at}.query.column")
     _check_joinable(own, theirs, at=f"{at}.query")
     _check_keys(own, theirs, other, at=f"{at}.query")
-    taken = taken_rows(where.query, other, at=f"{at}.query.")
-    relation, condition = taken.sql(scope, partial(_holds, scope=scope, depth=depth + 1))
-    exists = compose(
-        _EXISTS if where.query.min_rows == 1 else _EXISTS_OFTEN,
-        relation=relation,
-        alias=other.alias,
-        theirs=value_sql(other.alias, theirs),
-        own=value_sql(rows.alias, own),
-        inner=_and(condition),
-        least=param(where.query.min_rows, "bigint"),
-        group=scope.alias(),
-    )
+    exists = _exists(where.query, own, theirs, rows, other, scope, at=f"{at}.query", depth=depth)
     stored = value_sql(rows.alias, own)
     truth = Truth(exists, compose("({} IS NOT NULL AND NOT {})", stored, exists))
     return truth if where.op == "in" else truth.negated()
+
+
+def _exists(
+    query: SubQuery,
+    own: Column,
+    theirs: Column,
+    rows: Rows,
+    other: Rows,
+    scope: FilterScope,
+    *,
+    at: str,
+    depth: int,
+) -> Sql:
+    outputs = _counted(query, theirs, other, scope, at=at)
+    condition = partial(_holds, scope=scope, depth=depth + 1)
+    relation, holds = taken_rows(query, other, at=f"{at}.").sql(scope, condition)
+    taken = {
+        "relation": relation,
+        "alias": other.alias,
+        "theirs": value_sql(other.alias, theirs),
+        "own": value_sql(rows.alias, own),
+        "inner": _and(holds),
+        "least": param(query.min_rows, "bigint"),
+        "group": scope.alias(),
+    }
+    if query.having is None:
+        return compose(_EXISTS if query.min_rows == 1 else _EXISTS_OFTEN, **taken)
+    kept = having(query.having, outputs, condition, at=f"{at}.having")
+    table = scope.table(compose(_GROUPS, beside=_beside(kept, outputs), **taken))
+    _tell(table, outputs, scope, at=at)
+    return compose(_EXISTS_GROUP, kept=kept.kept(compose("SELECT * FROM {}", table)), **taken)
+
+
+def _counted(
+    query: SubQuery, theirs: Column, other: Rows, scope: FilterScope, *, at: str
+) -> list[Output]:
+    """What `having` may compare of the rows of one value."""
+    if query.having is not None:
+        return [
+            column_output(theirs, other),
+            *aggregates_of(query.aggregates, other, scope, at=f"{at}."),
+        ]
+    if query.aggregates:
+        raise QueryError(
+            "aggregates of a semi-join are compared by having",
+            code="invalid_argument",
+            hint='add having, such as {"column": "count", "op": "ge", "value": 3}',
+            field=f"{at}.aggregates",
+        )
+    return []
+
+
+def _beside(kept: Having, outputs: Sequence[Output]) -> Sql:
+    """What a group of the other view's rows is told by: for having, of units, ties and rows."""
+    columns = list(kept.beside)
+    for number, output in enumerate(outputs):
+        if output.units is not None:
+            columns.append(compose("{} AS {}", output.units.mixed, fixed(f"u{number}")))
+        if output.tied is not None:
+            columns.append(compose("{} AS {}", output.tied, fixed(f"s{number}")))
+    told = enumerate(told_by(outputs))
+    columns += [compose("{} AS {}", one.of_group, fixed(f"n{number}")) for number, one in told]
+    return join(", ", columns)
+
+
+def _tell(table: Sql, outputs: Sequence[Output], scope: FilterScope, *, at: str) -> None:
+    """What the groups of a semi-join make known is told of the whole answer."""
+    for number, output in enumerate(outputs):
+        if output.units is not None:
+            mixed = compose("(SELECT bool_or({}) FROM {})", fixed(f"u{number}"), table)
+            units, place = output.units, f"{at}.aggregates[{number - 1}]"
+            scope.mixed.append(Mixed(mixed, units.value, units.unit, place))
+        if output.tied is not None:
+            shared = compose("(SELECT count(*) FROM {} WHERE {})", table, fixed(f"s{number}"))
+            scope.ties.append(shared)
+    for number, one in enumerate(told_by(outputs)):
+        counted = compose("(SELECT coalesce(sum({}), 0) FROM {})", fixed(f"n{number}"), table)
+        scope.notices.append(Notice(counted, one.told))
 
 
 def _check_joinable(own: Column, theirs: Column, *, at: str) -> None:

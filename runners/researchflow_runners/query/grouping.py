@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.ages import age_output
-from researchflow_runners.query.aggregates import aggregate_output
-from researchflow_runners.query.filters import from_sql
-from researchflow_runners.query.model import AgeGroup, Aggregate, Query
+from researchflow_runners.query.aggregates import aggregates_of, told_by
+from researchflow_runners.query.buckets import bucket_output, width_output
+from researchflow_runners.query.filters import from_sql, holds_of
+from researchflow_runners.query.group_model import AgeGroup, Bucket, Width
+from researchflow_runners.query.having import having
+from researchflow_runners.query.model import Query
 from researchflow_runners.query.ordering import check_names, check_sortable, ordered, sort_key
 from researchflow_runners.query.outputs import Output, column_output, display_output
-from researchflow_runners.query.rows import FilterScope, Rows
-from researchflow_runners.query.statement import Measured, Statement, statement_of
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
+from researchflow_runners.query.rows import FilterScope, Mixed, Rows
+from researchflow_runners.query.statement import Source, Statement, statement_of
+from researchflow_runners.query.units import units_of
+from researchflow_runners.sql import EMPTY, Sql, compose, join
+
+_FROM_SPEED = "(sum(count(*) FILTER (WHERE {}._layer = 'speed')) OVER ())::bigint"
+_TIES = "sum(CASE WHEN {} THEN 1 ELSE 0 END) OVER ()"
 
 
 def groups_statement(
-    query: Query, rows: Rows, scope: FilterScope, *, on: date, after: tuple[Any, ...] | None
+    query: Query, rows: Rows, scope: FilterScope, *, after: tuple[Any, ...] | None
 ) -> Statement:
     """The statement of a question with groups or aggregates; errors as `build_statement`."""
     if query.columns is not None:
@@ -31,70 +37,54 @@ def groups_statement(
             'such as "aggregates": [{"fn": "count"}]',
             field="columns",
         )
-    groups = _group_outputs(query, rows, on=on)
-    wanted = query.aggregates or [Aggregate(fn="count")]
-    counted = [
-        aggregate_output(aggregate, rows, at=f"aggregates[{position}]")
-        for position, aggregate in enumerate(wanted)
-    ]
+    groups = [_group(query, position, rows, scope) for position in range(len(query.group_by))]
+    counted = aggregates_of(query.aggregates, rows, scope, at="")
     outputs = [*groups, *counted]
     check_names(outputs, at="aggregates")
-    apart = [key for each in groups for key in each.grouping]
-    keys = [*ordered(query, outputs), *map(sort_key, apart)]
-    mixed, measured = _mixed(counted)
-    select = compose(
-        "(sum(count(*) FILTER (WHERE {}._layer = 'speed')) OVER ())::bigint AS from_speed,"
-        " {} AS mixed",
-        rows.alias,
-        mixed,
+    keys = [*ordered(query, outputs), *(sort_key(key) for one in groups for key in one.grouping)]
+    holds = having(query.having, outputs, holds_of(scope), at="having") if query.having else None
+    source = Source(
+        sql=compose("{}{}", from_sql(query, rows, scope), _group_by(groups)),
+        from_speed=compose(_FROM_SPEED, rows.alias),
+        ties=[compose(_TIES, one.tied) for one in counted if one.tied is not None],
+        told=[one.over_groups() for one in (*rows.told(), *told_by(outputs))],
+        mixed=[*_mixed(groups, "group_by"), *_mixed(counted, "aggregates")],
+        having=holds,
     )
-    source = compose(
-        "{}{}",
-        from_sql(query, rows, scope),
-        compose(" GROUP BY {}", join(", ", [key for key, _type in apart])) if apart else EMPTY,
-    )
-    statement = statement_of(query, select, source, outputs, keys, scope, after=after)
-    return replace(statement, measured=measured, warnings=_age_warnings(query, rows))
+    return statement_of(query, source, outputs, keys, scope, after=after)
 
 
-def _mixed(aggregates: Sequence[Output]) -> tuple[Sql, tuple[Measured, ...]]:
-    """The number of the first that mixes units in any group of the answer, and all that could."""
-    numbers: list[Sql] = []
-    measured: list[Measured] = []
-    for position, each in enumerate(aggregates):
-        if each.units is not None:
-            number = param(len(measured), "integer")
-            case = "CASE WHEN bool_or({}) OVER () THEN {} END"
-            numbers.append(compose(case, each.units.mixed, number))
-            at = f"aggregates[{position}]"
-            measured.append(Measured(each.units.value, each.units.unit, at))
-    found = compose("coalesce({})", join(", ", numbers)) if numbers else fixed("NULL::integer")
-    return found, tuple(measured)
+def _group_by(groups: Sequence[Output]) -> Sql:
+    apart = [key for one in groups for key, _type in one.grouping]
+    return compose(" GROUP BY {}", join(", ", apart)) if apart else EMPTY
 
 
-def _age_warnings(query: Query, rows: Rows) -> tuple[str, ...]:
-    """Ages of people of whom the view cannot tell whether they live."""
-    ageless = [
-        group.column
-        for group in query.group_by
-        if isinstance(group, AgeGroup) and rows.column(group.column, at="group_by").died_at is None
-    ]
-    return tuple(
-        f'view "{rows.view}" tells no death for "{name}": the dead are counted as if they aged on'
-        for name in ageless
-    )
+def _mixed(outputs: Sequence[Output], argument: str) -> list[Mixed]:
+    """What of an argument's columns puts several units together in any group of the answer."""
+    found = []
+    for position, output in enumerate(outputs):
+        units = output.units
+        if units is not None:
+            template = "{}" if units.over_groups else "bool_or({}) OVER ()"
+            condition = compose(template, units.mixed)
+            found.append(Mixed(condition, units.value, units.unit, f"{argument}[{position}]"))
+    return found
 
 
-def _group_outputs(query: Query, rows: Rows, *, on: date) -> list[Output]:
-    outputs = []
-    for position, group in enumerate(query.group_by):
-        at = f"group_by[{position}]"
-        if isinstance(group, AgeGroup):
-            outputs.append(age_output(group, rows, on=on, at=at))
-            continue
-        column = rows.column(group, at=at)
+def _group(query: Query, position: int, rows: Rows, scope: FilterScope) -> Output:
+    group, at = query.group_by[position], f"group_by[{position}]"
+    if isinstance(group, AgeGroup):
+        return age_output(group, rows, on=scope.today(), at=at)
+    if isinstance(group, Bucket):
+        return bucket_output(group, rows, at=at)
+    name = group.column if isinstance(group, Width) else group
+    column = rows.column(name, at=at if isinstance(group, str) else f"{at}.column")
+    if isinstance(group, Width):
+        output = width_output(group, rows, at=at)
+    else:
         displays = column.display_of is not None and column.display_of in query.group_by
         output = display_output(column, rows) if displays else column_output(column, rows)
         check_sortable(output, at=at)
-        outputs.append(output)
-    return outputs
+    apart = column.unit in query.group_by
+    units = None if apart else units_of(column, rows, at=at, over_groups=True)
+    return replace(output, units=units)

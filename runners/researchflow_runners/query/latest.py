@@ -17,11 +17,9 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import event_span, kind_of, value_sql
 from researchflow_runners.query.model import Filter, Latest, Query, SubQuery
 from researchflow_runners.query.notices import Notice
-from researchflow_runners.query.rows import FilterScope, Rows
+from researchflow_runners.query.rows import FilterScope, Rows, row_order
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
 
-#: The total order of a view's rows.
-ROW_KEYS = ('_id COLLATE "C"', "_ord")
 _KEPT = """\
 SELECT r.*, row_number() OVER \
 (PARTITION BY r._lacks, {kept_keys} ORDER BY {row_keys}) AS _number FROM (SELECT {inner}.*, \
@@ -74,7 +72,7 @@ class Kept(Taken):
         return compose(
             _KEPT,
             kept_keys=join(", ", [value_sql(fixed("r"), key) for key in self.keys]),
-            row_keys=fixed(", ".join(f"r.{key}" for key in ROW_KEYS)),
+            row_keys=row_order(fixed("r")),
             inner=inner.alias,
             lacks=join(" OR ", [compose("{} IS NULL", part) for part in (low, *keys)]),
             keys=join(", ", keys),

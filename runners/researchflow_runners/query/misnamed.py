@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from researchflow_runners.naming import nearest
-from researchflow_runners.query.model import AggregateFunction
+from researchflow_runners.query.group_model import AggregateFunction
 
 _CALL = re.compile(r"(\w+)\s*\(\s*(distinct\s+)?(\*|\w*)\s*\)", re.IGNORECASE)
 _NAME = re.compile(r"\w+\.(\w+)")

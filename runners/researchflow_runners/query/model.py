@@ -7,12 +7,24 @@ what is true is kept, also below `not`. Ask for missing values with `is_null`.
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
 
 from researchflow_runners.naming import PIN_NAME
+from researchflow_runners.query.group_model import (
+    AGGREGATE_FORMS,
+    GROUP_FORMS,
+    Aggregate,
+    GroupKey,
+)
 from researchflow_runners.query.strict import Strict
 
 LIMIT_DEFAULT = 100
@@ -32,10 +44,6 @@ Operator = Literal[
 ]  # fmt: skip
 Freshness = Literal["live", "anchored"]
 PinName = Annotated[str, Field(pattern=f"^{PIN_NAME}$")]
-AggregateFunction = Literal[
-    "count", "count_distinct", "min", "max", "avg", "sum", "median", "percentile", "stddev",
-    "any_value",
-]  # fmt: skip
 KEYS_MAX = 4
 
 
@@ -90,13 +98,18 @@ LatestPer: TypeAlias = Annotated[
 
 
 class SubQuery(Strict):
-    """One column of another view, as the right side of a semi-join."""
+    """One column of another view, as the right side of a semi-join.
+
+    `having` is asked of the rows of each value of the column together.
+    """
 
     view: str
     column: str = "patient_id"
     where: Filter | None = None
     latest_per: LatestPer | None = None
     first_per: LatestPer | None = None
+    aggregates: list[Aggregate] = Field(default_factory=list, max_length=16)
+    having: Filter | None = None
     min_rows: int = Field(default=1, ge=1, le=1_000)
 
 
@@ -189,8 +202,8 @@ def _filter_kind(value: Any) -> str:
 FILTER_FORMS = """\
 {column, op, value} | {all_of: [filter..]} | {any_of: [..]} | {not: filter} | \
 {at_least: {n, of: [..]}} | {column, op: in or not_in, query: {view, column=patient_id, where?, \
-latest_per?, first_per?, min_rows?}}: rows whose column occurs in rows of another view | \
-{column=patient_id, within: {days, side: before after either, date?, of: {view, \
+latest_per?, first_per?, aggregates?, having?, min_rows?}}: rows whose column occurs in rows of \
+another view | {column=patient_id, within: {days, side: before after either, date?, of: {view, \
 column=patient_id, where?, which: first last any, date?}}}: rows dated so many days before that \
 event of the same key. op: eq ne lt le gt ge in not_in contains starts_with (any case) is_null \
 not_null. Dates ISO 8601; 2024-06 is that whole month; today-2y, newest-90d (d w m y)\
@@ -216,28 +229,6 @@ Filter: TypeAlias = Annotated[
 ]
 
 
-class Aggregate(Strict):
-    """One computed column of a grouped answer."""
-
-    fn: AggregateFunction
-    column: str | None = None
-    p: Decimal | None = None
-    name: str | None = None
-
-    @property
-    def output_name(self) -> str:
-        """The column name in the answer."""
-        fn = self.fn if self.p is None else f"p{(self.p * 100).normalize():f}".replace(".", "_")
-        return self.name or (f"{fn}_{self.column}" if self.column else fn)
-
-
-class AgeGroup(Strict):
-    """Birth dates by age in whole years now, of the dead at death."""
-
-    column: str
-    age_brackets: list[int] = Field(min_length=1, max_length=20)
-
-
 class Order(Strict):
     """One sort key; missing values come last in either direction."""
 
@@ -245,15 +236,7 @@ class Order(Strict):
     descending: bool = False
 
 
-GROUP_FORMS = (
-    "column | {column: birth date, age_brackets: [18, 40, 65]} (lower bounds; the dead at death)"
-)
-AGGREGATE_FORMS = (
-    "{fn, column?, name?, p?: of percentile, 0 to 1}; fn: count count_distinct min max avg sum "
-    "median percentile stddev any_value"
-)
 ORDER_FORMS = "{column: of the answer, descending?}"
-GroupKey: TypeAlias = Annotated[str | AgeGroup, WithJsonSchema({"type": ["string", "object"]})]
 
 
 class Query(Asking):
@@ -267,6 +250,9 @@ class Query(Asking):
     group_by: list[GroupKey] = Field(default_factory=list, max_length=8, description=GROUP_FORMS)
     aggregates: list[Annotated[Aggregate, AN_OBJECT]] = Field(
         default_factory=list, max_length=16, description=AGGREGATE_FORMS
+    )
+    having: Annotated[Filter | None, AN_OBJECT] = Field(
+        default=None, description="Filter over columns of the answer"
     )
     order_by: list[Annotated[Order, AN_OBJECT]] = Field(
         default_factory=list, max_length=8, description=ORDER_FORMS

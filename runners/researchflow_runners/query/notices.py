@@ -19,11 +19,25 @@ class Notice:
     told: str
 
 
-def of_rows(condition: Sql, told: str, *, grouped: bool) -> Notice:
-    """Counts the rows for which the condition is true, over the whole answer."""
-    counted = compose("count(*) FILTER (WHERE {})", condition)
-    template = "sum({}) OVER ()" if grouped else "{} OVER ()"
-    return Notice(compose(template, counted), told)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A sentence about the rows of which the condition is true."""
+
+    condition: Sql
+    told: str
+
+    @property
+    def of_group(self) -> Sql:
+        """How many rows of a group there are."""
+        return compose("count(*) FILTER (WHERE {})", self.condition)
+
+    def over_rows(self) -> Notice:
+        """Counted over an answer of rows."""
+        return Notice(compose("{} OVER ()", self.of_group), self.told)
+
+    def over_groups(self) -> Notice:
+        """Counted over an answer of groups."""
+        return Notice(compose("sum({}) OVER ()", self.of_group), self.told)
 
 
 def counts_sql(notices: Sequence[Notice]) -> Sql:
@@ -34,9 +48,10 @@ def counts_sql(notices: Sequence[Notice]) -> Sql:
 
 
 def warnings(notices: Sequence[Notice], counts: Sequence[int] | None) -> tuple[str, ...]:
-    """The sentences of those that counted something."""
-    return tuple(
+    """The sentences of those that counted something, each once."""
+    told = (
         notice.told.format(n=count)
         for notice, count in zip(notices, counts or (), strict=False)
         if count
     )
+    return tuple(dict.fromkeys(told))

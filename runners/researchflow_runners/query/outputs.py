@@ -21,6 +21,7 @@ from researchflow_runners.query.columns import (
     shown_as,
     value_sql,
 )
+from researchflow_runners.query.notices import Told
 from researchflow_runners.query.rows import Rows
 from researchflow_runners.sql import Sql, compose
 
@@ -32,12 +33,13 @@ Key: TypeAlias = tuple[Sql, str]
 class Units:
     """Whether values of several units are put together: `mixed` is true of such a group.
 
-    `value` and `unit` name the columns.
+    `value` and `unit` name the columns. `over_groups` says that it is told of all groups together.
     """
 
     mixed: Sql
     value: str
     unit: str
+    over_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,23 @@ class Output:
     """One column of the answer; without `keys` it cannot be sorted or grouped by.
 
     PostgreSQL hands out the value of an `is_json` column as JSON text. A group is told apart by
-    `grouping`, which is its keys where they are not aggregates. `units` is given where values of
-    several could be put together.
+    `grouping`, which is its keys where they are not aggregates. `period` is the begin and the end
+    of a date that is shown as its text; a label is a text that sorts by what it is told of.
+    `units` is given where values of several could be put together, `tied` where one of several
+    rows of a date is taken. `notices` and `warnings` are what the answer is told of it.
     """
 
     column: AnswerColumn
     shown: Sql
     keys: tuple[Key, ...]
     is_json: bool = False
+    is_label: bool = False
     own_grouping: tuple[Key, ...] | None = None
+    period: tuple[Sql, Sql] | None = None
     units: Units | None = None
+    tied: Sql | None = None
+    notices: tuple[Told, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def grouping(self) -> tuple[Key, ...]:
@@ -66,7 +75,9 @@ def column_output(column: Column, rows: Rows) -> Output:
     """A column of the view as it is."""
     shown = shown_as(value_sql(rows.alias, column), column)
     keys = _column_keys(column, rows.alias)
-    return Output(answer_column(column), shown, keys, is_json=column.pg_type == "jsonb")
+    period = (keys[0][0], keys[1][0]) if column.has_range else None
+    is_json = column.pg_type == "jsonb"
+    return Output(answer_column(column), shown, keys, is_json=is_json, period=period)
 
 
 def _column_keys(column: Column, alias: Sql) -> tuple[Key, ...]:

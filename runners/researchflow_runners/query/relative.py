@@ -18,12 +18,14 @@ from typing import Literal, TypeAlias, get_args
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import Catalogue, kind_of
 from researchflow_runners.query.model import Compare, Query, Scalar
-from researchflow_runners.query.walk import nodes_of, rewritten
+from researchflow_runners.query.reach import place_of
+from researchflow_runners.query.walk import rewritten
 
 Base = Literal["today", "newest"]
 #: A view and its column.
 Place: TypeAlias = tuple[str, str]
 
+_ANY_DAY = date(2000, 1, 1)
 _DAYS = {"d": 1, "w": 7}
 _MONTHS = {"m": 1, "y": 12}
 _RELATIVE = re.compile(
@@ -61,13 +63,15 @@ def parse_relative(value: object) -> RelativeDate | None:
 
 def newest_asked(query: Query, catalogue: Catalogue) -> tuple[Place, ...]:
     """The columns of which the newest date is asked, each once."""
-    found = (
-        (view, node.column)
-        for view, node in nodes_of(query)
-        if isinstance(node, Compare) and _is_dated(view, node.column, catalogue)
-        if any(date.base == "newest" for date in _relative_in(node))
-    )
-    return tuple(dict.fromkeys(found))
+    found: dict[Place, None] = {}
+
+    def day_of(base: Base, place: Place) -> date:
+        if base == "newest":
+            found[place] = None
+        return _ANY_DAY
+
+    resolved(query, catalogue, day_of)
+    return tuple(found)
 
 
 def resolved(
@@ -80,15 +84,16 @@ def resolved(
     told: dict[str, None] = {}
 
     def change(view: str, compare: Compare) -> Compare:
-        if not _is_dated(view, compare.column, catalogue) or not any(_relative_in(compare)):
+        place = place_of(view, compare.column, catalogue)
+        if not _is_dated(place, catalogue) or not any(_relative_in(compare)):
             return compare
 
         def one(value: Scalar | None) -> Scalar | None:
             relative = parse_relative(value)
             if relative is None:
                 return value
-            day = _day(relative, day_of(relative.base, (view, compare.column)), compare)
-            whose = f' of "{compare.column}" in "{view}"' if relative.base == "newest" else ""
+            day = _day(relative, day_of(relative.base, place), compare)
+            whose = f' of "{place[1]}" in "{place[0]}"' if relative.base == "newest" else ""
             told[f'"{value}"{whose} is {day}'] = None
             return day
 
@@ -116,7 +121,8 @@ def _relative_in(compare: Compare) -> Iterator[RelativeDate]:
     return (found for value in values if (found := parse_relative(value)) is not None)
 
 
-def _is_dated(view: str, name: str, catalogue: Catalogue) -> bool:
+def _is_dated(place: Place, catalogue: Catalogue) -> bool:
+    view, name = place
     return any(
         column.name == name and kind_of(column) == "period" for column in catalogue.get(view, ())
     )

@@ -13,13 +13,12 @@ from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.filters import from_sql, where_sql
 from researchflow_runners.query.grouping import groups_statement
 from researchflow_runners.query.keyset import SortKey
-from researchflow_runners.query.latest import ROW_KEYS
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.ordering import check_names, ordered
 from researchflow_runners.query.outputs import column_output
 from researchflow_runners.query.relative import resolved
-from researchflow_runners.query.rows import FilterScope, Relations, Rows
-from researchflow_runners.query.statement import Statement, statement_of
+from researchflow_runners.query.rows import ROW_KEYS, FilterScope, Relations, Rows
+from researchflow_runners.query.statement import Source, Statement, statement_of
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed
 
 _ANY_DAY = date(2000, 1, 1)
@@ -37,10 +36,11 @@ def build_statement(
 
     Raises QueryError for everything the query gets wrong, with its path in `field`.
     """
-    scope = FilterScope(catalogue, relations)
+    scope = FilterScope(catalogue, relations, on=on)
     rows = scope.rows(query.view, at="view")
     if query.group_by or query.aggregates:
-        return groups_statement(query, rows, scope, on=on, after=after)
+        return groups_statement(query, rows, scope, after=after)
+    _check_rows_only(query)
     return _rows(query, rows, scope, after=after)
 
 
@@ -59,6 +59,17 @@ def build_count(query: Query, catalogue: Catalogue, relation: Sql, relations: Re
     return compose("{}{}", scope.with_sql(), counted)
 
 
+def _check_rows_only(query: Query) -> None:
+    if query.having is None:
+        return
+    raise QueryError(
+        "having goes with group_by or aggregates",
+        code="invalid_argument",
+        hint="filter rows in where; having filters the groups of an answer",
+        field="having",
+    )
+
+
 def _rows(
     query: Query, rows: Rows, scope: FilterScope, *, after: tuple[Any, ...] | None
 ) -> Statement:
@@ -68,12 +79,13 @@ def _rows(
         SortKey(compose("{}.{}", rows.alias, fixed(name)), pg_type)
         for name, pg_type in zip(ROW_KEYS, ("text", "integer"), strict=True)
     ]
-    select = compose(
-        "({}._layer = 'speed')::integer AS from_speed, NULL::integer AS mixed", rows.alias
-    )
     keys = [*ordered(query, outputs), *hidden]
-    source = from_sql(query, rows, scope)
-    return statement_of(query, select, source, outputs, keys, scope, after=after)
+    source = Source(
+        sql=from_sql(query, rows, scope),
+        from_speed=compose("({}._layer = 'speed')::integer", rows.alias),
+        told=[one.over_rows() for one in rows.told()],
+    )
+    return statement_of(query, source, outputs, keys, scope, after=after)
 
 
 def _chosen(query: Query, rows: Rows) -> list[Any]:

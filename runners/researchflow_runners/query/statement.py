@@ -15,11 +15,12 @@ from typing import Any
 
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.columns import AnswerColumn
+from researchflow_runners.query.having import Having
 from researchflow_runners.query.keyset import SortKey, after_sql, order_sql, shown_sql
 from researchflow_runners.query.model import Query
 from researchflow_runners.query.notices import Notice, counts_sql, warnings
 from researchflow_runners.query.outputs import Output
-from researchflow_runners.query.rows import FilterScope
+from researchflow_runners.query.rows import FilterScope, Mixed
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
 
@@ -41,23 +42,13 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A column of numbers with that of their unit, and the part of the query that puts them
-    together."""
-
-    value: str
-    unit: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL whose rows are the answer's columns, the sort keys, `from_speed`, `mixed`, `ties` and
     `counted`.
 
     `mixed` is the first of `measured` that would put several units together in any group of the
     answer; null when none does. `ties` and `counted`, the counts of `notices`, are those of the
-    whole answer; `nothing`, where given, is the SQL that tells the two when there are no rows.
+    whole answer; `nothing`, where given, is the SQL that tells the three when there are no rows.
     `warnings` are what the reader should know whatever the rows are.
     """
 
@@ -67,7 +58,7 @@ class Statement:
     key_types: tuple[str, ...]
     limit: int
     grouped: bool
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[Mixed, ...] = ()
     warnings: tuple[str, ...] = ()
     notices: tuple[Notice, ...] = ()
     nothing: Sql | None = None
@@ -79,11 +70,11 @@ class Statement:
         several units.
         """
         width, last = len(self.columns), len(self.columns) + len(self.key_types)
-        if records and records[0][last + 1] is not None:
-            raise _units_mixed(self.measured[records[0][last + 1]])
+        mixed, ties, counted = records[0][last + 1 :] if records else told or (None, None, None)
+        if mixed is not None:
+            raise _units_mixed(self.measured[mixed])
         kept = records[: self.limit]
         counts = [record[last] for record in kept]
-        ties, counted = records[0][last + 2 :] if records else told or (None, None)
         return Page(
             rows=tuple(self._row(tuple(record[:width])) for record in kept),
             keys=tuple(tuple(record[width:last]) for record in kept),
@@ -104,7 +95,7 @@ class Statement:
         )
 
 
-def _units_mixed(measured: Measured) -> QueryError:
+def _units_mixed(measured: Mixed) -> QueryError:
     value, unit = measured.value, measured.unit
     return QueryError(
         f'values of column "{value}" have several units in "{unit}"',
@@ -121,52 +112,77 @@ def _from_json(text: str, fhir_type: str) -> Any:
     return json.loads(text, parse_float=Decimal, parse_int=whole)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a statement selects from: `sql` is its FROM with all that comes after it.
+
+    `from_speed` counts or marks rows of the speed layer. `ties`, `told` and `mixed` are what the
+    rows make known beside what the scope knows.
+    """
+
+    sql: Sql
+    from_speed: Sql
+    ties: Sequence[Sql] = ()
+    told: Sequence[Notice] = ()
+    mixed: Sequence[Mixed] = ()
+    having: Having | None = None
+
+
 def statement_of(
     query: Query,
-    select: Sql,
-    source: Sql,
+    source: Source,
     outputs: Sequence[Output],
     keys: Sequence[SortKey],
     scope: FilterScope,
     *,
-    notices: Sequence[Notice] = (),
     after: tuple[Any, ...] | None,
 ) -> Statement:
-    """The page's statement: `select` are `from_speed` and `mixed`, `source` the FROM and the rest.
-
-    `notices` count rows of the source; those of the scope are told in any case.
-    """
-    told = (*scope.notices, *notices)
-    ties = join(" + ", scope.ties) if scope.ties else fixed("NULL::bigint")
+    """The page's statement."""
+    notices = (*scope.notices, *source.told)
+    mixed = (*scope.mixed, *source.mixed)
+    columns = [*_select_list(outputs, keys), *(source.having.beside if source.having else ())]
     inner = compose(
-        "SELECT {columns}, {select}, {ties} AS ties, {counted} AS counted{source}",
-        columns=_select_list(outputs, keys),
-        select=select,
-        ties=ties,
-        counted=counts_sql(told),
-        source=source,
+        "SELECT {columns}, {from_speed} AS from_speed, {told}{source}",
+        columns=join(", ", columns),
+        from_speed=source.from_speed,
+        told=_told(mixed, (*scope.ties, *source.ties), notices),
+        source=source.sql,
     )
     nothing = compose(
-        "{with_}SELECT {ties} AS ties, {counted} AS counted",
-        with_=scope.with_sql(),
-        ties=ties,
-        counted=counts_sql(scope.notices),
+        "{}SELECT {}", scope.with_sql(), _told(scope.mixed, scope.ties, scope.notices)
     )
+    answer = source.having.kept(inner) if source.having else compose("({})", inner)
     return Statement(
-        sql=_paged(query, inner, outputs, keys, scope, after=after),
+        sql=_paged(query, answer, outputs, keys, scope, after=after),
         columns=tuple(output.column for output in outputs),
         json_columns=tuple(n for n, output in enumerate(outputs) if output.is_json),
         key_types=tuple(key.pg_type for key in keys),
         limit=query.limit,
         grouped=bool(query.group_by or query.aggregates),
-        notices=told,
+        measured=mixed,
+        warnings=tuple(dict.fromkeys(one for output in outputs for one in output.warnings)),
+        notices=notices,
         nothing=nothing if scope.tables else None,
+    )
+
+
+def _told(mixed: Sequence[Mixed], ties: Sequence[Sql], notices: Sequence[Notice]) -> Sql:
+    """What is told beside the rows, as the columns `mixed`, `ties` and `counted`."""
+    numbers = [
+        compose("CASE WHEN {} THEN {} END", one.condition, param(number, "integer"))
+        for number, one in enumerate(mixed)
+    ]
+    return compose(
+        "{mixed} AS mixed, {ties} AS ties, {counted} AS counted",
+        mixed=compose("coalesce({})", join(", ", numbers)) if numbers else fixed("NULL::integer"),
+        ties=compose("({})::bigint", join(" + ", ties)) if ties else fixed("NULL::bigint"),
+        counted=counts_sql(notices),
     )
 
 
 def _paged(
     query: Query,
-    inner: Sql,
+    answer: Sql,
     outputs: Sequence[Output],
     keys: Sequence[SortKey],
     scope: FilterScope,
@@ -176,18 +192,18 @@ def _paged(
     names = [f"c{number}" for number in range(len(outputs))]
     names += [shown_sql(number, key) for number, key in enumerate(keys)]
     return compose(
-        "{with_}SELECT {names}, from_speed, mixed, ties, counted FROM ({inner}) AS answer"
+        "{with_}SELECT {names}, from_speed, mixed, ties, counted FROM {answer} AS answer"
         "{after}{order} LIMIT {limit}",
         with_=scope.with_sql(),
         names=fixed(", ".join(names)),
-        inner=inner,
+        answer=answer,
         after=compose(" WHERE {}", after_sql(keys, after)) if after is not None else EMPTY,
         order=order_sql(keys),
         limit=param(query.limit + 1, "bigint"),
     )
 
 
-def _select_list(outputs: Sequence[Output], keys: Sequence[SortKey]) -> Sql:
+def _select_list(outputs: Sequence[Output], keys: Sequence[SortKey]) -> list[Sql]:
     shown = [
         compose("{} AS {}", output.shown, fixed(f"c{number}"))
         for number, output in enumerate(outputs)
@@ -195,4 +211,4 @@ def _select_list(outputs: Sequence[Output], keys: Sequence[SortKey]) -> Sql:
     sorted_by = [
         compose("{} AS {}", key.sql, fixed(f"k{number}")) for number, key in enumerate(keys)
     ]
-    return join(", ", [*shown, *sorted_by])
+    return [*shown, *sorted_by]

@@ -12,16 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from researchflow_runners.query.model import (
-    Aggregate,
-    AllOf,
-    AnyOf,
-    Asking,
-    Compare,
-    Filter,
-    Order,
-    Query,
-)
+from researchflow_runners.query.group_model import Aggregate
+from researchflow_runners.query.model import AllOf, AnyOf, Asking, Compare, Filter, Order, Query
 from researchflow_runners.views import EVENTS_KINDS, EVENTS_VIEW, EventKind
 
 COLUMNS = (

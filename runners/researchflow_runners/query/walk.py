@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from researchflow_runners.errors import QueryError
+from researchflow_runners.query.columns import Catalogue
+from researchflow_runners.query.group_model import AgeGroup, Aggregate
 from researchflow_runners.query.model import (
     FILTER_DEPTH_MAX,
     AllOf,
@@ -21,11 +23,14 @@ from researchflow_runners.query.model import (
     SubQuery,
     Within,
 )
+from researchflow_runners.query.reach import PATIENT, views_lending
 
 FILTER_NODES_MAX = 200
 
 Asking = TypeVar("Asking", Query, SubQuery, Event)
 Holder = TypeVar("Holder", Query, SubQuery, Event, Latest)
+#: Aggregates whose values are values of their column.
+OF_COLUMN = frozenset({"min", "max", "median", "percentile", "any_value"})
 #: A comparison over the rows of a view as what stands in its place.
 Change: TypeAlias = Callable[[str, Compare], Compare]
 
@@ -72,11 +77,11 @@ def filters_of(asked: Query | SubQuery | Event) -> list[Filter]:
 
 
 def nodes_of(query: Query) -> Iterator[Placed]:
-    """Every node of a question's filters, the outer ones first.
+    """Every node of a question's filters, of `having` too, the outer ones first.
 
     QueryError `filter_too_large`: ask this first, the walk needs no stack and so no bound.
     """
-    pending = [(Placed(query.view, one), 1) for one in filters_of(query)]
+    pending = [(Placed(query.view, one), 1) for one in _all_filters(query)]
     nodes = 0
     while pending:
         placed, depth = pending.pop(0)
@@ -86,16 +91,63 @@ def nodes_of(query: Query) -> Iterator[Placed]:
         pending += [(Placed(placed.view, part), depth + 1) for part in parts_of(placed.node)]
         other = other_of(placed.node)
         if other is not None:
-            pending += [(Placed(other.view, one), depth + 1) for one in filters_of(other)]
+            pending += [(Placed(other.view, one), depth + 1) for one in _all_filters(other)]
 
 
-def views_of(query: Query) -> tuple[str, ...]:
+def _all_filters(asked: Query | SubQuery | Event) -> list[Filter]:
+    having = None if isinstance(asked, Event) else asked.having
+    return [*filters_of(asked), *([having] if having is not None else [])]
+
+
+def views_of(query: Query, catalogue: Catalogue) -> tuple[str, ...]:
     """The names of all views the query reads, its own first, each once.
 
-    QueryError `filter_too_large`.
+    Views that are reached by a word are found in the catalogue; QueryError `filter_too_large`.
     """
-    others = (other_of(placed.node) for placed in nodes_of(query))
-    return tuple(dict.fromkeys([query.view, *(other.view for other in others if other)]))
+    names, columns = [query.view], list(_columns_of(query))
+    for placed in nodes_of(query):
+        columns += _columns_in(placed.node)
+        other = other_of(placed.node)
+        if other is not None:
+            names.append(other.view)
+            columns += _columns_of(other)
+    words = [name.partition(".")[0] for name in columns if "." in name]
+    return tuple(dict.fromkeys([*names, *views_lending(words, catalogue)]))
+
+
+def _columns_in(node: Filter) -> Iterator[str]:
+    """The columns that a node names of its own rows."""
+    if isinstance(node, Compare | InQuery | Within):
+        yield node.column
+    if isinstance(node, Within) and node.within.date is not None:
+        yield node.within.date
+
+
+def _columns_of(asked: Query | SubQuery | Event) -> Iterator[str]:
+    """The columns that a question names of its own rows outside of its filters."""
+    if isinstance(asked, Event):
+        yield from (asked.column, asked.date or "")
+        return
+    for latest in (asked.latest_per, asked.first_per):
+        if latest is not None:
+            yield from (*latest.keys, latest.by or "")
+    for one in asked.aggregates:
+        yield from (one.column or "", one.age_at or "", one.by or "")
+        yield from _birth(one)
+    if isinstance(asked, SubQuery):
+        yield asked.column
+        return
+    yield from asked.columns or ()
+    for group in asked.group_by:
+        yield group if isinstance(group, str) else group.column or ""
+        if isinstance(group, AgeGroup):
+            yield from (group.age_at or "", *_birth(group))
+
+
+def _birth(asked: Aggregate | AgeGroup) -> Iterator[str]:
+    """An age without a date of birth may be that of the patient."""
+    if asked.age_at is not None and asked.column is None:
+        yield f"{PATIENT}."
 
 
 def rewritten(asked: Asking, change: Change) -> Asking:
@@ -103,12 +155,29 @@ def rewritten(asked: Asking, change: Change) -> Asking:
     changed = _with_filter(asked, asked.view, change)
     if isinstance(asked, Event):
         return changed
-    latest = {
+    parts: dict[str, object] = {
         name: _with_filter(one, asked.view, change)
         for name, one in (("latest_per", asked.latest_per), ("first_per", asked.first_per))
         if one is not None
     }
-    return changed.model_copy(update=latest)
+    if asked.having is not None:
+        parts["having"] = _rewritten(asked.view, asked.having, _of_answer(asked, change))
+    return changed.model_copy(update=parts)
+
+
+def _of_answer(asked: Query | SubQuery, change: Change) -> Change:
+    """The change of a comparison over the columns of an answer, which stand for those they are
+    made of."""
+    sources = {one.output_name: one.column for one in asked.aggregates if one.fn in OF_COLUMN}
+
+    def changed(_view: str, compare: Compare) -> Compare:
+        source = sources.get(compare.column, compare.column)
+        if source is None:
+            return compare
+        given = change(asked.view, compare.model_copy(update={"column": source}))
+        return given.model_copy(update={"column": compare.column})
+
+    return changed
 
 
 def _with_filter(holder: Holder, view: str, change: Change) -> Holder:

@@ -16,7 +16,8 @@ from typing import Any
 
 from rich.progress import Progress
 
-from researchflow_runners.query.model import Aggregate, AllOf, Compare, Filter, Query
+from researchflow_runners.query.group_model import Aggregate
+from researchflow_runners.query.model import AllOf, Compare, Filter, Query
 from researchflow_runners.source.synthetic import hospital
 from researchflow_runners.speed.change import Change
 from researchflow_server.bench.figure import Figure

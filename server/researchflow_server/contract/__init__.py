@@ -10,9 +10,8 @@ them; dates are the text they were written with; instants of the server, and col
 
 from __future__ import annotations
 
+from researchflow_runners.query.group_model import AgeGroup, Aggregate
 from researchflow_runners.query.model import (
-    AgeGroup,
-    Aggregate,
     AllOf,
     AnyOf,
     AtLeast,

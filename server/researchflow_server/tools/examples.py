@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from researchflow_runners.query.model import LIMIT_MAX, AggregateFunction
+from researchflow_runners.query.group_model import AggregateFunction
+from researchflow_runners.query.model import LIMIT_MAX
 
 EXAMPLE_BYTES_MAX = 80
 ECHO_MAX = 60

@@ -80,7 +80,7 @@ ARGUMENTS: dict[str, Mapping[str, Word]] = {
     "Filter": _FILTER,
     "SubQuery": {
         **_same("where", "filter filters"),
-        **_same("min_rows", "at_least having min_count"),
+        **_same("min_rows", "at_least min_count"),
     },
     "Aggregate": {
         **_same("fn", "agg aggregate func function op type"),
