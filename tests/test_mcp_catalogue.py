@@ -124,7 +124,7 @@ async def test_dropped_view_is_gone_everywhere(server: ToolServer) -> None:
     dropped = contract.DropViewOutput.model_validate(
         await server.call("drop_view", view="own_people")
     )
-    assert (dropped.status, dropped.view) == ("published", "own_people")
+    assert (dropped.status, dropped.view) == ("dropped", "own_people")
     assert (await server.error("query_view", view="own_people"))["code"] == "unknown_view"
     assert (await server.error("describe_view", view="own_people"))["code"] == "unknown_view"
     assert (await server.error("drop_view", view="own_people"))["code"] == "unknown_view"
@@ -287,7 +287,7 @@ async def test_composed_view_is_asked_listed_described_and_dropped(server: ToolS
     assert dict(zip(listed["columns"], row, strict=True))["pending"] == 0
     assert "born_early" in await named_views(server)
     assert (await resource(server, "researchflow://views/born_early"))["definition"] == BORN
-    assert (await server.call("drop_view", view="born_early"))["status"] == "published"
+    assert (await server.call("drop_view", view="born_early"))["status"] == "dropped"
     assert (await server.error("query_view", view="born_early"))["code"] == "unknown_view"
 
 

@@ -12,6 +12,7 @@ import orjson
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.plain import fields_of, is_plain
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.hybrid.explain import source_plan
 from researchflow_runners.naming import nearest
@@ -29,6 +30,7 @@ from researchflow_server.runtime.views import (
     checked_definition,
     forget_composed,
     keep_composed,
+    written_out,
 )
 from researchflow_server.settings import read_settings
 from researchflow_server.tools.list_views import COLUMNS as LISTED
@@ -141,7 +143,7 @@ async def validate_action(arguments: Namespace) -> int:
     """Raises the error of a definition that cannot be honoured; says of one that reads the clock
     that it cannot be registered."""
     definition = definition_of(arguments.view)
-    view = await _composed(definition) if is_library(definition) else compile_view(definition)
+    view = await _composed(definition) if _is_sql(definition) else compile_view(definition)
     repeatable = not (isinstance(view, CompiledView) and view.volatile)
     if arguments.json:
         parts = {"view": view.name, "digest": view.digest, "repeatable": repeatable}
@@ -156,17 +158,20 @@ async def validate_action(arguments: Namespace) -> int:
 async def _composed(definition: dict[str, Any]) -> View:
     """SQL over views can be judged only beside the views it reads."""
     async with open_runtime(read_settings(), background=False) as runtime:
-        return (await checked_definition(runtime, definition))[0]
+        with fields_of(definition):
+            written = await written_out(runtime, definition)
+            return (await checked_definition(runtime, written))[0]
 
 
 async def register_action(arguments: Namespace) -> int:
     """Publishes the definition; one that cannot be honoured leaves all views as they are."""
     definition = definition_of(arguments.view)
-    if not is_library(definition):
+    if not _is_sql(definition):
         change = CatalogueChange(register=compile_view(definition))
         return await refresh(change, as_json=arguments.json)
     async with open_runtime(read_settings(), background=False) as runtime:
-        view = await keep_composed(runtime, definition)
+        with fields_of(definition):
+            view = await keep_composed(runtime, await written_out(runtime, definition))
     if arguments.json:
         show_json({"registered": view.name, "digest": view.digest})
     else:
@@ -216,10 +221,15 @@ def definition_of(name: str) -> dict[str, Any]:
     return _read(path)
 
 
+def _is_sql(definition: dict[str, Any]) -> bool:
+    """Whether it is SQL over views, in its short form or as a Library."""
+    return is_plain(definition) or is_library(definition)
+
+
 def _view_definition(name: str) -> dict[str, Any]:
     """As `definition_of`, for what takes no SQL over views."""
     definition = definition_of(name)
-    if is_library(definition):
+    if _is_sql(definition):
         raise UsageError(
             f'"{name}" is SQL over views, which only the published views can give',
             code="usage",

@@ -21,7 +21,7 @@ class DropViewOutput(Output):
     """What is gone, or the refresh that drops it: it is gone once that is published."""
 
     view: str
-    status: Literal["running", "published", "failed", "cancelled"]
+    status: Literal["running", "dropped", "failed", "cancelled"]
     run_id: int | None = None
     anchor: int | None = None
     warnings: list[str] = Field(default_factory=list)

@@ -14,7 +14,10 @@ REGISTER_VIEW = "register_view"
 class RegisterViewInput(Input):
     """A definition to publish under its name, replacing the registered view of that name."""
 
-    definition: dict[str, Any] = Field(description="ViewDefinition, or Library with SQL over views")
+    definition: dict[str, Any] = Field(
+        description="{name, sql: SELECT over views} | ViewDefinition | Library with such SQL",
+        examples=[{"name": "women", "sql": "SELECT id FROM patient_simple"}],
+    )
 
 
 class RegisterViewOutput(Output):

@@ -21,6 +21,8 @@ class ValidateViewOutput(Table):
     """One row per column of the view that the definition makes.
 
     `replaces` says that a view of this name was registered; `unchanged` that it is this one.
+    `tried` counts the newest resources, or of SQL the first rows, over which it was computed, and
+    `failing` the resources that would be left out; `warnings` say why, with counts and columns.
     """
 
     view: str
@@ -28,3 +30,6 @@ class ValidateViewOutput(Table):
     rows_per_resource: Literal["one", "many"] | None
     replaces: bool
     unchanged: bool
+    tried: int = 0
+    failing: int | None = None
+    warnings: list[str] = Field(default_factory=list)

@@ -11,6 +11,7 @@ from researchflow_runners.batch.catalogue import require_registrable
 from researchflow_runners.compiler import CompiledView, compile_view
 from researchflow_runners.composed.compose import compose_view
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.plain import as_definition, is_plain
 from researchflow_runners.composed.shipped import check_not_shipped
 from researchflow_runners.composed.stored import composed_views, leaves
 from researchflow_runners.composed.upkeep import drop_composed, save_composed
@@ -76,6 +77,12 @@ async def _rehearsed(
 
 class _UndoneError(Exception):
     """Ends a transaction that is only a rehearsal."""
+
+
+async def written_out(runtime: Runtime, definition: dict[str, Any]) -> dict[str, Any]:
+    """The definition in FHIR's form, of whatever short form it is; as `as_definition`."""
+    views = await askable_views(runtime) if is_plain(definition) else {}
+    return as_definition(definition, views)
 
 
 async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> ComposedView:

@@ -13,13 +13,16 @@ from researchflow_server.runtime.views import forget_composed
 from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
 
+DROPPED = "dropped"
+
 
 async def run(call: Call, arguments: DropViewInput) -> dict[str, Any]:
     """What is gone, or the refresh that drops it."""
     if await forget_composed(call.runtime, arguments.view):
-        return {"view": arguments.view, "status": "published", "warnings": []}
+        return {"view": arguments.view, "status": DROPPED, "warnings": []}
     found, _result = await change_catalogue(call, CatalogueChange(drop=arguments.view))
-    return catalogue_payload(arguments.view, found)
+    payload = catalogue_payload(arguments.view, found)
+    return {**payload, "status": DROPPED} if payload["status"] == "published" else payload
 
 
 DROP_VIEW = ToolSpec(

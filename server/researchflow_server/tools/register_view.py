@@ -10,19 +10,28 @@ from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.batch.result import RefreshResult, ViewRefresh
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.plain import fields_of
 from researchflow_runners.errors import StoreError
 from researchflow_server import contract
 from researchflow_server.contract import RegisterViewInput
-from researchflow_server.runtime.views import askable_states, askable_views, keep_composed
+from researchflow_server.runtime.samples import tried
+from researchflow_server.runtime.views import (
+    askable_states,
+    askable_views,
+    keep_composed,
+    written_out,
+)
 from researchflow_server.tools.refresh_views import catalogue_payload, change_catalogue
 from researchflow_server.tools.spec import Call, ToolSpec
 
 
 async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
     """What was published; a definition that cannot be honoured leaves all views as they are."""
-    if is_library(arguments.definition):
-        return await _compose(call, arguments.definition)
-    view = compile_view(arguments.definition)
+    with fields_of(arguments.definition):
+        definition = await written_out(call.runtime, arguments.definition)
+        if is_library(definition):
+            return await _compose(call, definition)
+    view = compile_view(definition)
     found, result = await change_catalogue(call, CatalogueChange(register=view))
     built = _built(view.name, result)
     payload = {
@@ -48,6 +57,7 @@ async def _compose(call: Call, definition: dict[str, Any]) -> dict[str, Any]:
         state = states.get(view.name)
     except StoreError as error:
         warnings.append(f"its anchor cannot be told now: {error.code}")
+    warnings += (await tried(call.runtime, view)).reasons
     return {
         "view": view.name,
         "status": "published",

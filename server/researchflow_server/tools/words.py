@@ -29,6 +29,7 @@ _PAGE = 'give next_cursor of the answer before as "cursor", all else the same'
 _JOIN = 'use a filter {"column": "id", "query": {"view": ..}}, or query_sql for columns of both'
 _DIRECTION = 'write {"column": .., "descending": true}; ascending is the default'
 _BUCKET = 'write "group_by": [{"column": "onset_datetime", "bucket": "year"}]'
+_INSIDE = 'write {"definition": {"name": .., "sql": ".."}}'
 _PATTERN = 'use "contains" or "starts_with" with plain text, without % and _'
 _BOUNDS = 'write two filters in "all_of", one with ge and one with lt; a partial date is a period'
 
@@ -118,8 +119,8 @@ ARGUMENTS: dict[str, Mapping[str, Word]] = {
         ("force", "full", "view", "views"),
         Word(None, "leave it out: one refresh compares everything and publishes all views"),
     ),
-    "RegisterViewInput": _same("definition", "view"),
-    "ValidateViewInput": _same("definition", "view"),
+    "RegisterViewInput": _same("definition", "view name sql library resource", _INSIDE),
+    "ValidateViewInput": _same("definition", "view name sql library resource", _INSIDE),
     "DropViewInput": _same("view", "name view_name"),
 }
 _OPERATORS = {
