@@ -168,3 +168,33 @@ async def test_wrong_argument_is_named(
 ) -> None:
     error = await server.error("patient_timeline", **{"patient": "partial", **arguments})
     assert (error["code"], error["field"]) == (code, field)
+
+
+async def test_newest_event_of_each_kind_is_one_question(server: ToolServer) -> None:
+    found = await server.call(
+        "query_view",
+        view="patient_events",
+        where={"column": "patient_id", "op": "eq", "value": "patient-00002"},
+        latest_per={"key": "kind", "by": "date"},
+        columns=["kind", "date"],
+    )
+    newest: dict[str, str] = {}
+    for date, kind, _id in newest_first(of("patient-00002")):
+        newest.setdefault(kind, date)
+    assert {row[0]: row[1] for row in found["rows"]} == newest
+
+
+async def test_view_of_that_name_that_is_not_ours_is_no_timeline(server: ToolServer) -> None:
+    change = "UPDATE researchflow.composed_view SET digest = $1, definition = definition"
+    where = " WHERE view_name = 'patient_events'"
+    async with server.runtime.stores.warehouse.session() as session:
+        found = "SELECT digest, definition ->> 'url' FROM researchflow.composed_view"
+        digest, url = (await session.fetch(found + where))[0]
+        await session.execute(f"{change} - 'url'{where}", "another")
+    try:
+        error = await server.error("patient_timeline", patient="partial")
+        assert (error["code"], error["field"]) == ("view_not_published", "view")
+    finally:
+        async with server.runtime.stores.warehouse.session() as session:
+            whole = f"{change} || jsonb_build_object('url', $2::text){where}"
+            await session.execute(whole, digest, url)

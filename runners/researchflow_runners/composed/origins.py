@@ -95,14 +95,15 @@ def _joint(one: Column | None, other: Column | None) -> Column | None:
         if not (one.has_range and other.has_range):
             return None
         one = replace(one, fhir_type="dateTime")
-    return replace(
-        one,
-        **{
-            part.name: part.default
-            for part in fields(Column)
-            if part.default is not MISSING and getattr(one, part.name) != getattr(other, part.name)
-        },
-    )
+    differing = {
+        part.name: part.default
+        for part in fields(Column)
+        if part.default is not MISSING and getattr(one, part.name) != getattr(other, part.name)
+    }
+    if one.event is not None and other.event is not None:
+        # The first date of a row that has a value, or that of a row from either side.
+        differing["event"] = min(one.event, other.event)
+    return replace(one, **differing)
 
 
 def _from(wrapped: Fields, known: Known) -> list[_Item]:
