@@ -202,19 +202,12 @@ def _filter_kind(value: Any) -> str:
 FILTER_FORMS = """\
 {column, op, value} | {all_of: [filter..]} | {any_of: [..]} | {not: filter} | \
 {at_least: {n, of: [..]}} | {column, op: in or not_in, query: {view, column=patient_id, where?, \
-latest_per?, first_per?, aggregates?, having?, min_rows?}}: rows whose column occurs in rows of \
-another view | {column=patient_id, within: {days, side: before after either, date?, of: {view, \
+latest_per?, first_per?, aggregates?, having?, min_rows?}}: column occurs in that view's rows \
+| {column=patient_id, within: {days, side: before after either, date?, of: {view, \
 column=patient_id, where?, which: first last any, date?}}}: rows dated so many days before that \
 event of the same key. op: eq ne lt le gt ge in not_in contains starts_with (any case) is_null \
 not_null. Dates ISO 8601; 2024-06 is that whole month; today-2y, newest-90d (d w m y)\
 """
-FILTER_EXAMPLE: dict[str, Any] = {
-    "column": "id",
-    "query": {
-        "view": "encounters",
-        "where": {"column": "class_code", "op": "eq", "value": "IMP"},
-    },
-}
 
 Filter: TypeAlias = Annotated[
     Annotated[Compare, Tag("Compare")]
@@ -225,7 +218,7 @@ Filter: TypeAlias = Annotated[
     | Annotated[AllOf, Tag("AllOf")]
     | Annotated[Not, Tag("Not")],
     Discriminator(_filter_kind),
-    WithJsonSchema({"type": "object", "description": FILTER_FORMS, "examples": [FILTER_EXAMPLE]}),
+    WithJsonSchema({"type": "object", "description": FILTER_FORMS}),
 ]
 
 

@@ -24,7 +24,7 @@ class RefreshViewsInput(Input):
 
     wait_s: float = Field(default=REFRESH_WAIT_DEFAULT_S, ge=0, le=REFRESH_WAIT_MAX_S)
     run_id: int | None = None
-    cancel: bool = Field(default=False, description="End it")
+    cancel: bool = False
 
 
 class RefreshViewsOutput(Output):

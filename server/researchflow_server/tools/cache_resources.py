@@ -105,8 +105,6 @@ CACHE_RESOURCES = ToolSpec(
     description="Shows changes of FHIR resources in live answers at once; the FHIR server is not "
     "changed.",
     arguments=CacheResourcesInput,
-    annotations=ToolAnnotations(
-        read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
-    ),
+    annotations=ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False),
     run=run,
 )

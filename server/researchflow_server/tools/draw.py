@@ -112,8 +112,7 @@ def _cut(payload: dict[str, Any], bytes_max: int) -> dict[str, Any]:
 DRAW = ToolSpec(
     name=contract.DRAW,
     title="Draw a picture",
-    description="A PNG of a query's answer and its data; histogram, box and survival "
-    "(Kaplan-Meier) are computed from its rows.",
+    description="A picture (PNG) of a query's answer, and its data; survival is Kaplan-Meier.",
     arguments=DrawInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

@@ -128,7 +128,7 @@ def _check_resource(resource: str, allowed: list[str]) -> None:
 LIST_VIEWS = ToolSpec(
     name=contract.LIST_VIEWS,
     title="List views",
-    description="The views that can be asked, with type, description and freshness.",
+    description="The views, what their rows are, and how fresh they are.",
     arguments=ListViewsInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

@@ -77,10 +77,10 @@ REFRESH_VIEWS = ToolSpec(
     name=contract.REFRESH_VIEWS,
     title="Refresh views",
     description="Publishes a new anchor if the source changed. A long refresh answers running: "
-    "ask again with its run_id.",
+    "ask again with its run_id, or cancel.",
     arguments=RefreshViewsInput,
     annotations=ToolAnnotations(
-        read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+        destructive_hint=False, idempotent_hint=True, open_world_hint=False
     ),
     run=run,
 )

@@ -22,14 +22,14 @@ VIEWS_NAMED_BYTES_MAX = 600
 REFERENCE = "#/$defs/"
 #: What hardly any call meets, and the error that one meets explains: bounds, and that no other
 #: arguments exist. A client that refused those itself would keep the nearest name from its model.
+#: A default is the first of the values, or what leaving the argument out means anyway.
 LEFT_TO_ERRORS = frozenset(
     {
-        "additionalProperties", "exclusiveMinimum", "maxItems", "maxLength", "maximum",
+        "additionalProperties", "default", "exclusiveMinimum", "maxItems", "maxLength", "maximum",
         "minItems", "minLength", "minimum",
     }
 )  # fmt: skip
 EXPLAINED_ONCE = frozenset({*Asking.model_fields, *Detailed.model_fields})
-_DROPPED_DEFAULTS: tuple[Any, ...] = (None, [], False)
 
 
 def compact_schema(model: type[BaseModel], view_names: Sequence[str]) -> dict[str, Any]:
@@ -80,8 +80,6 @@ def _tells(key: str, value: Any) -> bool:
     """Whether a model needs to see it; `title` may also be an argument's name."""
     if key == "title":
         return not isinstance(value, str)
-    if key == "default":
-        return value not in _DROPPED_DEFAULTS
     return key not in LEFT_TO_ERRORS
 
 
