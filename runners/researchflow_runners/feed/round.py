@@ -28,13 +28,13 @@ from researchflow_runners.source.reader import SourceSnapshot
 from researchflow_runners.source.replay import known_before
 from researchflow_runners.sql import compose, param
 from researchflow_runners.store.data_faults import is_data_error
-from researchflow_runners.store.database import Database, Session
+from researchflow_runners.store.database import PLAN_ONCE, Database, Session
 
 #: More changes than this are left to a refresh: computing them twice would be slower.
 CHANGES_MAX = 20_000
 PAGE = 500
 #: A tail that is stopped in the middle of a round loses its claim after so long.
-_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_FIRST = f"{PLAN_ONCE}; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 COMPARE_TIMEOUT_S = 300.0
 
 _BATCH = f"""
@@ -154,7 +154,7 @@ class TailRound:
             return await self._perform(guarded=True)
 
     async def _perform(self, *, guarded: bool) -> Round:
-        async with self._warehouse.transaction(first=_IDLE_TIMEOUT) as held:
+        async with self._warehouse.transaction(first=_FIRST) as held:
             position = await claim_position(held, "tail")
             if position is None:
                 return Round("taken")

@@ -1,8 +1,9 @@
 -- What is known about the views of one question, in one round trip of the snapshot that also
--- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows.
+-- reads its rows. $1 view names, $2 resource types, $3 the type of the asked view's rows. Subqueries
+-- hide how many there are: PostgreSQL then plans it once, not at each call.
 WITH waiting AS (
     SELECT t.res_type, w.entries, w.provisional, w.entries = w.held AS all_count
-    FROM unnest($2::text[]) AS t (res_type)
+    FROM unnest((SELECT $2::text[])) AS t (res_type)
     CROSS JOIN LATERAL (
         SELECT count(*) AS held,
                count(*) FILTER (WHERE e.counts) AS entries,
@@ -29,7 +30,7 @@ SELECT
     checked.pending,
     checked.oldest_pending_at,
     (SELECT p.seen_at FROM researchflow.feed_position AS p
-     WHERE p.reader = 'tail' AND p.types @> $2::text[]) AS followed_at,
+     WHERE p.reader = 'tail' AND p.types @> (SELECT $2::text[])) AS followed_at,
     overlay.entries,
     overlay.types,
     overlay.all_count_types,
@@ -39,7 +40,7 @@ SELECT
     -- A newer version that waits in the overlay makes up for a dead letter of the batch layer.
     (SELECT count(DISTINCT (d.res_type, d.id))
      FROM researchflow.dead_letter AS d
-     WHERE d.view_name = ANY ($1)
+     WHERE d.view_name = ANY ((SELECT $1::text[])::text[])
        AND (d.layer = 'speed') = EXISTS (
            SELECT FROM researchflow.overlay_entry AS e
            WHERE e.res_type = d.res_type AND e.id = d.id
@@ -47,7 +48,7 @@ SELECT
              AND e.valid_from <= now() AND now() < e.valid_until)) AS missing_live,
     (SELECT count(DISTINCT (d.res_type, d.id))
      FROM researchflow.dead_letter AS d
-     WHERE d.view_name = ANY ($1) AND d.layer = 'batch') AS missing_batch
+     WHERE d.view_name = ANY ((SELECT $1::text[])::text[]) AND d.layer = 'batch') AS missing_batch
 FROM (SELECT coalesce(sum(entries), 0)::bigint AS entries,
              coalesce(array_agg(res_type), '{}') AS types,
              coalesce(array_agg(res_type) FILTER (WHERE all_count), '{}') AS all_count_types,
@@ -59,7 +60,7 @@ FROM (SELECT coalesce(sum(entries), 0)::bigint AS entries,
              sum(pending)::bigint AS pending,
              min(oldest_pending_at) AS oldest_pending_at
       FROM researchflow.source_check
-      WHERE res_type = ANY ($2)) AS checked
+      WHERE res_type = ANY ((SELECT $2::text[])::text[])) AS checked
 LEFT JOIN LATERAL (
     SELECT anchor, data_as_of FROM researchflow.anchor ORDER BY anchor DESC LIMIT 1
 ) AS a ON true

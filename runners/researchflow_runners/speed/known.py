@@ -11,6 +11,7 @@ from researchflow_runners.store.database import Session
 
 Key = tuple[str, str]
 
+#: Subqueries hide how many keys there are: PostgreSQL then plans it once, not at each call.
 _KNOWN = """
 SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS ledger_version,
        coalesce(l.deleted, false) AS ledger_deleted, e.version, e.origin, e.deleted, e.resource,
@@ -24,7 +25,7 @@ SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS le
              ORDER BY 1) AS failed_views,
        ARRAY(SELECT c.view_name FROM researchflow.view_catalogue AS c
              WHERE c.resource_type = k.res_type ORDER BY 1) AS views
-FROM unnest($1::text[], $2::text[]) AS k (res_type, id)
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) AS k (res_type, id)
 LEFT JOIN LATERAL (
     SELECT res_id, res_ver, deleted FROM researchflow.ledger
     WHERE res_type = k.res_type AND id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l ON true

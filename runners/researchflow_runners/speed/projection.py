@@ -20,10 +20,11 @@ from researchflow_runners.speed.overlay_entry import (
 from researchflow_runners.speed.overlay_views import overlay_views
 from researchflow_runners.speed.redis_client import ENTRIES_MAX
 from researchflow_runners.store.data_faults import is_data_error
-from researchflow_runners.store.database import Database, Session
+from researchflow_runners.store.database import PLAN_ONCE, Database, Session
 from researchflow_runners.store.locks import LOCK_OVERLAY_SHARED
 
 _POSITIONS = "SELECT res_type, epoch, stream_id FROM researchflow.projection"
+_FIRST = f"{PLAN_ONCE}; {LOCK_OVERLAY_SHARED}"
 _LOCK = """
 SELECT epoch, stream_id FROM researchflow.projection WHERE res_type = $1 FOR UPDATE
 """
@@ -94,7 +95,7 @@ class Projection:
 
     async def _advance(self, page: _Page | None, *, guarded: bool) -> Applied:
         covered: set[str] = set()
-        async with self._database.transaction(first=LOCK_OVERLAY_SHARED) as session:
+        async with self._database.transaction(first=_FIRST) as session:
             applied = await self._locked(session)
             if page is None or page.after != applied:
                 page = await self._page(applied)
@@ -119,7 +120,7 @@ class Projection:
 
     async def forget_covered(self) -> int:
         """Drops expired entries, and from Redis what the batch layer covers; gives how many."""
-        async with self._database.transaction(first=LOCK_OVERLAY_SHARED) as session:
+        async with self._database.transaction(first=_FIRST) as session:
             applied = await self._locked(session)
             await expire(session, self._type)
         forgotten = 0
@@ -129,7 +130,7 @@ class Projection:
 
     async def retire(self, reports: Mapping[str, str]) -> None:
         """Drops reports that the source does not bear out: by id, their place in the stream."""
-        async with self._database.transaction(first=LOCK_OVERLAY_SHARED) as session:
+        async with self._database.transaction(first=_FIRST) as session:
             applied = await self._locked(session)
             await retire(session, self._type, reports)
         await self._forget(reports, applied)
