@@ -136,6 +136,16 @@ async def test_patient_without_events_is_told_to_have_none(server: ToolServer) -
     assert any("has no dated event" in warning for warning in found["warnings"])
 
 
+async def test_empty_period_is_told_of_the_patient_and_not_of_everybody(
+    server: ToolServer,
+) -> None:
+    found = await server.call("patient_timeline", patient="patient-00002", since="2100")
+    assert found["rows"] == []
+    assert [warning.partition(" has ")[0] for warning in found["warnings"]] == [
+        "the patient is known and"
+    ]
+
+
 async def test_waiting_change_shows_and_the_anchor_stays(server: ToolServer) -> None:
     anchored = await server.call("patient_timeline", patient="partial", freshness="anchored")
     changed = {**OWN[2], "period": {"start": "2025-05-05"}, "meta": {"versionId": "2"}}

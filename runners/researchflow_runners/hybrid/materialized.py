@@ -88,15 +88,24 @@ class MaterializedViewRunner:
         A `max_staleness_s` that the last look at the source cannot promise leads to a new look;
         FreshnessError `staleness_exceeded` when that does not help either.
         """
-        answer, _told = await self.query_beside(query, nothing, principal=principal)
+        answer, _told = await self._promised(query, nothing, principal, self.absent)
         return answer
 
     async def query_beside(
         self, query: Query, beside: Beside[T], *, principal: str = ""
     ) -> tuple[Answer, T]:
-        """The answer, and what `beside` reads in the same snapshot."""
+        """The answer, and what `beside` reads in the same snapshot.
+
+        Why nothing was found is left to `beside`.
+        """
+        return await self._promised(query, beside, principal, None)
+
+    async def _promised(
+        self, query: Query, beside: Beside[T], principal: str, absent: Absent | None
+    ) -> tuple[Answer, T]:
         return await self.promised(
-            lambda views: _names(query, views), lambda: self._answer(query, beside, principal)
+            lambda views: _names(query, views),
+            lambda: self._answer(query, beside, principal, absent),
         )
 
     async def promised(
@@ -116,7 +125,9 @@ class MaterializedViewRunner:
         await self._check_source(sorted(types))
         return await answer()
 
-    async def _answer(self, query: Query, beside: Beside[T], principal: str) -> tuple[Answer, T]:
+    async def _answer(
+        self, query: Query, beside: Beside[T], principal: str, absent: Absent | None
+    ) -> tuple[Answer, T]:
         began_s = time.perf_counter()
         guess = self.existence.guess()
         names = _names(query, guess)
@@ -148,7 +159,7 @@ class MaterializedViewRunner:
                 self._casts_told(names, views, choice),
             ):
                 read, speed, told = await _rows(
-                    session, asked, choice, facts, views, self.absent, beside
+                    session, asked, choice, facts, views, absent, beside
                 )
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         answer = dated(query.view, names, asked, choice, facts, read, speed, timings)
@@ -228,7 +239,7 @@ async def _rows(
     choice: Choice,
     facts: Facts,
     views: AnswerableViews,
-    absent: Absent,
+    absent: Absent | None,
     beside: Beside[T],
 ) -> tuple[Read, SpeedContribution, T]:
     catalogue = {name: view.columns for name, view in views.items()}

@@ -101,13 +101,13 @@ async def read_page(
     anchor: int | None,
     on: date,
     told: tuple[str, ...],
-    absent: Absent,
+    absent: Absent | None,
     state: str | None,
 ) -> Read:
     """The rows, ages told for the day `on`; `anchor` is pinned in the cursors.
 
     `told` is what to say of the question beside its answer; `absent` is asked what else, of the
-    `state` that is read.
+    `state` that is read, if anything.
     """
     position = asked.position
     day = position.on if position else on
@@ -116,6 +116,8 @@ async def read_page(
     )
     statement = replace(statement, warnings=(*told, *statement.warnings))
     read = await read_statement(session, asked, statement, anchor=anchor, on=day)
+    if absent is None:
+        return read
     found = await absent.warnings(
         session, asked.query, read.page, catalogue, relations, state=state, on=day
     )

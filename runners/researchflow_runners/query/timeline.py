@@ -2,7 +2,8 @@
 
 A date stands where the period that its text means begins: `2024` at 1 January 2024, in UTC. Of
 several that begin together the longer period comes first, then kinds and keys by letter. A period
-that is asked for holds the dates all of which lie in it, as in any filter.
+that is asked for holds the dates all of which lie in it, as in any filter. A time without an offset
+is read as UTC.
 """
 
 from __future__ import annotations
