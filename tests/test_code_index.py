@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from clinic import Clinic, compiled, open_clinic, patient
 from researchflow_runners.codes.index import indexed_tables
-from researchflow_runners.hybrid.code_ground import read_ground
+from researchflow_runners.hybrid.code_ground import read_ground, settled
 from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.published import PublishedView, published_views
 from researchflow_runners.store.relations import anchored_relation, live_relation
@@ -131,8 +131,8 @@ async def indexed(clinic: Clinic, *, live: bool) -> Counted:
         }
         if live:
             ground = await read_ground(session, clinic.runner.materialized, None)
-            for key, one in ground.moved.items():
-                place = (ground.places[key[0]].view, *key[1:])
+            for one in await settled(session, ground, ground.moved):
+                place = (ground.places[one.table_id].view, *one.key[1:])
                 found.pop(place, None)
                 if one.rows:
                     found[place] = (one.rows, one.patients, one.display)

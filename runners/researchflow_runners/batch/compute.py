@@ -23,7 +23,7 @@ from researchflow_runners.batch.plan import Plan
 from researchflow_runners.batch.staging import Staging
 from researchflow_runners.batch.steps import Steps
 from researchflow_runners.batch.tables import create_history, finish_base, publication
-from researchflow_runners.codes.index import index_built, note_moved
+from researchflow_runners.codes.index import index_built, note_built, note_moved
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import StatementError, ViewFailsError
 from researchflow_runners.sql import Sql, ident
@@ -115,8 +115,8 @@ async def compute(
                 computed.rows[view.name] = table
                 computed.filled[view.name] = filled.without(part.unreadable)
                 computed.added[view.name] = await read_content(session, published, table)
-                await note_moved(session, published, table)
             await steps.done("compute", view.name)
+        await _note_codes(session, computed, plan)
     for name, filled in computed.filled.items():
         await note_culprits(session, name, filled.culprits, keys)
     return computed
@@ -155,10 +155,23 @@ async def index_codes(computed: Computed, session: Session, plan: Plan) -> None:
 
     Once the snapshot is closed, and on one connection: the words of all views are in one table.
     """
-    for view in plan.built:
-        if view.name not in computed.failures:
-            async with computed.tolerating(session, view, plan), session.transaction():
-                await index_built(session, publication(view, plan.anchor))
+    async with session.transaction():
+        for view in plan.built:
+            if view.name not in computed.failures:
+                async with computed.tolerating(session, view, plan), session.savepoint():
+                    await note_built(session, publication(view, plan.anchor))
+        built = [view for view in plan.built if view.name not in computed.failures]
+        await index_built(session, [publication(view, plan.anchor) for view in built])
+
+
+async def _note_codes(session: Session, computed: Computed, plan: Plan) -> None:
+    """Notes what the rows of kept views change of the codes that occur."""
+    moved = [
+        (published, computed.rows[view.name])
+        for view, published in plan.kept
+        if view.name in computed.rows
+    ]
+    await note_moved(session, moved)
 
 
 async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:

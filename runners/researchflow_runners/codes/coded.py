@@ -26,13 +26,13 @@ def coded_columns(columns: Sequence[Column]) -> tuple[CodedColumn, ...]:
 
     Lists are left out: no filter can ask for a code within one.
     """
-    systems = {one.system_of: one.name for one in columns if one.system_of}
-    displays = {one.display_of: one.name for one in columns if one.display_of}
+    texts = [one for one in columns if one.is_text and not one.collection]
+    systems = {one.system_of: one.name for one in texts if one.system_of}
+    displays = {one.display_of: one.name for one in texts if one.display_of}
     return tuple(
         CodedColumn(one.name, one.system, systems.get(one.name), displays.get(one.name))
-        for one in columns
-        if one.is_text
-        and not (one.collection or one.is_key or one.display_of or one.system_of)
+        for one in texts
+        if not (one.is_key or one.display_of or one.system_of)
         and (one.system is not None or one.name in systems or one.name in displays)
     )
 

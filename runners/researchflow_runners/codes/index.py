@@ -8,16 +8,18 @@ come to count in the commit that publishes their table. What kept views gain and
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from researchflow_runners.codes.counting import moved_sql, whole_sql
+from researchflow_runners.codes.counting import computed_sql, whole_sql
 from researchflow_runners.codes.words import words_of
-from researchflow_runners.sql import Sql, compose, fixed, param
+from researchflow_runners.sql import Sql, compose, join, param
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView, published_views
-from researchflow_runners.store.relations import anchored_relation, table_columns
+from researchflow_runners.store.relations import anchored_relation
 
 TEXTS_AT_ONCE = 20_000
+#: One statement costs fewer round trips than one for each view; planning it takes memory.
+VIEWS_AT_ONCE = 20
 
 _NOTES = """
 CREATE TEMP TABLE IF NOT EXISTS rf_codes (
@@ -31,8 +33,19 @@ CREATE TEMP TABLE IF NOT EXISTS rf_codes (
 _NOTE = """
 INSERT INTO pg_temp.rf_codes
     (column_name, system, code, display, row_count, patient_count, table_id)
-SELECT f.*, {table} FROM ({found}) AS f
+{found}
 """
+_OF_TABLE = """
+SELECT f.*, (SELECT table_id FROM researchflow.code_table WHERE base_table = {table})
+FROM ({found}) AS f
+"""
+_NOTED = """
+SELECT array_agg(DISTINCT r.table_id) FROM pg_temp.rf_codes AS r
+JOIN researchflow.code_table AS t USING (table_id) WHERE t.base_table = ANY ($1)
+"""
+#: How many codes have a word decides how they are found.
+_ANALYZE = "ANALYZE researchflow.code (table_id, words)"
+_ADDED = "DELETE FROM pg_temp.rf_codes WHERE table_id = ANY ($1)"
 _UNREAD = """
 SELECT DISTINCT said FROM pg_temp.rf_codes WHERE said IS NOT NULL AND words IS NULL LIMIT $1
 """
@@ -41,8 +54,7 @@ UPDATE pg_temp.rf_codes AS r SET words = string_to_array(t.words, ' ')
 FROM unnest($1::text[], $2::text[]) AS t (said, words) WHERE r.words IS NULL AND r.said = t.said
 """
 _TABLE = """
-INSERT INTO researchflow.code_table (base_table) VALUES ($1)
-ON CONFLICT (base_table) DO UPDATE SET base_table = excluded.base_table RETURNING table_id
+INSERT INTO researchflow.code_table (base_table) VALUES ($1) ON CONFLICT (base_table) DO NOTHING
 """
 _WORDS = """
 INSERT INTO researchflow.code_word (word)
@@ -106,37 +118,35 @@ WHERE NOT EXISTS (SELECT FROM researchflow.code AS k WHERE k.words @> ARRAY[w.wo
 """
 
 
-async def index_built(session: Session, published: PublishedView) -> None:
-    """Counts the codes of a table that was built anew; they count when it is published."""
-    table_id = await session.fetchval(_TABLE, published.base_table)
-    whole = whole_sql(published.columns, published.resource_type, anchored_relation(published))
-    if whole is None:
-        return
-    await _note(session, table_id, whole)
-    await _read_words(session)
-    await _add(session, [table_id])
-    await session.execute("DELETE FROM pg_temp.rf_codes WHERE table_id = $1", table_id)
+async def note_built(session: Session, published: PublishedView) -> None:
+    """Notes the codes of a table that was built anew."""
+    await session.execute(_TABLE, published.base_table)
+    rows = anchored_relation(published)
+    whole = whole_sql(published.columns, published.resource_type, rows)
+    await _note(session, [(published, whole)])
 
 
-async def note_moved(session: Session, published: PublishedView, rows: Sql) -> None:
-    """Notes what the rows of the resources in rf_changed, and those in their place, change."""
-    moved = moved_sql(
-        published,
-        changed=fixed("pg_temp.rf_changed"),
-        added=rows,
-        columns=table_columns(published, "a"),
-    )
-    if moved is not None:
-        table_id = await session.fetchval(_TABLE, published.base_table)
-        await _note(session, table_id, moved)
-        await _read_words(session)
+async def note_moved(session: Session, moved: Sequence[tuple[PublishedView, Sql]]) -> None:
+    """Notes what the rows of the resources in rf_changed, and those in their place, change: of
+    each view with the relation of these."""
+    for begin in range(0, len(moved), VIEWS_AT_ONCE):
+        part = moved[begin : begin + VIEWS_AT_ONCE]
+        await _note(session, [(view, computed_sql(view, rows)) for view, rows in part])
+
+
+async def index_built(session: Session, published: Collection[PublishedView]) -> None:
+    """Reads what was noted, and adds it of the tables built anew: when these are published, it
+    counts."""
+    while texts := [row[0] for row in await session.fetch(_UNREAD, TEXTS_AT_ONCE)]:
+        await session.execute(_READ, texts, [" ".join(words_of(text)) for text in texts])
+    if await _add(session, published):
+        await session.execute(_ANALYZE)
 
 
 async def publish_moved(session: Session, published: Collection[PublishedView]) -> None:
     """Adds what was noted of these views, in the commit that moves their rows."""
-    tables = await indexed_tables(session)
-    codes = await _add(session, [tables[view.base_table] for view in published])
-    for statement in _SETTLE:
+    codes = await _add(session, published)
+    for statement in _SETTLE if codes else ():
         await session.execute(statement, codes)
 
 
@@ -153,10 +163,13 @@ async def index_unindexed(session: Session) -> None:
                 await session.execute(statement, gone)
             await session.execute(_FORGET_WORDS)
     tables = await indexed_tables(session)
-    for view in (await published_views(session)).values():
-        if view.base_table not in tables:
-            async with session.transaction():
-                await index_built(session, view)
+    views = await published_views(session)
+    lacking = [view for view in views.values() if view.base_table not in tables]
+    if lacking:
+        async with session.transaction():
+            for view in lacking:
+                await note_built(session, view)
+            await index_built(session, lacking)
 
 
 async def indexed_tables(session: Session) -> dict[str, int]:
@@ -164,19 +177,23 @@ async def indexed_tables(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in await session.fetch(_INDEXED)}
 
 
-async def _note(session: Session, table_id: int, found: Sql) -> None:
-    await session.execute(compose(_NOTE, table=param(table_id, "int"), found=found))
+async def _note(session: Session, counted: Sequence[tuple[PublishedView, Sql | None]]) -> None:
+    found = [
+        compose(_OF_TABLE, table=param(view.base_table, "text"), found=sql)
+        for view, sql in counted
+        if sql is not None
+    ]
+    if found:
+        await session.execute(compose(_NOTE, found=join(" UNION ALL ", found)))
 
 
-async def _read_words(session: Session) -> None:
-    """Gives the displays that came their words."""
-    while texts := [row[0] for row in await session.fetch(_UNREAD, TEXTS_AT_ONCE)]:
-        await session.execute(_READ, texts, [" ".join(words_of(text)) for text in texts])
-
-
-async def _add(session: Session, table_ids: list[int]) -> list[int]:
-    """Adds what was noted of these tables; gives the codes it is of."""
-    await session.execute(_WORDS, table_ids)
-    codes = [row[0] for row in await session.fetch(_COUNT, table_ids)]
-    await session.execute(_DISPLAY, table_ids)
+async def _add(session: Session, published: Collection[PublishedView]) -> list[int]:
+    """Adds what was noted of these views, and forgets that it was; gives the codes it is of."""
+    noted = await session.fetchval(_NOTED, [view.base_table for view in published])
+    if not noted:
+        return []
+    await session.execute(_WORDS, noted)
+    codes = [row[0] for row in await session.fetch(_COUNT, noted)]
+    await session.execute(_DISPLAY, noted)
+    await session.execute(_ADDED, noted)
     return codes

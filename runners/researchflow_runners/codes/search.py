@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -16,20 +16,30 @@ CODE_PREFIX_CHARS_MIN = 3
 _COLUMNS = fixed(
     "k.table_id, k.column_name, k.system, k.code, k.display, k.row_count, k.patient_count, k.words"
 )
+#: In the order of the index code_rank, so that a word that many codes have is found by walking it.
 _SEARCH = """
 SELECT {columns} FROM researchflow.code AS k
-WHERE k.table_id = ANY ({tables}){narrowed}
-  AND (k.table_id, k.column_name, k.system, k.code) NOT IN (SELECT * FROM {but})
-  AND ({any})
-ORDER BY CASE {tiers} END, k.patient_count DESC, k.row_count DESC, k.system, k.code,
+WHERE k.table_id = ANY ({tables}){narrowed}{but} AND ({any})
+ORDER BY k.patient_count DESC, k.row_count DESC, k.code, k.system,
          array_position({tables}, k.table_id), k.column_name
 LIMIT {most}
 """
+_BUT = """
+ AND (k.table_id, k.column_name, k.system, k.code) NOT IN (SELECT * FROM {keys})
+"""
+#: What a word is worth differs from word to word.
+_PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan"
 _BY_KEY = """
 SELECT {columns}, d.display AS one, d.row_count AS times
 FROM researchflow.code AS k JOIN {keys} AS n (table_id, column_name, system, code)
      USING (table_id, column_name, system, code)
 JOIN researchflow.code_display AS d USING (code_id)
+"""
+_AMONG = """
+SELECT k.table_id, k.column_name, k.system, k.code
+FROM researchflow.code AS k JOIN {keys} AS n (table_id, column_name, system, code)
+     USING (table_id, column_name, system, code)
+WHERE {any}
 """
 _KEYS = "unnest({}, {}, {}, {})"
 _OCCURRING = """
@@ -72,10 +82,6 @@ class CodeCount:
         """What no other code has."""
         return self.table_id, self.column, self.system, self.code
 
-    def moved(self, rows: int, patients: int) -> CodeCount:
-        """The same after so many came."""
-        return replace(self, rows=self.rows + rows, patients=self.patients + patients)
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -90,6 +96,12 @@ class Wanted:
         """The beginning of codes that is asked for: E11 of E11.9."""
         is_one = len(self.code) >= CODE_PREFIX_CHARS_MIN and not any(map(str.isspace, self.code))
         return self.code if is_one and any(map(str.isdigit, self.code)) else None
+
+    def is_code(self, code: str) -> bool:
+        """Whether it is the code, or begins like it."""
+        folded = code.lower()
+        prefix = self.code_prefix
+        return folded == self.code or (prefix is not None and folded.startswith(prefix))
 
     def rank(self, found: CodeCount) -> tuple[Tier, str] | None:
         """The tier of a code and why it is found; None when it is not what is looked for."""
@@ -107,28 +119,37 @@ class Wanted:
 async def search(
     session: Session, wanted: Wanted, tables: Collection[int], *, but: Collection[Key], most: int
 ) -> list[CodeCount]:
-    """The best codes of these tables, without those of `but`; among equals, of earlier tables."""
-    conditions = [*_code_conditions(wanted), *((one.tier, _fits(one)) for one in wanted.readings)]
-    conditions.sort(key=lambda pair: pair[0])
-    statement = compose(
-        _SEARCH,
-        columns=_COLUMNS,
-        tables=param(list(tables), "int[]"),
-        narrowed=compose(" AND k.system = ANY ({})", param(list(wanted.systems), "text[]"))
-        if wanted.systems
-        else EMPTY,
-        but=_keys(but),
-        any=join(" OR ", (condition for _tier, condition in conditions)),
-        tiers=join(
-            " ",
-            (
-                compose("WHEN {} THEN {}", condition, fixed(str(int(tier))))
-                for tier, condition in conditions
-            ),
-        ),
-        most=param(most, "bigint"),
-    )
-    return [_count(row) for row in await session.fetch(statement)]
+    """The best codes of these tables, without those of `but`; among equals, of earlier tables.
+
+    Tier by tier, since what fits best is mostly enough.
+    """
+    await session.execute(_PLAN_EACH)
+    found: dict[Key, CodeCount] = {}
+    for conditions in _tiers(wanted):
+        statement = compose(
+            _SEARCH,
+            columns=_COLUMNS,
+            tables=param(list(tables), "int[]"),
+            narrowed=compose(" AND k.system = ANY ({})", param(list(wanted.systems), "text[]"))
+            if wanted.systems
+            else EMPTY,
+            but=compose(_BUT, keys=_keys(but)) if but else EMPTY,
+            any=join(" OR ", conditions),
+            most=param(most, "bigint"),
+        )
+        for row in await session.fetch(statement):
+            count = _count(row)
+            found.setdefault(count.key, count)
+        if len(found) >= most:
+            break
+    return list(found.values())
+
+
+async def fitting(session: Session, wanted: Wanted, keys: Collection[Key]) -> set[Key]:
+    """Those of the codes that are looked for, by what the index has of them."""
+    every = [condition for conditions in _tiers(wanted) for condition in conditions]
+    statement = compose(_AMONG, keys=_keys(keys), any=compose("({})", join(" OR ", every)))
+    return {tuple(row.values()) for row in await session.fetch(statement)}
 
 
 async def counts_of(
@@ -136,6 +157,8 @@ async def counts_of(
 ) -> dict[Key, tuple[CodeCount, Mapping[str, int]]]:
     """What the index has of these codes, with the rows of each display."""
     found: dict[Key, tuple[CodeCount, dict[str, int]]] = {}
+    if not keys:
+        return {}
     statement = compose(_BY_KEY, columns=_COLUMNS, keys=_keys(keys))
     for row in await session.fetch(statement):
         count = _count(row)
@@ -167,17 +190,21 @@ async def codes_beginning(
     return [row[0] for row in rows]
 
 
-def _code_conditions(wanted: Wanted) -> Iterable[tuple[Tier, Sql]]:
-    yield Tier.CODE, compose("lower(k.code) = {}", param(wanted.code, "text"))
+def _tiers(wanted: Wanted) -> Iterator[list[Sql]]:
+    """The conditions of each tier that there is, the best first."""
+    tiers: dict[Tier, list[Sql]] = {
+        Tier.CODE: [compose("lower(k.code) = {}", param(wanted.code, "text"))]
+    }
     if wanted.code_prefix:
-        yield (
-            Tier.BEGINNING,
-            compose(
-                "(lower(k.code) >= {} AND lower(k.code) < {})",
-                param(wanted.code_prefix, "text"),
-                param(_after(wanted.code_prefix), "text"),
-            ),
+        begin, end = (
+            param(text, "text") for text in (wanted.code_prefix, _after(wanted.code_prefix))
         )
+        between = compose("(lower(k.code) >= {} AND lower(k.code) < {})", begin, end)
+        tiers.setdefault(Tier.BEGINNING, []).append(between)
+    for reading in wanted.readings:
+        tiers.setdefault(reading.tier, []).append(_fits(reading))
+    for _tier, conditions in sorted(tiers.items()):
+        yield conditions
 
 
 def _fits(reading: Reading) -> Sql:

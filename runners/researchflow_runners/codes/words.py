@@ -6,10 +6,15 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 #: Longer words are no words of a display; more than this many of one text are not kept.
 WORD_CHARS_MAX = 40
 WORDS_MAX = 64
+#: The displays of waiting changes are read with every answer.
+TEXTS_HELD_MAX = 10_000
+#: One text asks for the same word several times.
+NEAR_HELD_MAX = 1_000
 #: So many words are taken for one that is only begun or contained.
 EXPANDED_MAX = 200
 _WORD = re.compile(r"[^\W_]+")
@@ -17,6 +22,7 @@ _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0x00AD])
 _LETTERS = {letter: 1 << number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
 
 
+@lru_cache(maxsize=TEXTS_HELD_MAX)
 def words_of(text: str) -> tuple[str, ...]:
     """The words in order: without case, accents, signs and invisible characters."""
     plain = unicodedata.normalize("NFKD", text.translate(_INVISIBLE)).casefold()
@@ -63,6 +69,7 @@ class Vocabulary:
         self._words: set[str] = set()
         self._sorted: list[str] = []
         self._masks: list[tuple[str, int]] = []
+        self._near: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self.add(words)
 
     def __contains__(self, word: str) -> bool:
@@ -72,6 +79,7 @@ class Vocabulary:
         """Takes in more words."""
         new = set(words) - self._words
         if new:
+            self._near.clear()
             self._words |= new
             self._sorted = sorted(self._words)
             self._masks += [(word, _mask(word)) for word in new]
@@ -89,6 +97,8 @@ class Vocabulary:
 
     def nearest(self, word: str, most: int) -> Sequence[tuple[str, int]]:
         """The words within a distance, with it, the nearest first."""
+        if (word, most) in self._near:
+            return self._near[word, most]
         mask = _mask(word)
         alike = [
             (other, distance(word, other, most))
@@ -96,7 +106,11 @@ class Vocabulary:
             if (mask ^ theirs).bit_count() <= 2 * most and abs(len(word) - len(other)) <= most
         ]
         found = [(other, far) for other, far in alike if far <= most]
-        return sorted(found, key=lambda pair: (pair[1], pair[0][:1] != word[:1], pair[0]))
+        found.sort(key=lambda pair: (pair[1], pair[0][:1] != word[:1], pair[0]))
+        if len(self._near) >= NEAR_HELD_MAX:
+            self._near.clear()
+        self._near[word, most] = found
+        return found
 
 
 def _mask(word: str) -> int:

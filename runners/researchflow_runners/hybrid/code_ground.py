@@ -7,10 +7,8 @@ composed view that is named, are counted from their rows, which takes as long as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-
-import asyncpg
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from researchflow_runners.codes.coded import patient_column
 from researchflow_runners.codes.counting import waiting_sql, whole_sql
@@ -39,6 +37,14 @@ class Place:
     has_patients: bool
 
 
+@dataclass(slots=True)
+class Move:
+    """What waiting changes, or rows that are not counted yet, do to one code's counts."""
+
+    patients: int = 0
+    displays: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """The places by their numbers, and the codes that are not, or not so, in the index.
@@ -49,7 +55,7 @@ class Ground:
     facts: Facts
     places: Mapping[int, Place]
     is_live: bool
-    moved: Mapping[Key, CodeCount]
+    moved: Mapping[Key, Move]
 
     @property
     def tables(self) -> list[int]:
@@ -105,14 +111,14 @@ class _Reader:
     facts: Facts
     is_live: bool
 
-    async def read(self, names: Sequence[str]) -> tuple[dict[int, Place], dict[Key, CodeCount]]:
+    async def read(self, names: Sequence[str]) -> tuple[dict[int, Place], dict[Key, Move]]:
         tables = await indexed_tables(self.session)
         places: dict[int, Place] = {}
-        moved: dict[Key, CodeCount] = {}
+        moved: dict[Key, Move] = {}
         for number, name in enumerate(names, start=1):
             place = self._place(name, tables, number)
             places[place.table_id] = place
-            moved |= await self._moved(place)
+            await self._note_moves(place, moved)
         return places, moved
 
     def _place(self, name: str, tables: Mapping[str, int], number: int) -> Place:
@@ -123,7 +129,7 @@ class _Reader:
         table_id = tables.get(view.base_table, -number)
         return Place(name, table_id, view.last_anchor, patient is not None)
 
-    async def _moved(self, place: Place) -> dict[Key, CodeCount]:
+    async def _note_moves(self, place: Place, moved: dict[Key, Move]) -> None:
         view = self.views[place.view]
         if place.table_id < 0:
             type_ = view.resource_type if isinstance(view, PublishedView) else None
@@ -131,9 +137,13 @@ class _Reader:
         elif self.is_live and isinstance(view, PublishedView) and self._waits(view):
             sql = waiting_sql(view)
         else:
-            return {}
+            return
         rows = await self.session.fetch(sql) if sql else []
-        return await _merged(self.session, place.table_id, rows)
+        for column, system, code, display, row_count, patient_count in rows:
+            move = moved.setdefault((place.table_id, column, system, code), Move())
+            move.patients += int(patient_count)
+            if display is not None:
+                move.displays[display] = int(row_count)
 
     def _waits(self, view: PublishedView) -> bool:
         return view.last_anchor is None and view.resource_type in self.facts.waiting_types
@@ -150,33 +160,30 @@ class _Reader:
         return relation_of(name, columns, self.views, relation)
 
 
-async def _merged(
-    session: Session, table_id: int, rows: Iterable[asyncpg.Record]
-) -> dict[Key, CodeCount]:
-    """The codes of these changes as they are with what the index has of them."""
-    displays: dict[Key, dict[str, int]] = {}
-    patients: dict[Key, int] = {}
-    for column, system, code, display, row_count, patient_count in rows:
-        key = (table_id, column, system, code)
-        theirs = displays.setdefault(key, {})
-        if display is not None:
-            theirs[display] = int(row_count)
-        patients[key] = patients.get(key, 0) + int(patient_count)
-    before = await counts_of(session, displays) if displays and table_id > 0 else {}
-    merged = {}
-    for key, changes in displays.items():
+async def settled(session: Session, ground: Ground, keys: Collection[Key]) -> list[CodeCount]:
+    """These moved codes as they are with what the index has of them; some may be in no row."""
+    before = await counts_of(session, [key for key in keys if key[0] > 0])
+    found = []
+    for key in keys:
+        move = ground.moved[key]
         count, said = before.get(key, (None, {}))
-        told = {one: said.get(one, 0) + changes.get(one, 0) for one in {**said, **changes}}
-        had = count.patients if count else 0
-        merged[key] = _count(key, told, had + patients[key])
-    return merged
+        told = {
+            one: said.get(one, 0) + move.displays.get(one, 0) for one in {**said, **move.displays}
+        }
+        found.append(_count(key, told, (count.patients if count else 0) + move.patients))
+    return found
+
+
+def words_said(key: Key, display: str) -> tuple[str, ...]:
+    """The words by which a code with that display is found: without one its own, if it is none of
+    digits."""
+    return words_of(display or (key[3] if any(map(str.isalpha, key[3])) else ""))
 
 
 def _count(key: Key, displays: Mapping[str, int], patients: int) -> CodeCount:
     said = {display: rows for display, rows in displays.items() if rows > 0}
     named = sorted((display for display in said if display), key=lambda one: (-said[one], one))
-    texts = named or ([key[3]] if any(map(str.isalpha, key[3])) else [])
-    words = frozenset(word for text in texts for word in words_of(text))
+    words = frozenset(word for display in said for word in words_said(key, display))
     return CodeCount(*key, named[0] if named else None, sum(said.values()), patients, words)
 
 

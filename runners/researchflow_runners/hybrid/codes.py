@@ -12,13 +12,14 @@ from researchflow_runners.codes.search import (
     CodeCount,
     Wanted,
     codes_beginning,
+    fitting,
     occurring,
     search,
     systems_in,
     words_after,
 )
 from researchflow_runners.codes.words import Vocabulary, words_of
-from researchflow_runners.hybrid.code_ground import Ground, Place, read_ground
+from researchflow_runners.hybrid.code_ground import Ground, Place, read_ground, settled, words_said
 from researchflow_runners.hybrid.facts import seconds
 from researchflow_runners.hybrid.materialized import SPEED_LAYER_DISABLED, MaterializedViewRunner
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -93,7 +94,8 @@ class CodeFinder:
         new = await words_after(session, self._last_word)
         self._vocabulary.add(word for _number, word in new)
         self._last_word = max((number for number, _word in new), default=self._last_word)
-        self._vocabulary.add(word for one in ground.moved.values() for word in one.words)
+        said = {words_said(key, text) for key, one in ground.moved.items() for text in one.displays}
+        self._vocabulary.add(word for words in said for word in words)
 
     async def _found(
         self, session: Session, wanted: Wanted, read: ReadText, ground: Ground, most: int
@@ -167,7 +169,7 @@ class _Found:
     def order(self) -> tuple[object, ...]:
         """As `search` orders."""
         one = self.count
-        return self.tier, -one.patients, -one.rows, one.system, one.code, self.place, one.column
+        return self.tier, -one.patients, -one.rows, one.code, one.system, self.place, one.column
 
 
 async def _best(session: Session, wanted: Wanted, ground: Ground, most: int) -> list[_Found]:
@@ -175,11 +177,27 @@ async def _best(session: Session, wanted: Wanted, ground: Ground, most: int) -> 
     kept = await search(session, wanted, ground.tables, but=ground.moved, most=most)
     places = {number: place for place, number in enumerate(ground.places)}
     found = []
-    for count in (*kept, *(one for one in ground.moved.values() if one.rows > 0)):
+    for count in (*kept, *await _moved(session, wanted, ground)):
         ranked = wanted.rank(count)
         if ranked is not None:
             found.append(_Found(count, places[count.table_id], *ranked))
     return sorted(found, key=lambda one: one.order)[:most]
+
+
+async def _moved(session: Session, wanted: Wanted, ground: Ground) -> list[CodeCount]:
+    """The moved codes that may be looked for and occur."""
+    if not ground.moved:
+        return []
+    keys = await fitting(session, wanted, ground.moved)
+    said = {
+        (key, words_said(key, text)) for key, one in ground.moved.items() for text in one.displays
+    }
+    fits = {
+        words: any(reading.fits(words) for reading in wanted.readings)
+        for words in {words for _key, words in said}
+    }
+    keys |= {key for key, words in said if fits[words] or wanted.is_code(key[3])}
+    return [one for one in await settled(session, ground, keys) if one.rows > 0]
 
 
 def _quoted(words: Sequence[str]) -> str:

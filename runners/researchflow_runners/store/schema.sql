@@ -328,6 +328,8 @@ CREATE TABLE IF NOT EXISTS researchflow.code (
     UNIQUE (table_id, column_name, system, code)
 );
 CREATE INDEX IF NOT EXISTS code_words ON researchflow.code USING gin (words);
+CREATE INDEX IF NOT EXISTS code_rank
+    ON researchflow.code (patient_count DESC, row_count DESC, code);
 CREATE INDEX IF NOT EXISTS code_folded ON researchflow.code (lower(code));
 CREATE TABLE IF NOT EXISTS researchflow.code_display (
     code_id   bigint NOT NULL,
