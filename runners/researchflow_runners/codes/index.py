@@ -43,8 +43,12 @@ _NOTED = """
 SELECT array_agg(DISTINCT r.table_id) FROM pg_temp.rf_codes AS r
 JOIN researchflow.code_table AS t USING (table_id) WHERE t.base_table = ANY ($1)
 """
-#: How many codes have a word decides how they are found.
-_ANALYZE = "ANALYZE researchflow.code (table_id, words)"
+#: How many codes have a word decides how they are found; what the index of words was given in bulk
+#: would be read through by every search.
+_SORT_IN = (
+    "SELECT gin_clean_pending_list('researchflow.code_words')",
+    "ANALYZE researchflow.code",
+)
 _ADDED = "DELETE FROM pg_temp.rf_codes WHERE table_id = ANY ($1)"
 _UNREAD = """
 SELECT DISTINCT said FROM pg_temp.rf_codes WHERE said IS NOT NULL AND words IS NULL LIMIT $1
@@ -140,7 +144,8 @@ async def index_built(session: Session, published: Collection[PublishedView]) ->
     while texts := [row[0] for row in await session.fetch(_UNREAD, TEXTS_AT_ONCE)]:
         await session.execute(_READ, texts, [" ".join(words_of(text)) for text in texts])
     if await _add(session, published):
-        await session.execute(_ANALYZE)
+        for statement in _SORT_IN:
+            await session.execute(statement)
 
 
 async def publish_moved(session: Session, published: Collection[PublishedView]) -> None:

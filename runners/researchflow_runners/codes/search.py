@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,29 +20,30 @@ _COLUMNS = fixed(
 #: In the order of the index code_rank, so that a word that many codes have is found by walking it.
 _SEARCH = """
 SELECT {columns} FROM researchflow.code AS k
-WHERE k.table_id = ANY ({tables}){narrowed}{but} AND ({any})
+WHERE k.table_id = ANY ({tables}){narrowed} AND ({any})
 ORDER BY k.patient_count DESC, k.row_count DESC, k.code, k.system,
          array_position({tables}, k.table_id), k.column_name
 LIMIT {most}
-"""
-_BUT = """
- AND (k.table_id, k.column_name, k.system, k.code) NOT IN (SELECT * FROM {keys})
 """
 #: What a word is worth differs from word to word.
 _PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan"
 _BY_KEY = """
 SELECT {columns}, d.display AS one, d.row_count AS times
-FROM researchflow.code AS k JOIN {keys} AS n (table_id, column_name, system, code)
+FROM researchflow.code AS k JOIN {keys} AS n
      USING (table_id, column_name, system, code)
 JOIN researchflow.code_display AS d USING (code_id)
 """
 _AMONG = """
 SELECT k.table_id, k.column_name, k.system, k.code
-FROM researchflow.code AS k JOIN {keys} AS n (table_id, column_name, system, code)
+FROM researchflow.code AS k JOIN {keys} AS n
      USING (table_id, column_name, system, code)
 WHERE {any}
 """
-_KEYS = "unnest({}, {}, {}, {})"
+#: As one text: of arrays the driver looks at every element.
+_KEYS = """
+(SELECT (k ->> 0)::int AS table_id, k ->> 1 AS column_name, k ->> 2 AS system, k ->> 3 AS code
+ FROM jsonb_array_elements({}) AS k)
+"""
 _OCCURRING = """
 SELECT w FROM unnest($1::text[]) WITH ORDINALITY AS u (w, place)
 WHERE EXISTS (SELECT FROM researchflow.code AS k
@@ -117,9 +119,9 @@ class Wanted:
 
 
 async def search(
-    session: Session, wanted: Wanted, tables: Collection[int], *, but: Collection[Key], most: int
+    session: Session, wanted: Wanted, tables: Collection[int], *, most: int
 ) -> list[CodeCount]:
-    """The best codes of these tables, without those of `but`; among equals, of earlier tables.
+    """The best codes of these tables; among equals, of earlier tables.
 
     Tier by tier, since what fits best is mostly enough.
     """
@@ -133,7 +135,6 @@ async def search(
             narrowed=compose(" AND k.system = ANY ({})", param(list(wanted.systems), "text[]"))
             if wanted.systems
             else EMPTY,
-            but=compose(_BUT, keys=_keys(but)) if but else EMPTY,
             any=join(" OR ", conditions),
             most=param(most, "bigint"),
         )
@@ -221,16 +222,7 @@ def _after(start: str) -> str:
 
 
 def _keys(keys: Collection[Key]) -> Sql:
-    columns: list[list[object]] = [list(part) for part in zip(*keys, strict=True)] or [
-        [],
-        [],
-        [],
-        [],
-    ]
-    kinds = ("int[]", "text[]", "text[]", "text[]")
-    return compose(
-        _KEYS, *(param(values, kind) for values, kind in zip(columns, kinds, strict=True))
-    )
+    return compose(_KEYS, param(json.dumps(list(keys)), "jsonb"))
 
 
 def _count(row: asyncpg.Record) -> CodeCount:

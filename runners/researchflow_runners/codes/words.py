@@ -91,8 +91,8 @@ class Vocabulary:
         return [word for word in found if word != start and word.startswith(start)]
 
     def containing(self, part: str) -> Sequence[str]:
-        """The words with `part` after their first letter, the shortest EXPANDED_MAX of them."""
-        found = [word for word in self._sorted if word.find(part, 1) > 0]
+        """The words with `part` after their beginning, the shortest EXPANDED_MAX of them."""
+        found = [word for word in self._sorted if part in word and not word.startswith(part)]
         return sorted(found, key=lambda word: (len(word), word))[:EXPANDED_MAX]
 
     def nearest(self, word: str, most: int) -> Sequence[tuple[str, int]]:

@@ -49,13 +49,15 @@ class Move:
 class Ground:
     """The places by their numbers, and the codes that are not, or not so, in the index.
 
-    `facts` are those of the views; `is_live` tells that waiting changes are merged.
+    `facts` are those of the views; `is_live` tells that waiting changes are merged. `said` has the
+    words of every display of what moved.
     """
 
     facts: Facts
     places: Mapping[int, Place]
     is_live: bool
     moved: Mapping[Key, Move]
+    said: frozenset[tuple[Key, tuple[str, ...]]]
 
     @property
     def tables(self) -> list[int]:
@@ -93,7 +95,10 @@ async def read_ground(session: Session, runner: MaterializedViewRunner, view: st
         places, moved = await reader.read(names)
     if runner.use_speed_layer:
         facts = facts.merged()
-    return Ground(facts, places, runner.use_speed_layer, moved)
+    said = frozenset(
+        (key, _words(key, display)) for key, move in moved.items() for display in move.displays
+    )
+    return Ground(facts, places, runner.use_speed_layer, moved, said)
 
 
 def _names(view: str | None, views: AnswerableViews) -> list[str]:
@@ -174,7 +179,7 @@ async def settled(session: Session, ground: Ground, keys: Collection[Key]) -> li
     return found
 
 
-def words_said(key: Key, display: str) -> tuple[str, ...]:
+def _words(key: Key, display: str) -> tuple[str, ...]:
     """The words by which a code with that display is found: without one its own, if it is none of
     digits."""
     return words_of(display or (key[3] if any(map(str.isalpha, key[3])) else ""))
@@ -183,7 +188,7 @@ def words_said(key: Key, display: str) -> tuple[str, ...]:
 def _count(key: Key, displays: Mapping[str, int], patients: int) -> CodeCount:
     said = {display: rows for display, rows in displays.items() if rows > 0}
     named = sorted((display for display in said if display), key=lambda one: (-said[one], one))
-    words = frozenset(word for display in said for word in words_said(key, display))
+    words = frozenset(word for display in said for word in _words(key, display))
     return CodeCount(*key, named[0] if named else None, sum(said.values()), patients, words)
 
 

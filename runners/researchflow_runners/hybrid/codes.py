@@ -19,7 +19,7 @@ from researchflow_runners.codes.search import (
     words_after,
 )
 from researchflow_runners.codes.words import Vocabulary, words_of
-from researchflow_runners.hybrid.code_ground import Ground, Place, read_ground, settled, words_said
+from researchflow_runners.hybrid.code_ground import Ground, Place, read_ground, settled
 from researchflow_runners.hybrid.facts import seconds
 from researchflow_runners.hybrid.materialized import SPEED_LAYER_DISABLED, MaterializedViewRunner
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -86,7 +86,7 @@ class CodeFinder:
                 return codes
             await self._learn(session, ground)
             wanted = Wanted(start.lower(), read_text(start, self._vocabulary).readings, ())
-            found = await search(session, wanted, ground.tables, but=(), most=most)
+            found = await search(session, wanted, ground.tables, most=most)
         return list(dict.fromkeys(one.code for one in found if column in (None, one.column)))
 
     async def _learn(self, session: Session, ground: Ground) -> None:
@@ -94,8 +94,9 @@ class CodeFinder:
         new = await words_after(session, self._last_word)
         self._vocabulary.add(word for _number, word in new)
         self._last_word = max((number for number, _word in new), default=self._last_word)
-        said = {words_said(key, text) for key, one in ground.moved.items() for text in one.displays}
-        self._vocabulary.add(word for words in said for word in words)
+        self._vocabulary.add(
+            word for words in {words for _key, words in ground.said} for word in words
+        )
 
     async def _found(
         self, session: Session, wanted: Wanted, read: ReadText, ground: Ground, most: int
@@ -174,30 +175,28 @@ class _Found:
 
 async def _best(session: Session, wanted: Wanted, ground: Ground, most: int) -> list[_Found]:
     """The best codes of the index and of what waits, together."""
-    kept = await search(session, wanted, ground.tables, but=ground.moved, most=most)
+    moved = await _moved(session, wanted, ground)
+    kept = await search(session, wanted, ground.tables, most=most + len(moved))
     places = {number: place for place, number in enumerate(ground.places)}
     found = []
-    for count in (*kept, *await _moved(session, wanted, ground)):
-        ranked = wanted.rank(count)
+    for count in (*(one for one in kept if one.key not in ground.moved), *moved):
+        ranked = wanted.rank(count) if count.rows > 0 else None
         if ranked is not None:
             found.append(_Found(count, places[count.table_id], *ranked))
     return sorted(found, key=lambda one: one.order)[:most]
 
 
 async def _moved(session: Session, wanted: Wanted, ground: Ground) -> list[CodeCount]:
-    """The moved codes that may be looked for and occur."""
+    """The moved codes that may be looked for, as they are now; some may be in no row."""
     if not ground.moved:
         return []
     keys = await fitting(session, wanted, ground.moved)
-    said = {
-        (key, words_said(key, text)) for key, one in ground.moved.items() for text in one.displays
-    }
     fits = {
         words: any(reading.fits(words) for reading in wanted.readings)
-        for words in {words for _key, words in said}
+        for words in {words for _key, words in ground.said}
     }
-    keys |= {key for key, words in said if fits[words] or wanted.is_code(key[3])}
-    return [one for one in await settled(session, ground, keys) if one.rows > 0]
+    keys |= {key for key, words in ground.said if fits[words] or wanted.is_code(key[3])}
+    return await settled(session, ground, keys)
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from researchflow_runners.naming import nearest
 from researchflow_server.bench.build import build_and_refresh
+from researchflow_server.bench.codes import find_among_many
 from researchflow_server.bench.figure import Figure, machine
 from researchflow_server.bench.follow import commit_to_visible
 from researchflow_server.bench.growth import refresh_growth
@@ -33,6 +34,7 @@ ALONE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
     "views": view_speed,
     "peers": against_peers,
     "growth": refresh_growth,
+    "codes": find_among_many,
 }
 #: The same at sizes that take half an hour; only by name.
 LARGE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
