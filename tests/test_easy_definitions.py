@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest_asyncio
 
 from clinic import condition, patient
 from composed import sql_view
+from researchflow_runners.composed.upkeep import drop_expired
 from researchflow_server import contract
 from researchflow_server.embedded import Services
 from tool_server import ToolServer, module_stores, tool_server
@@ -183,3 +186,84 @@ async def test_sql_that_guards_its_cast_is_only_reminded_of_it(server: ToolServe
     told = await server.call("validate_view", definition={"name": "born", "sql": sql})
     assert told["tried"] == 2
     assert all("unless the SQL leaves them out" in warning for warning in told["warnings"])
+
+
+async def _told_everywhere(server: ToolServer) -> str:
+    """Whatever lists views, as one text."""
+    listed = await server.call("list_views", detail="full")
+    tools = await server.client.list_tools()
+    resources = await server.client.list_resources()
+    index = await server.client.read_resource("researchflow://views")
+    wrong = await server.error("query_view", view="women_")
+    relation = await server.error("query_sql", sql="SELECT id FROM women_")
+    statistics = await server.call("get_statistics", detail="full")
+    return f"{listed} {tools} {resources} {index} {wrong} {relation} {statistics}"
+
+
+async def test_a_private_view_is_asked_by_its_name_and_told_nowhere(server: ToolServer) -> None:
+    made = contract.RegisterViewOutput.model_validate(
+        await server.call("register_view", definition=WOMEN, private=True)
+    )
+    assert re.fullmatch("women_[a-z2-7]{26}", made.view)
+    assert (await server.call("query_view", view=made.view))["row_count"] == 2
+    asked = await server.call("query_sql", sql=f"SELECT count(*) AS n FROM {made.view}")
+    assert asked["rows"] == [[2]]
+    assert (await server.call("describe_view", view=made.view))["view"] == made.view
+    assert made.view not in await _told_everywhere(server)
+    over = {"name": "over", "sql": f"SELECT id FROM {made.view}"}
+    assert made.view not in str((await server.error("register_view", definition=over))["hint"])
+    again = await server.call("register_view", definition=WOMEN, private=True)
+    assert again["view"] != made.view
+    for name in (made.view, again["view"]):
+        assert (await server.call("drop_view", view=name))["status"] == "dropped"
+
+
+async def test_a_view_that_expired_is_gone_and_its_name_is_free(server: ToolServer) -> None:
+    made = await server.call("register_view", definition=WOMEN, expires_in_s=3_600)
+    left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=59) < left <= timedelta(hours=1)
+    described = await server.call("describe_view", view="women")
+    assert described["expires_at"] == made["expires_at"]
+    over = {"name": "over", "sql": "SELECT id FROM women"}
+    assert (await server.error("register_view", definition=over))["code"] == "view_expires"
+    assert (await server.call("query_view", view="women"))["row_count"] == 2
+    await _expire(server)
+    assert (await server.error("query_view", view="women"))["code"] == "unknown_view"
+    assert "women" not in str(await server.call("list_views"))
+    stays = await server.call("register_view", definition=WOMEN)
+    assert "expires_at" not in stays
+    assert (await server.call("query_view", view="women"))["row_count"] == 2
+    await server.call("drop_view", view="women")
+
+
+async def test_what_an_expired_view_left_is_freed(server: ToolServer) -> None:
+    await server.call("register_view", definition=WOMEN, expires_in_s=60)
+    await _expire(server)
+    async with server.runtime.stores.warehouse.transaction() as session:
+        assert await session.fetchval("SELECT to_regclass('sqlonfhir.women') IS NOT NULL")
+        assert await drop_expired(session) == 1
+        assert await session.fetchval("SELECT to_regclass('sqlonfhir.women') IS NULL")
+
+
+async def _expire(server: ToolServer) -> None:
+    """Lets the time of every view that expires be over."""
+    async with server.runtime.stores.warehouse.session() as session:
+        await session.execute(
+            "UPDATE researchflow.composed_view SET expires_at = now() WHERE expires_at IS NOT NULL"
+        )
+
+
+@pytest.mark.parametrize("kept", [{"private": True}, {"expires_in_s": 60}])
+async def test_a_view_with_rows_is_neither_private_nor_does_it_expire(
+    server: ToolServer, kept: dict[str, Any]
+) -> None:
+    error = await server.error("register_view", definition=FAMILY, **kept)
+    assert (error["code"], error["field"]) == ("invalid_argument", next(iter(kept)))
+    assert '"sql"' in error["hint"]
+
+
+@pytest.mark.parametrize("seconds", [0, 59, 2_592_001, True, "an hour"])
+async def test_a_time_to_expire_has_bounds(server: ToolServer, seconds: Any) -> None:
+    error = await server.error("register_view", definition=WOMEN, expires_in_s=seconds)
+    assert (error["code"], error["field"]) == ("invalid_argument", "expires_in_s")
+    assert "60" in error["hint"]

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from researchflow_runners.naming import NAMES_LISTED_MAX
+from researchflow_runners.naming import NAMES_LISTED_MAX, is_unlisted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ResearchFlowError(Exception):
         self.code = code
         self.hint = hint
         self.field = field
-        self.allowed = tuple(allowed)
+        self.allowed = tuple(name for name in allowed if not is_unlisted(name))
         self.did_you_mean = did_you_mean
         self.span = span
 

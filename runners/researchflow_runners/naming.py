@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
@@ -18,13 +20,29 @@ PIN_CHARS_MAX = 64
 PIN_NAME = f"[A-Za-z][A-Za-z0-9_.-]{{0,{PIN_CHARS_MAX - 1}}}"
 
 
+#: A name that nobody can guess: who was told it may use it, and it is never listed or proposed.
+UNLISTED_CHARS = 26
+_UNLISTED = re.compile(f"_[a-z2-7]{{{UNLISTED_CHARS}}}")
+
+
+def unlisted_name(name: str) -> str:
+    """The name with 130 random bits behind it, by which `is_unlisted` tells it."""
+    sign = base64.b32encode(secrets.token_bytes(17)).decode().lower()[:UNLISTED_CHARS]
+    return f"{name}_{sign}"
+
+
+def is_unlisted(name: str) -> bool:
+    """Whether the name was made by `unlisted_name`."""
+    return _UNLISTED.fullmatch(name[-UNLISTED_CHARS - 1 :]) is not None
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like `name`, or None when none is close.
+    """The allowed name most like `name`, or None when none is close; never an unlisted one.
 
     A short name is guessed only where it is much alike and no other short one is.
     """
     folded = name.casefold()
-    by_folded = {candidate.casefold(): candidate for candidate in allowed}
+    by_folded = {one.casefold(): one for one in allowed if not is_unlisted(one)}
     if folded in by_folded:
         return by_folded[folded]
     short = [candidate for candidate in by_folded if len(candidate) <= SHORT_CHARS_MAX]

@@ -68,7 +68,8 @@ WHERE registered_at IS NOT NULL ORDER BY registered_at, view_name
     # Those of the product, told by their URL, come with it.
     COMPOSED: """
 SELECT definition::text FROM researchflow.composed_view
-WHERE NOT starts_with(coalesce(definition ->> 'url', ''), 'https://researchflow.example/Library/')
+WHERE expires_at IS NULL
+AND NOT starts_with(coalesce(definition ->> 'url', ''), 'https://researchflow.example/Library/')
 ORDER BY registered_at, view_name
 """,
     MISSING: """

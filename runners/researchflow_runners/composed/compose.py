@@ -14,6 +14,7 @@ from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.stored import composed_views, known_identities
 from researchflow_runners.composed.view import ComposedView, Source
 from researchflow_runners.errors import ViewDefinitionError
+from researchflow_runners.naming import is_unlisted
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import published_views
 
@@ -45,6 +46,7 @@ async def compose_view(
         name: view.columns for name, view in {**sound, **published, **(instead or {})}.items()
     }
     views = views_behind(library, await _identities(session, columns, instead or {}))
+    _check_staying(views, composed)
     relations = {label: columns[view] for label, view in views.items()}
     _check_shape(own_name, views, composed)
     names = {label: [column.name for column in found] for label, found in relations.items()}
@@ -92,6 +94,18 @@ def name_taken(name: str, what: str) -> ViewDefinitionError:
         field="name",
         hint="Give it another name, or drop that view first.",
     )
+
+
+def _check_staying(views: Mapping[str, str], composed: Mapping[str, ComposedView]) -> None:
+    """Refuses to build on what will be gone, or is only for whoever knows its name."""
+    for view in views.values():
+        if is_unlisted(view) or (view in composed and composed[view].expires_at is not None):
+            raise ViewDefinitionError(
+                "a view cannot stand on one that expires or is not listed",
+                code="view_expires",
+                field="relatedArtifact",
+                hint="Write the other view's SQL as a WITH query, or register it to stay.",
+            )
 
 
 def _check_shape(name: str, views: Mapping[str, str], composed: Mapping[str, ComposedView]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from functools import lru_cache
 
 from researchflow_runners.compiler.column import Column
@@ -20,8 +21,13 @@ from researchflow_runners.store.published import columns_to_json
 VIEWS_HELD_MAX = 512
 
 _STORED = """
-SELECT view_name, definition::text, columns::text, depends_on::text, fault
-FROM researchflow.composed_view ORDER BY view_name
+SELECT view_name, definition::text, columns::text, depends_on::text, fault, expires_at
+FROM researchflow.composed_view WHERE expires_at IS NULL OR expires_at > now() ORDER BY view_name
+"""
+_EXPIRED = "SELECT view_name FROM researchflow.composed_view WHERE expires_at <= now()"
+_SET_EXPIRY = """
+UPDATE researchflow.composed_view SET expires_at = now() + $2 * interval '1 second'
+WHERE view_name = $1 RETURNING expires_at
 """
 #: A materialised view may have taken the name of a composed one; the later row counts.
 _IDENTITIES = """
@@ -68,6 +74,17 @@ async def store(session: Session, view: ComposedView) -> None:
     )
 
 
+async def expire(session: Session, name: str, expires_in_s: float | None) -> datetime | None:
+    """Says when the view is no longer there, or that it stays; the instant."""
+    instant: datetime | None = await session.fetchval(_SET_EXPIRY, name, expires_in_s)
+    return instant
+
+
+async def expired(session: Session) -> list[str]:
+    """The names of those that are no longer there and still take up room."""
+    return [row[0] for row in await session.fetch(_EXPIRED)]
+
+
 async def forget(session: Session, name: str) -> None:
     """Takes the view out of the table."""
     await session.execute(_FORGET, name)
@@ -105,7 +122,12 @@ def leaves(names: Sequence[str], views: Mapping[str, ComposedView]) -> tuple[str
 
 @lru_cache(maxsize=VIEWS_HELD_MAX)
 def _built(
-    name: str, definition: str, columns: str, depends_on: str, fault: str | None
+    name: str,
+    definition: str,
+    columns: str,
+    depends_on: str,
+    fault: str | None,
+    expires_at: datetime | None,
 ) -> ComposedView:
     """The view; its SQL is checked again, for a release may take less than the one before."""
     raw = json.loads(definition)
@@ -128,4 +150,5 @@ def _built(
         sources=sources,
         checked=checked,
         fault=fault,
+        expires_at=expires_at,
     )

@@ -16,6 +16,7 @@ from researchflow_runners.composed.sql_views import drop_sql_views, publish_sql_
 from researchflow_runners.composed.stored import (
     all_readers,
     composed_views,
+    expired,
     forget,
     readers,
     store,
@@ -71,6 +72,16 @@ async def drop_composed(session: Session, name: str) -> None:
     await check_unused(session, name)
     await drop_sql_views(session, [name])
     await forget(session, name)
+
+
+async def drop_expired(session: Session) -> int:
+    """Takes away what is no longer there already, and says how many; nothing stands on them."""
+    await lock_composed(session)
+    names = await expired(session)
+    await drop_sql_views(session, names)
+    for name in names:
+        await forget(session, name)
+    return len(names)
 
 
 async def dependents(session: Session, name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
@@ -42,7 +43,8 @@ class ComposedView:
     """Named SQL over views. `sources` gives the view behind each label.
 
     `fault` says why it can no longer be computed, since a view it reads was defined anew or this
-    release takes less SQL; None when it can. Then `checked` may be None.
+    release takes less SQL; None when it can. Then `checked` may be None. `expires_at` is the
+    instant from which it is no longer there, None when it stays.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ComposedView:
     sources: Mapping[str, Source]
     checked: CheckedSql | None
     fault: str | None = None
+    expires_at: datetime | None = None
 
     @property
     def depends_on(self) -> dict[str, str]:

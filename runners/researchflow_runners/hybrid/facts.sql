@@ -20,6 +20,7 @@ SELECT
      FROM (SELECT view_name, digest, base_table FROM researchflow.view_catalogue
            UNION ALL
            SELECT view_name, digest, fault FROM researchflow.composed_view
+           WHERE expires_at IS NULL OR expires_at > now()
            UNION ALL
            SELECT view_name, 'set aside', after_anchor::text FROM researchflow.set_aside) AS c)
         AS catalogue_state,

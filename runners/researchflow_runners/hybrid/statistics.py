@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from researchflow_runners.hybrid.result import Answer, Route
+from researchflow_runners.naming import is_unlisted
+
+#: What all views are counted as whose names are not listed.
+UNLISTED = "unlisted"
 
 
 @dataclass(slots=True)
@@ -29,15 +33,16 @@ class RunnerStatistics:
 
     def answered(self, answer: Answer) -> None:
         """Counts one answer; `view` of an answer is always a known view."""
-        self.answers[(answer.view, answer.route)] += 1
+        view = _counted_as(answer.view)
+        self.answers[(view, answer.route)] += 1
         if answer.speed.enabled:
-            self.overlay_lookups[(answer.view, answer.speed.hit)] += 1
+            self.overlay_lookups[(view, answer.speed.hit)] += 1
         for degradation in answer.degradations:
             self.degraded[degradation.code] += 1
 
     def streamed(self, view: str, route: Route, degradations: Iterable[str]) -> None:
         """Counts rows of a known view that were given whole, outside of any query."""
-        self.answers[(view, route)] += 1
+        self.answers[(_counted_as(view), route)] += 1
         self.degraded.update(degradations)
 
     def refuse(self, code: str) -> None:
@@ -77,3 +82,8 @@ class RunnerStatistics:
 
     def _overlay(self, *, hit: bool) -> int:
         return sum(count for (_view, found), count in self.overlay_lookups.items() if found == hit)
+
+
+def _counted_as(view: str) -> str:
+    """The label of a view: a name that is not listed is none, and there may be many."""
+    return UNLISTED if is_unlisted(view) else view

@@ -117,6 +117,8 @@ CREATE TABLE IF NOT EXISTS researchflow.composed_view (
     fault         text,                        -- why it can no longer be computed
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- When it is no longer there, whoever reads; null for one that stays.
+ALTER TABLE researchflow.composed_view ADD COLUMN IF NOT EXISTS expires_at timestamptz;
 
 -- Resources whose rows could not be computed; the view goes on without them.
 CREATE TABLE IF NOT EXISTS researchflow.dead_letter (

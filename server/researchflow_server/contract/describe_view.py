@@ -39,6 +39,7 @@ class DescribeViewOutput(Output):
     resource: str | None = None
     reads: list[str] | None = None
     description: str | None = None
+    expires_at: str | None = None
     rows_per_resource: Literal["one", "many"] | None = None
     columns: list[str]
     rows: list[list[Any]]

@@ -11,13 +11,24 @@ from researchflow_server.contract.base import Input, Output
 REGISTER_VIEW = "register_view"
 
 
+#: A name that expires sooner could be gone before it is asked; one that stays longer, stays.
+EXPIRES_MIN_S = 60
+EXPIRES_MAX_S = 30 * 24 * 3600
+
+
 class RegisterViewInput(Input):
-    """A definition to publish under its name, replacing the registered view of that name."""
+    """A definition to publish under its name, replacing the registered view of that name.
+
+    SQL over views may expire and be private: then it goes by a name that nobody can guess and
+    no list or error tells. Whoever is given the name can ask it; operators see it.
+    """
 
     definition: dict[str, Any] = Field(
         description="{name, sql: SELECT over views} | ViewDefinition | Library with such SQL",
         examples=[{"name": "women", "sql": "SELECT id FROM patient_simple"}],
     )
+    expires_in_s: int | None = Field(default=None, ge=EXPIRES_MIN_S, le=EXPIRES_MAX_S)
+    private: bool = False
 
 
 class RegisterViewOutput(Output):
@@ -35,4 +46,5 @@ class RegisterViewOutput(Output):
     data_as_of: str | None = None
     rows: int | None = None
     dead_letters: int | None = None
+    expires_at: str | None = None
     warnings: list[str] = Field(default_factory=list)

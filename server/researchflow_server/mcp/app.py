@@ -55,7 +55,7 @@ from researchflow_server.mcp.resources import (
     read_view,
 )
 from researchflow_server.runtime import Runtime
-from researchflow_server.runtime.views import askable_views
+from researchflow_server.runtime.views import askable_views, listed
 from researchflow_server.tools import TOOLS
 from researchflow_server.tools.arguments import ECHO_MAX
 from researchflow_server.tools.door import call, unknown_tool
@@ -163,7 +163,7 @@ class ResearchFlowServer(MCPServer[Any]):
     async def _view_names(self) -> Iterable[str]:
         """The views there are, or were when the warehouse last told: a list must not need it."""
         try:
-            return await askable_views(self._runtime)
+            return listed(await askable_views(self._runtime))
         except ResearchFlowError:
             return self._runtime.views
 

@@ -19,7 +19,7 @@ from researchflow_server.mcp.anchors import ANCHOR_TEMPLATE
 from researchflow_server.mcp.prompts import JOBS
 from researchflow_server.mcp.resources import VIEW_TEMPLATE
 from researchflow_server.runtime import Runtime
-from researchflow_server.runtime.views import askable_views
+from researchflow_server.runtime.views import askable_views, listed
 from researchflow_server.tools.result import error_parts
 
 #: The protocol's own.
@@ -66,13 +66,13 @@ def _completer(params: CompleteRequestParams) -> Completer:
 
 
 async def _views(runtime: Runtime, typed: str, _view: str | None) -> Iterable[str]:
-    return _likely(typed, await askable_views(runtime))
+    return _likely(typed, listed(await askable_views(runtime)))
 
 
 async def _columns(runtime: Runtime, typed: str, view: str | None) -> Iterable[str]:
     """Of the chosen view, else of all."""
     views = await askable_views(runtime)
-    chosen = [views[view]] if view in views else list(views.values())
+    chosen = [views[view]] if view in views else list(listed(views).values())
     return _likely(typed, (column.name for one in chosen for column in one.columns))
 
 

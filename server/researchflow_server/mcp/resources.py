@@ -18,6 +18,7 @@ from researchflow_server.runtime.views import (
     askable_states,
     askable_views,
     description_of,
+    listed,
     resource_of,
 )
 from researchflow_server.tools.describe_view import COLUMNS, column_rows
@@ -44,7 +45,7 @@ async def listed_views(runtime: Runtime) -> list[Resource]:
         mime_type=MIME_TYPE,
     )
     try:
-        views = await askable_views(runtime)
+        views = listed(await askable_views(runtime))
     except ResearchFlowError as error:
         raise _refused(VIEWS_URI, error) from error
     return [index, *(_listed(view) for view in views.values())]
@@ -58,7 +59,7 @@ async def read_view(runtime: Runtime, uri: str) -> ReadResourceContents:
     except ResearchFlowError as error:
         raise _refused(uri, error) from error
     if uri == VIEWS_URI:
-        rows = [_summary(view, states.get(view.name)) for view in views.values()]
+        rows = [_summary(view, states.get(view.name)) for view in listed(views).values()]
         return ReadResourceContents(content=dumped({"views": rows}).decode(), mime_type=MIME_TYPE)
     name = _name(uri, views)
     return ReadResourceContents(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from researchflow_runners.composed.upkeep import drop_expired
 from researchflow_runners.errors import ResearchFlowError
 from researchflow_server.embedded import embedded_services, running
 from researchflow_server.fault import place_of
@@ -37,6 +38,7 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
         (partial(_look, runtime, set()), lambda: settings.look_s(runtime.views)),
         (runtime.writer.settle, settings.pending_check_s),
         (runtime.expire_anchors, EXPIRE_INTERVAL_S),
+        (partial(_drop_expired, runtime), PRUNE_INTERVAL_S),
     ]
     if settings.objectives.is_on:
         repeated.append((Scheduler(runtime).step, TICK_S))
@@ -55,6 +57,12 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+
+
+async def _drop_expired(runtime: Runtime) -> None:
+    """Frees what views left that are no longer there."""
+    async with runtime.stores.warehouse.transaction() as session:
+        await drop_expired(session)
 
 
 async def _repeat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -13,9 +14,15 @@ from researchflow_runners.composed.compose import compose_view
 from researchflow_runners.composed.definition import is_library
 from researchflow_runners.composed.plain import as_definition, is_plain
 from researchflow_runners.composed.shipped import check_not_shipped
-from researchflow_runners.composed.stored import composed_views, leaves
-from researchflow_runners.composed.upkeep import drop_composed, save_composed
+from researchflow_runners.composed.stored import composed_views, expire, leaves
+from researchflow_runners.composed.upkeep import (
+    check_unused,
+    drop_composed,
+    drop_expired,
+    save_composed,
+)
 from researchflow_runners.composed.view import ComposedView
+from researchflow_runners.naming import is_unlisted
 from researchflow_runners.store.definitions import as_stored
 from researchflow_runners.store.published import published_views
 from researchflow_runners.views import shipped_libraries
@@ -31,6 +38,11 @@ async def askable_views(runtime: Runtime) -> dict[str, View]:
     async with runtime.stores.warehouse.session() as session:
         composed = await composed_views(session)
     return {**compiled, **{name: view for name, view in composed.items() if name not in compiled}}
+
+
+def listed(views: Mapping[str, View]) -> dict[str, View]:
+    """Those of the views whose names are told to everyone."""
+    return {name: view for name, view in views.items() if not is_unlisted(name)}
 
 
 async def askable_states(runtime: Runtime, views: Mapping[str, View]) -> dict[str, ViewState]:
@@ -81,17 +93,24 @@ class _UndoneError(Exception):
 
 async def written_out(runtime: Runtime, definition: dict[str, Any]) -> dict[str, Any]:
     """The definition in FHIR's form, of whatever short form it is; as `as_definition`."""
-    views = await askable_views(runtime) if is_plain(definition) else {}
+    views = listed(await askable_views(runtime)) if is_plain(definition) else {}
     return as_definition(definition, views)
 
 
-async def keep_composed(runtime: Runtime, definition: dict[str, Any]) -> ComposedView:
-    """Registers a composed view, in place of one of its name; it can be asked at once."""
+async def keep_composed(
+    runtime: Runtime, definition: dict[str, Any], *, expires_in_s: float | None = None
+) -> ComposedView:
+    """Registers a composed view, in place of one of its name; it can be asked at once, and until
+    it expires if it is to."""
     async with runtime.stores.warehouse.transaction() as session:
+        await drop_expired(session)
         view = await compose_view(session, definition)
         await check_not_shipped(session, view.name, shipped_libraries())
+        if expires_in_s is not None:
+            await check_unused(session, view.name)
         await save_composed(session, view)
-    return view
+        expires_at = await expire(session, view.name, expires_in_s)
+    return replace(view, expires_at=expires_at)
 
 
 async def forget_composed(runtime: Runtime, name: str) -> bool:

@@ -54,6 +54,7 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
         "resource": resource_of(view),
         "reads": sorted(set(view.depends_on.values())) if isinstance(view, ComposedView) else None,
         "description": description_of(view),
+        "expires_at": view.expires_at if isinstance(view, ComposedView) else None,
         "rows_per_resource": rows_per_resource(view),
         "columns": list(COLUMNS),
         "rows": column_rows(view),

@@ -70,6 +70,7 @@ VALUES = {
     "value": "give a text, a number, true or false; for in and not_in a flat list of them:"
     ' {"op": "in", "value": ["a", "b"]}',
     "wait_s": "give seconds from 0 to 45",
+    "expires_in_s": "give whole seconds from 60 to 2592000, which is 30 days",
     "min_rows": "give a whole number from 1 to 1000",
     "age_brackets": "give the lower bounds as whole numbers: [18, 40, 65]",
 }

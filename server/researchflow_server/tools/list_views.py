@@ -9,7 +9,7 @@ from typing import Any
 from mcp_types import ToolAnnotations
 
 from researchflow_runners.errors import QueryError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import is_unlisted, nearest
 from researchflow_server import contract
 from researchflow_server.contract import ListViewsInput
 from researchflow_server.metrics.snapshot import ViewState
@@ -43,7 +43,8 @@ USUAL: dict[str, Any] = {"materialized": True, "pending": 0, "dead_letters": 0, 
 
 async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
     """One row per view, by name."""
-    rows = await view_rows(call.runtime, arguments.resource)
+    every = await view_rows(call.runtime, arguments.resource)
+    rows = [row for row in every if not is_unlisted(row[0])]
     warnings = []
     if not any(row[COLUMNS.index("materialized")] for row in rows):
         warnings.append("none of them is materialised yet: refresh_views does it")

@@ -11,7 +11,8 @@ from researchflow_runners.batch.result import RefreshResult, ViewRefresh
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.composed.definition import is_library
 from researchflow_runners.composed.plain import fields_of
-from researchflow_runners.errors import StoreError
+from researchflow_runners.errors import QueryError, StoreError
+from researchflow_runners.naming import unlisted_name
 from researchflow_server import contract
 from researchflow_server.contract import RegisterViewInput
 from researchflow_server.runtime.samples import tried
@@ -30,7 +31,8 @@ async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
     with fields_of(arguments.definition):
         definition = await written_out(call.runtime, arguments.definition)
         if is_library(definition):
-            return await _compose(call, definition)
+            return await _compose(call, definition, arguments)
+    _check_kept(arguments)
     view = compile_view(definition)
     found, result = await change_catalogue(call, CatalogueChange(register=view))
     built = _built(view.name, result)
@@ -47,9 +49,28 @@ async def run(call: Call, arguments: RegisterViewInput) -> dict[str, Any]:
     return payload
 
 
-async def _compose(call: Call, definition: dict[str, Any]) -> dict[str, Any]:
+def _check_kept(arguments: RegisterViewInput) -> None:
+    """Refuses what only SQL over views can be: a view with rows is a table for everyone."""
+    for name, is_asked in (
+        ("expires_in_s", arguments.expires_in_s is not None),
+        ("private", arguments.private),
+    ):
+        if is_asked:
+            raise QueryError(
+                f'"{name}" is for SQL over views, which keeps no rows of its own',
+                code="invalid_argument",
+                field=name,
+                hint='leave it out, or write {"name": .., "sql": "SELECT .. FROM a view"}',
+            )
+
+
+async def _compose(
+    call: Call, definition: dict[str, Any], arguments: RegisterViewInput
+) -> dict[str, Any]:
     """A composed view has no rows of its own: it is there when its definition is."""
-    view = await keep_composed(call.runtime, definition)
+    if arguments.private:
+        definition = {**definition, "name": unlisted_name(str(definition.get("name")))}
+    view = await keep_composed(call.runtime, definition, expires_in_s=arguments.expires_in_s)
     warnings = []
     state = None
     try:
@@ -63,6 +84,7 @@ async def _compose(call: Call, definition: dict[str, Any]) -> dict[str, Any]:
         "status": "published",
         "anchor": state.anchor if state else None,
         "data_as_of": state.data_as_of if state else None,
+        **({"expires_at": view.expires_at} if view.expires_at else {}),
         "warnings": warnings,
     }
 
@@ -75,7 +97,8 @@ def _built(name: str, result: RefreshResult | None) -> ViewRefresh | None:
 REGISTER_VIEW = ToolSpec(
     name=contract.REGISTER_VIEW,
     title="Register a view",
-    description="Publishes a view under its name, in place of a registered one.",
+    description="Publishes a view under its name, in place of a registered one. private: under a "
+    "name that is answered and not listed.",
     arguments=RegisterViewInput,
     annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False),
     run=run,
