@@ -231,6 +231,21 @@ async def test_sql_is_told_nothing_that_its_text_does_not_say(clinic: Clinic, sq
     assert (await clinic.runner.query_sql(SqlQuery(sql=sql))).warnings == ()
 
 
+async def test_a_look_that_takes_too_long_is_no_reason_to_fail(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"all_of": [_is("icd10_code", "I10"), _is("id", "nobody")]}
+    slow = absent._EXISTS.replace("{alias} WHERE", "{alias}, pg_sleep(60) WHERE")
+    monkeypatch.setattr(absent, "_EXISTS", slow)
+    monkeypatch.setattr(absent, "LOOK_MS", 20)
+    asked = {"column": "id", "op": "in", "query": {"view": "condition_simple", "where": where}}
+    assert (await clinic.ask("patient_simple", where=asked)).warnings == ()
+    matching = {**asked, "query": {"view": "condition_simple", "where": where["all_of"][0]}}
+    either = {"any_of": [HAS_LAB, matching]}
+    answer = await clinic.ask("patient_simple", where=either)
+    assert (answer.row_count, answer.warnings) == (2, ())
+
+
 @pytest.mark.parametrize("where", [_is("icd10_code", "x", "ne"), {"not": NO_CODE}])
 async def test_what_excludes_by_a_column_of_its_own_is_no_mistake(
     clinic: Clinic, where: dict[str, Any]

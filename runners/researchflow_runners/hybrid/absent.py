@@ -7,10 +7,11 @@ excludes nobody. Such a branch is looked at once for each anchor and remembered 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import date
+from typing import TypeVar
 
-from researchflow_runners.errors import QueryError
+from researchflow_runners.errors import QueryError, StoreError
 from researchflow_runners.hybrid.occurring import told
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.filters import filter_truth
@@ -31,8 +32,12 @@ from researchflow_runners.store.database import Session
 
 PROBES_MAX = 12
 WARNINGS_MAX = 4
-#: Branches that are known to match; beyond this many, all are looked at anew.
+#: For one look beside an answer.
+LOOK_MS = 500
+#: Branches that are settled; beyond this many, all are looked at anew.
 HELD_MAX = 10_000
+
+T = TypeVar("T")
 
 _EXISTS = "EXISTS (SELECT 1 FROM {relation} AS {alias} WHERE {holds})"
 
@@ -48,10 +53,11 @@ def is_nothing(page: Page, *, is_one_row: bool) -> bool:
 
 
 class Absent:
-    """Says which filters no row meets, and remembers the branches that some row meets."""
+    """Says which filters no row meets; remembers the branches that some row meets, and those of
+    which that takes too long to tell."""
 
     def __init__(self) -> None:
-        self._matching: set[str] = set()
+        self._settled: set[str] = set()
 
     async def warnings(
         self,
@@ -72,23 +78,41 @@ class Absent:
         look = Look(session, catalogue, relations, on)
         is_one_row = bool(query.aggregates) and not query.group_by
         if is_nothing(page, is_one_row=is_one_row):
-            return await look.into([one for own in filters for one in _needed(query.view, own)])
+            needed = [one for own in filters for one in _needed(query.view, own)]
+            return await _in_time(session, look.into(needed)) or ()
         keys = {
             f"{state} {placed.view} {placed.node.model_dump_json()}": placed
             for own in filters
             for placed in _hidden(query.view, own)
         }
-        unknown = [key for key in keys if key not in self._matching][:PROBES_MAX]
-        met = await look.matches([keys[key] for key in unknown])
+        unknown = [key for key in keys if key not in self._settled][:PROBES_MAX]
+        if not unknown:
+            return ()
+        branches = [keys[key] for key in unknown]
+        found = await _in_time(session, look.into_empty(branches))
+        empty, said = ([], ()) if found is None else found
         if state is not None:
-            self._remember(key for key, is_met in zip(unknown, met, strict=True) if is_met)
-        empty = [keys[key] for key, is_met in zip(unknown, met, strict=True) if not is_met]
-        return await look.into([part for one in empty for part in _needed_whole(*one)])
+            self._settle(key for key in unknown if keys[key] not in empty)
+        return said
 
-    def _remember(self, keys: Iterable[str]) -> None:
-        if len(self._matching) > HELD_MAX:
-            self._matching.clear()
-        self._matching.update(keys)
+    def _settle(self, keys: Iterable[str]) -> None:
+        if len(self._settled) > HELD_MAX:
+            self._settled.clear()
+        self._settled.update(keys)
+
+
+async def _in_time(session: Session, look: Awaitable[T]) -> T | None:
+    """What a look finds; None when a statement of it takes too long to be asked beside an answer.
+
+    A composed view is computed anew for each.
+    """
+    try:
+        async with session.undone(settings=f"SET LOCAL statement_timeout = {LOOK_MS}"):
+            return await look
+    except StoreError as error:
+        if error.code != "statement_timeout":
+            raise
+        return None
 
 
 async def absent_among(
@@ -109,8 +133,9 @@ async def absent_among(
                 said[f"{error.message}: {error.hint}"] = None
         else:
             possible.append(one)
-    told_of = await Look(session, catalogue, relations).into(possible)
-    return (*said, *told_of)
+    look = Look(session, catalogue, relations)
+    told_of = await _in_time(session, look.into(possible)) if possible else ()
+    return (*said, *(told_of or ()))
 
 
 class Look:
@@ -144,6 +169,14 @@ class Look:
                 found[said] = None
             explained.add(placed.view)
         return tuple(found)[:WARNINGS_MAX]
+
+    async def into_empty(
+        self, branches: Sequence[Placed]
+    ) -> tuple[Sequence[Placed], tuple[str, ...]]:
+        """Those that no row meets, and a sentence for each reason."""
+        met = await self.matches(branches)
+        empty = [one for one, is_met in zip(branches, met, strict=True) if not is_met]
+        return empty, await self.into([part for one in empty for part in _needed_whole(*one)])
 
     async def matches(self, placed: Sequence[Placed]) -> list[bool]:
         """Whether some row of its view meets each."""
