@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium")
 #: As root there is no sandbox; the only page is our own.
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 SHOTS = Path(__file__).parents[1] / ".screenshots"
-WAIT_MS = 20_000
+#: A bound for a machine that is busy with other tests; usually everything is there at once.
+WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
 
 Scheme = Literal["light", "dark"]
 WIDE, NARROW = (1280, 900), (390, 844)

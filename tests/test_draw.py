@@ -270,6 +270,7 @@ async def test_one_process_draws_one_picture_after_the_other(own_renderer: Rende
     assert own_renderer.pid == first
 
 
+@pytest.mark.failure("picture-hangs")
 async def test_a_renderer_that_hangs_is_killed_and_the_next_one_draws() -> None:
     renderer = Renderer(command=worker("import time; time.sleep(60)"), timeout_s=0.5)
     with pytest.raises(PictureError) as caught:
@@ -282,6 +283,7 @@ async def test_a_renderer_that_hangs_is_killed_and_the_next_one_draws() -> None:
     await renderer.close()
 
 
+@pytest.mark.failure("picture-hangs")
 async def test_a_renderer_that_dies_is_an_error_and_the_next_one_draws() -> None:
     renderer = Renderer(command=worker("raise SystemExit(3)"))
     with pytest.raises(PictureError) as caught:
@@ -292,6 +294,7 @@ async def test_a_renderer_that_dies_is_an_error_and_the_next_one_draws() -> None
     await renderer.close()
 
 
+@pytest.mark.failure("picture-hangs")
 async def test_what_the_renderer_refuses_is_an_error_without_its_words(
     own_renderer: Renderer, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -267,6 +267,7 @@ window.addEventListener("message", async ({ data, source }) => {
     send({ id: data.id, result: await window.callTool(data.params) });
   }
 });
+window.tell = (message) => frame.contentWindow.postMessage({ jsonrpc: "2.0", ...message }, "*");
 window.start = (html, asked, answered) => {
   Object.assign(window, { asked, answered });
   frame.srcdoc = html;
@@ -308,5 +309,10 @@ async def test_a_host_shows_the_answer_in_its_frame_and_asks_on(
         )
         await frame.get_by_role("button", name="Ask").click()
         await expect(frame.get_by_role("region", name="Rows of the answer")).to_contain_text("carl")
+        error = {"code": "unknown_view", "message": "no such view", "retryable": False}
+        failed = {"isError": True, "structuredContent": {"error": error}, "content": []}
+        told = {"method": "ui/notifications/tool-result", "params": failed}
+        await at.page.evaluate("message => window.tell(message)", told)
+        await expect(frame.get_by_role("alert")).to_contain_text("no such view")
         assert "ui/notifications/size-changed" in await at.page.evaluate("window.heard")
         assert at.requests == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from researchflow_runners.errors import QueryError
@@ -96,7 +96,7 @@ def test_a_bar_without_a_number_is_told() -> None:
     rows = [("female", Decimal("1.5")), ("male", None)]
     found = picture("bar", {"g": "code", "m": "decimal"}, rows, x="g", y="m")
     assert len(values(found.layout)) == 1
-    assert found.warnings == ("1 row is not drawn: m is missing",)
+    assert found.warnings == ("1 row is not drawn: no value of m",)
 
 
 @pytest.mark.parametrize("chart", ["bar", "line"])
@@ -138,7 +138,7 @@ def test_dates_of_every_form_stand_where_they_begin(text: Any, instant: str) -> 
     columns = {"at": "dateTime", "n": "integer"}
     found = picture("line", columns, [(text, 1), (None, 2)], x="at", y="n")
     assert [one["x"] for one in values(found.layout)] == [instant]
-    assert found.warnings == ("1 row is not drawn: at or n is missing",)
+    assert found.warnings == ("1 row is not drawn: no value of at or n",)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +166,13 @@ def test_columns_that_a_chart_does_not_take_are_refused(chart: str, name: str) -
 # Histograms
 
 
-@given(
-    st.lists(
-        st.decimals(min_value=-1000, max_value=1000, places=2, allow_nan=False),
-        min_size=1,
-        max_size=60,
-    )
+NUMBERS = st.decimals(min_value=-1000, max_value=1000, places=2) | st.decimals(
+    allow_nan=False, allow_infinity=False, min_value=-(10**300), max_value=10**300
 )
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=60))
+@example([Decimal(10**30), Decimal(10**30 + 1)])
 def test_each_number_falls_into_its_bin_once(numbers: list[Decimal]) -> None:
     found = picture("histogram", {"v": "decimal"}, [(one,) for one in numbers], x="v")
     assert found.columns == ("from", "to", "count")
@@ -182,14 +182,14 @@ def test_each_number_falls_into_its_bin_once(numbers: list[Decimal]) -> None:
     assert len(found.rows) <= 50
 
 
-@given(st.lists(st.datetimes(min_value=datetime(1850, 1, 1), max_value=datetime(2100, 1, 1)),
+@given(st.lists(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9899, 12, 31)),
                 min_size=1, max_size=40))  # fmt: skip
 def test_each_date_falls_into_a_part_of_the_calendar(dates: list[datetime]) -> None:
     at = [one.replace(tzinfo=UTC) for one in dates]
     _unit, edges = date_edges(min(at), max(at))
     assert edges == sorted(set(edges))
     assert edges[0] <= min(at) <= max(at) < edges[-1]
-    assert len(edges) <= 52
+    assert len(edges) <= 102
     assert all((edge.hour, edge.minute) == (0, 0) for edge in edges)
 
 
@@ -223,7 +223,7 @@ def test_histograms_of_texts_are_refused_and_missing_values_told() -> None:
     assert refused("histogram", {"v": "string"}, [("a",)], x="v") == ("column_type", "x")
     rows = [(1.5, "a"), (None, "a"), (float("nan"), "b")]
     found = picture("histogram", {"v": "decimal", "g": "code"}, rows, x="v", by="g")
-    assert found.warnings == ("2 rows are not drawn: v is missing",)
+    assert found.warnings == ("2 rows are not drawn: no value of v",)
     assert [row[2:] for row in found.rows if row[3]] == [("a", 1)]
 
 
@@ -262,7 +262,7 @@ def test_boxes_are_one_for_each_value_and_one_for_none() -> None:
     rows = [("a", 1), (None, 4), ("a", 3), ("b", None)]
     found = picture("box", {"g": "code", "v": "integer"}, rows, x="g", y="v")
     assert [row[:2] for row in found.rows] == [("a", 2), (None, 1)]
-    assert found.warnings == ("1 row is not drawn: v is missing",)
+    assert found.warnings == ("1 row is not drawn: no value of v",)
     many = [(number, 1) for number in range(51)]
     columns = {"g": "integer", "v": "integer"}
     assert refused("box", columns, many, x="g", y="v") == ("marks_too_many", "x")
@@ -308,7 +308,7 @@ def test_events_in_words_are_refused_and_missing_ones_told() -> None:
     )  # fmt: skip
     rows = [(1, True), (None, True), (2, None)]
     found = picture("survival", {"t": "integer", "e": "boolean"}, rows, x="t", y="e")
-    assert found.warnings == ("2 rows are not drawn: t or e is missing",)
+    assert found.warnings == ("2 rows are not drawn: no value of t or e",)
 
 
 # The picture of the README

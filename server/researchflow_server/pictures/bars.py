@@ -53,7 +53,7 @@ def bars(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
         rows=tuple(zip(*(column.cells for column in columns), strict=True)),
         layout=_layout(values, x=x, y=y, by=by, order=order) if values else {},
         title=f"{y} by {x}" + (f" and {by}" if by else ""),
-        warnings=counted(table.row_count - len(rows), f"{y} is missing"),
+        warnings=counted(table.row_count - len(rows), f"no value of {y}"),
     )
 
 

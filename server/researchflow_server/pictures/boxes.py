@@ -57,7 +57,7 @@ def boxes(table: Table, *, x: str | None, y: str) -> Drawn:
     found = {name: box_of(group) for name, group in groups.items()}
     missing = table.row_count - sum(box.n for box in found.values())
     outliers = sum(len(box.outliers) for box in found.values())
-    warnings = counted(missing, f"{y} is missing")
+    warnings = counted(missing, f"no value of {y}")
     if outliers > OUTLIERS_DRAWN_MAX:
         warnings += (f"{outliers:,} outliers: the first {OUTLIERS_DRAWN_MAX:,} are drawn",)
     return Drawn(

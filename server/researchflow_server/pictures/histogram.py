@@ -13,6 +13,9 @@ from researchflow_server.pictures.bins import YEAR_LAST, Edges, date_edges, numb
 from researchflow_server.pictures.marks import SERIES_MAX, Drawn, check_marks, counted, date_format
 from researchflow_server.pictures.table import Series, Table, is_partial, ordered, shown
 
+#: Bins that a date of a year or a month alone may not fit into.
+FINER = frozenset({"day", "week", "month", "quarter"})
+
 
 def histogram(table: Table, *, x: str, by: str | None) -> Drawn:
     """A bar a bin; QueryError `column_type` for texts, and for more than SERIES_MAX groups."""
@@ -51,7 +54,7 @@ def histogram(table: Table, *, x: str, by: str | None) -> Drawn:
         layout=_layout(rows, column, by=by, order=order, unit=unit) if rows else {},
         title=f"{x}" + (f", by {by}" if by else ""),
         warnings=(
-            *counted(table.row_count - len(placed), f"{x} is missing"),
+            *counted(table.row_count - len(placed), f"no value of {x}"),
             *_partial(column, unit),
         ),
     )
@@ -79,7 +82,7 @@ def _edges(column: Series, places: list[Any]) -> tuple[Edges, str]:
 
 def _partial(column: Series, unit: str) -> tuple[str, ...]:
     """Partial dates fall into the bin of the day on which they begin."""
-    count = sum(map(is_partial, column.cells)) if unit not in ("", "year", "decade") else 0
+    count = sum(map(is_partial, column.cells)) if unit in FINER else 0
     return (f"{count:,} partial dates count where their period begins",) if count else ()
 
 

@@ -45,7 +45,7 @@ def lines(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
         rows=tuple(zip(*(column.cells for column in columns), strict=True)),
         layout=_layout(values, over, y=y, by=by, order=order) if values else {},
         title=f"{y} over {x}" + (f", by {by}" if by else ""),
-        warnings=counted(table.row_count - len(rows), f"{x} or {y} is missing"),
+        warnings=counted(table.row_count - len(rows), f"no value of {x} or {y}"),
     )
 
 

@@ -56,7 +56,7 @@ def survival(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
         ),
         layout=_layout(curves, x=x, by=by) if curves else {},
         title=f"Survival over {x}" + (f", by {by}" if by else ""),
-        warnings=counted(table.row_count - placed, f"{x} or {y} is missing"),
+        warnings=counted(table.row_count - placed, f"no value of {x} or {y}"),
     )
 
 

@@ -101,7 +101,8 @@
       const { mode: kind, text } = shown(question);
       setMode(kind);
       setTexts((before) => ({ ...before, [kind]: text }));
-      setAnswer({ asked: question, payload: given.payload });
+      setError(given.error ?? null);
+      setAnswer(given.payload ? { asked: question, payload: given.payload } : null);
       setPicture(given.specification ? given : null);
     }, [given]);
 

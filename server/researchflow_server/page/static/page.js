@@ -86,6 +86,15 @@
       </div>`;
   }
 
+  /** What a host's result tells, or why it tells nothing. */
+  function orError(result) {
+    try {
+      return told(result);
+    } catch (error) {
+      return { error };
+    }
+  }
+
   /** In a host's frame: the answer that the host shows, to ask on from. */
   function App({ server, given, theme }) {
     return html`<main><${Ask} server=${server} given=${given} theme=${theme} /></main>`;
@@ -113,8 +122,8 @@
     const server = new HostServer((method, params) => {
       if (method === "ui/notifications/tool-input") state.arguments = params.arguments ?? {};
       if (method === "ui/notifications/host-context-changed") state.theme = params.theme ?? state.theme;
-      if (method === "ui/notifications/tool-result" && !params.isError) {
-        state.given = { tool: state.tool, arguments: state.arguments, ...told(params) };
+      if (method === "ui/notifications/tool-result") {
+        state.given = { tool: state.tool, arguments: state.arguments, ...orError(params) };
       }
       show();
     });

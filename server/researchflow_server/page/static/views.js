@@ -21,7 +21,9 @@
               title=${view.description ?? ""}>
               <span class="name">${view.view}</span>
               ${freshness(view)}
-              <span class="soft age" title=${instant(view.data_as_of)}>${ago(view.data_as_of)}</span>
+              <span class="soft age" title=${instant(view.data_as_of)}>
+                ${ago(view.data_as_of)}${view.dead_letters ? `, ${view.dead_letters} left out` : ""}
+              </span>
             </button>
           </li>`,
         )}
