@@ -14,7 +14,9 @@ import pytest
 import pytest_asyncio
 
 from researchflow_runners.batch.refresher import Refresher
+from researchflow_runners.errors import StatementError
 from researchflow_runners.feed import round as round_module
+from researchflow_runners.feed import tail as tail_module
 from researchflow_runners.feed.outbox import prune_unfollowed
 from researchflow_runners.feed.prepare import install_outbox, remove_outbox
 from researchflow_runners.feed.tail import Tail
@@ -411,6 +413,30 @@ async def test_two_tails_write_each_change_once(followed: Followed) -> None:
     done = await asyncio.gather(followed.tail.catch_up(), other.catch_up())
     assert sum(one.entries for one in done) == 5
     assert {one.kind for one in done} <= {"done", "taken"}
+
+
+async def test_outbox_that_cannot_be_pruned_is_followed_and_not_told_as_a_failing_tail(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def fail(*_asked: object) -> int:
+        asked.append(followed.tail.state.failing_since)
+        raise StatementError("no right", sqlstate="42501", hint="-")
+
+    monkeypatch.setattr(tail_module, "prune_outbox", fail)
+    monkeypatch.setattr(tail_module, "PRUNE_INTERVAL_S", 0.0)
+
+    async def is_asked_again() -> bool:
+        return len(asked) >= 3
+
+    async with _running(followed.tail):
+        await followed.house.put(patient("new"))
+        await _shows(followed, "new", "old")
+        followed.tail.wake()
+        await _until(is_asked_again)
+        assert followed.tail.state.failing_since is None
+    assert asked == [None] * len(asked)
 
 
 @asynccontextmanager
