@@ -22,13 +22,15 @@ from mcp_types import (
     ResourceUpdatedNotification,
     ToolListChangedNotification,
 )
+from starlette.types import Message, Receive, Scope, Send
 
 from composed import sql_view
 from researchflow_runners.batch.anchors import pin_anchor
 from researchflow_server.embedded import Services
-from researchflow_server.http import MCP_PATH, Listener
+from researchflow_server.http import MCP_PATH, Listener, streams
 from researchflow_server.http.app import mcp_app
 from researchflow_server.mcp.app import ResearchFlowServer
+from researchflow_server.mcp.notices import SUBSCRIPTIONS_MAX
 from researchflow_server.runtime import open_runtime
 from researchflow_server.settings import child_environment
 from tool_server import Era, ToolServer, in_own_task, module_stores, tool_server
@@ -272,3 +274,38 @@ async def test_server_stops_at_once_under_a_standing_stream(server: ToolServer, 
             listener.stop()
             await serving
             assert loop.time() - began_s < 3
+
+
+async def test_more_subscriptions_than_there_may_be_are_refused(server: ToolServer) -> None:
+    uris = [f"{ANCHORS}/{number}" for number in range(SUBSCRIPTIONS_MAX + 1)]
+    with pytest.raises(MCPError, match=f"at most {SUBSCRIPTIONS_MAX}"):
+        async with server.client.listen(resource_subscriptions=uris):
+            pass
+
+
+async def test_stream_beyond_the_bound_is_refused_and_the_end_frees_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "STREAMS_MAX", 1)
+    ended, never = asyncio.Event(), asyncio.Event()
+    sent: list[Message] = []
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def receive() -> Message:
+        await never.wait()
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    bounded = streams.StandingStreams(app, path=MCP_PATH, ended=ended)
+    scope = {"type": "http", "method": "GET", "path": MCP_PATH, "headers": []}
+    first = asyncio.create_task(bounded(scope, receive, send))
+    await asyncio.sleep(0)
+    await bounded(scope, receive, send)
+    assert sent[0]["status"] == 405
+    ended.set()
+    async with asyncio.timeout(WAIT_S):
+        await first

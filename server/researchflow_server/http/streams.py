@@ -7,8 +7,8 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Each holds a connection; a client without one lacks notices alone.
-STREAMS_MAX = 128
+#: Each holds one of the connections that an address may open; a client without lacks notices alone.
+STREAMS_MAX = 64
 
 
 class StandingStreams:

@@ -47,7 +47,7 @@ LOOK_INTERVAL_S = 1.0
 FIRST_LOOK_TIMEOUT_S = 5.0
 #: One client that takes nothing holds the others up no longer.
 SEND_TIMEOUT_S = 5.0
-STREAMS_MAX = 128
+STREAMS_MAX = 64
 SUBSCRIPTIONS_MAX = 256
 _SUBSCRIBED = "researchflow.subscribed"
 
