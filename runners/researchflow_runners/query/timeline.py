@@ -31,7 +31,7 @@ class Timeline(Asking):
 
     patient: str = Field(min_length=1, description="patient_id")
     kinds: Annotated[list[EventKind] | None, WithJsonSchema({"type": "array"})] = Field(
-        default=None, min_length=1, description='Such as ["lab", "procedure"]'
+        default=None, min_length=1, description="lab, procedure .."
     )
     since: str | None = None
     until: str | None = None

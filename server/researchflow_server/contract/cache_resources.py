@@ -18,7 +18,7 @@ class CacheResourcesInput(Input):
     resources: list[dict[str, Any]] = Field(
         default_factory=list,
         max_length=CHANGES_MAX,
-        description="FHIR R4 with resourceType and id; meta.versionId orders them",
+        description="FHIR R4 with id; meta.versionId orders them",
     )
     delete: list[str] = Field(
         default_factory=list, max_length=CHANGES_MAX, description="Such as Patient/12"

@@ -36,9 +36,9 @@ class DrawInput(Detailed):
 
     chart: Chart
     query: Question = Field(description="Arguments of query_view or query_sql")
-    x: str | None = Field(default=None, description="Column; survival: time followed")
+    x: str | None = Field(default=None, description="survival: time followed")
     y: str | None = Field(default=None, description="Numbers; survival: event, true or 1")
-    by: str | None = Field(default=None, description="Column of one series each")
+    by: str | None = Field(default=None, description="one series each")
     title: str | None = Field(default=None, max_length=TITLE_CHARS_MAX)
 
     @model_validator(mode="before")

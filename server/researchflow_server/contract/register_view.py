@@ -24,8 +24,7 @@ class RegisterViewInput(Input):
     """
 
     definition: dict[str, Any] = Field(
-        description="{name, sql: SELECT over views} | ViewDefinition | Library with such SQL",
-        examples=[{"name": "women", "sql": "SELECT id FROM patient_simple"}],
+        description="{name: women, sql: SELECT id FROM patient_simple} | ViewDefinition | Library"
     )
     expires_in_s: int | None = Field(default=None, ge=EXPIRES_MIN_S, le=EXPIRES_MAX_S)
     private: bool = False

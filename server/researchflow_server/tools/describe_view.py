@@ -145,7 +145,7 @@ def _check_size(payload: dict[str, Any], bytes_max: int) -> None:
 DESCRIBE_VIEW = ToolSpec(
     name=contract.DESCRIBE_VIEW,
     title="Describe a view",
-    description="A view's columns: types, meaning, code system; or its definition, or its SQL.",
+    description="A view's columns: types, meaning, code system.",
     arguments=DescribeViewInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,
