@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -21,6 +22,8 @@ from researchflow_runners.naming import nearest
 
 SQL_CHARS_MAX = 20_000
 TOKENS_MAX = 5_000
+#: Texts of which the relations are remembered.
+TEXTS_KEPT = 256
 _PARAMETER_HINT = (
     'query_sql takes the value of :name as "parameters": {"name": …}; a Library declares it.'
 )
@@ -104,9 +107,10 @@ def read_sql(text: str, *, parameters: Collection[str], field: str) -> Syntax:
     )
 
 
+@lru_cache(maxsize=TEXTS_KEPT)
 def relations_named(
-    text: str, *, parameters: Collection[str], field: str
-) -> tuple[set[str], set[str]]:
+    text: str, parameters: frozenset[str], *, field: str
+) -> tuple[frozenset[str], frozenset[str]]:
     """The names after FROM and JOIN, and those among them that no WITH query has; as read_sql."""
     statements = read_sql(text, parameters=parameters, field=field).statements
     found: dict[str, set[str]] = {"RangeVar": set(), "CommonTableExpr": set()}
@@ -120,7 +124,8 @@ def relations_named(
                 if kind in node:
                     found[kind].add(node[kind].get(name, ""))
             pending.extend(node.values())
-    return found["RangeVar"], found["RangeVar"] - found["CommonTableExpr"]
+    read = frozenset(found["RangeVar"])
+    return read, read - found["CommonTableExpr"]
 
 
 def _scanned(text: str, field: str) -> tuple[Token, ...]:

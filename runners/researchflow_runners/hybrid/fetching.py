@@ -23,7 +23,7 @@ async def fetched(session: Session, sql: Sql, *, rows_max: int) -> list[Any]:
     """
     if rows_max <= ROWS_AT_ONCE:
         return list(await session.fetch(sql))
-    stream = await session.stream(sql)
+    stream = await session.batches(sql)
     records: list[Any] = []
     size_bytes, wanted = 0, ROWS_AT_ONCE
     while True:

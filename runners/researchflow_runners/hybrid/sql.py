@@ -170,7 +170,7 @@ class SqlRunner:
 def _named(text: str, types: Mapping[str, str], views: AnswerableViews) -> tuple[str, ...]:
     """The views that the text reads, by name; a relation that is none is refused."""
     folded = {name.lower(): name for name in views}
-    read, unknown = relations_named(text, parameters=types, field=FIELD)
+    read, unknown = relations_named(text, frozenset(types), field=FIELD)
     found = tuple(sorted({folded[one.lower()] for one in read if one.lower() in folded}))
     if not found or any(one.lower() not in folded for one in unknown):
         _checked(text, types, {name: view.columns for name, view in views.items()})

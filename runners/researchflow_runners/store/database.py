@@ -20,7 +20,7 @@ from researchflow_runners.sql import Slot, Sql
 from researchflow_runners.store.connect import CLIENT_GRACE_S, connect, options
 from researchflow_runners.store.failure import DRIVER_ERRORS, Role, translate, unavailable
 from researchflow_runners.store.lingering import Lingering
-from researchflow_runners.store.stream import RowStream, Run
+from researchflow_runners.store.stream import RowBatches, RowStream, Run
 from researchflow_runners.store.url import Address, parse_url
 
 ACQUIRE_TIMEOUT_S = 15.0
@@ -92,6 +92,12 @@ class Session:
         """Opens a server-side cursor over the rows; the deadline holds for each batch of them."""
         text, values = _render(statement, args)
         return await self._run(self._opened, text, values)  # type: ignore[no-any-return]
+
+    async def batches(self, statement: Sql) -> RowBatches:
+        """The same for a statement that is asked again: it stays prepared, and is not described."""
+        text, values = _render(statement, ())
+        cursor = await self._run(self._cursor, text, values)
+        return RowBatches(cursor, self._run)
 
     async def execute(self, statement: Statement, *args: Any) -> int:
         """Runs the statement; gives how many rows it touched, 0 where PostgreSQL does not say.
@@ -194,6 +200,9 @@ class Session:
     async def _opened(self, text: str, values: list[Any], **limit: float) -> RowStream:
         statement = await self._connection.prepare(text, **limit)
         return RowStream(statement, await statement.cursor(*values, **limit), self._run)
+
+    async def _cursor(self, text: str, values: list[Any], **limit: float) -> Any:
+        return await self._connection.cursor(text, *values, **limit)
 
     async def _sent(self, copy: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """The copy's result; an error when the connection breaks while it waits to write.

@@ -11,20 +11,27 @@ import asyncpg
 Run: TypeAlias = Callable[..., Awaitable[Any]]
 
 
-class RowStream:
-    """An open server-side cursor; it lives as long as the transaction it was opened in.
+class RowBatches:
+    """An open server-side cursor; it lives as long as the transaction it was opened in."""
 
-    `columns` are the names of the result's columns and of their PostgreSQL types, as the server
-    described them before any row was computed.
-    """
-
-    def __init__(self, statement: Any, cursor: Any, run: Run) -> None:
-        self.columns: tuple[tuple[str, str], ...] = tuple(
-            (one.name, one.type.name) for one in statement.get_attributes()
-        )
+    def __init__(self, cursor: Any, run: Run) -> None:
         self._cursor = cursor
         self._run = run
 
     async def next(self, rows_max: int) -> list[asyncpg.Record]:
         """The next rows, at most `rows_max`; fewer mean that there are no more."""
         return await self._run(self._cursor.fetch, rows_max)  # type: ignore[no-any-return]
+
+
+class RowStream(RowBatches):
+    """One that tells what it will give.
+
+    `columns` are the names of the result's columns and of their PostgreSQL types, as the server
+    described them before any row was computed.
+    """
+
+    def __init__(self, statement: Any, cursor: Any, run: Run) -> None:
+        super().__init__(cursor, run)
+        self.columns: tuple[tuple[str, str], ...] = tuple(
+            (one.name, one.type.name) for one in statement.get_attributes()
+        )

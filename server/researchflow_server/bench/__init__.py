@@ -10,5 +10,6 @@ build.py      loading, the first build and a refresh
 hashing.py    what content hashes add to both
 merge.py      what the speed layer adds to a query
 visible.py    how soon an inserted change is seen over MCP
+questions.py  what our part of an answer costs beside the bare SQL
 overhead.py   what a tool call costs over HTTP beyond the runner's own time
 """

@@ -20,6 +20,7 @@ from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
 from researchflow_server.bench.peers import against_peers
 from researchflow_server.bench.pictures import picture_time
+from researchflow_server.bench.questions import question_cost
 from researchflow_server.bench.stress import feed_to_visible
 from researchflow_server.bench.views import view_speed
 from researchflow_server.bench.visible import insert_to_visible
@@ -45,6 +46,7 @@ ON_WARD = {
     "hashing": hash_cost,
     "overhead": tool_overhead,
     "pictures": picture_time,
+    "questions": question_cost,
     "visible": insert_to_visible,
     "stress": feed_to_visible,
     "merge": merge_cost,
