@@ -61,7 +61,7 @@ WITH k AS (
 ), kept AS (
     SELECT e.res_type, e.id, e.version FROM researchflow.overlay_entry AS e JOIN k
         ON e.res_type = k.res_type AND e.id = k.id
-    WHERE NOT EXISTS (SELECT FROM dropped AS d WHERE d.entry_id = e.entry_id)
+    WHERE e.entry_id NOT IN (SELECT entry_id FROM dropped)
 ), forgiven AS (
     DELETE FROM researchflow.dead_letter AS d USING k
     WHERE d.layer = 'speed' AND d.res_type = k.res_type AND d.id = k.id AND NOT EXISTS (

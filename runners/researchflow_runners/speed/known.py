@@ -11,7 +11,8 @@ from researchflow_runners.store.database import Session
 
 Key = tuple[str, str]
 
-#: Subqueries hide how many keys there are: PostgreSQL then plans it once, not at each call.
+#: Subqueries hide how many keys there are: PostgreSQL then plans it once, not at each call. A limit
+#: keeps each look-up one by index, also where the plan was made while the table was small.
 _KNOWN = """
 SELECT k.res_type, k.id, l.res_id AS ledger_res_id, coalesce(l.res_ver, 0) AS ledger_version,
        coalesce(l.deleted, false) AS ledger_deleted, e.version, e.origin, e.deleted, e.resource,
@@ -34,10 +35,13 @@ LEFT JOIN LATERAL (
     FROM researchflow.overlay_entry LEFT JOIN researchflow.overlay_resource USING (entry_id)
     WHERE res_type = k.res_type AND id = k.id AND now() < valid_until
     ORDER BY version DESC, origin DESC LIMIT 1) AS e ON true
-LEFT JOIN researchflow.overlay_entry AS s
-    ON s.res_type = k.res_type AND s.id = k.id AND s.origin = 'source'
-LEFT JOIN researchflow.overlay_entry AS r
-    ON r.res_type = k.res_type AND r.id = k.id AND r.origin = 'reported' AND now() < r.valid_until
+LEFT JOIN LATERAL (
+    SELECT * FROM researchflow.overlay_entry
+    WHERE res_type = k.res_type AND id = k.id AND origin = 'source' LIMIT 1) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM researchflow.overlay_entry
+    WHERE res_type = k.res_type AND id = k.id AND origin = 'reported' AND now() < valid_until
+    LIMIT 1) AS r ON true
 """
 
 

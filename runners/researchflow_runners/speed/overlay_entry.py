@@ -16,6 +16,7 @@ import asyncpg
 from researchflow_runners.speed.entry import Entry, Origin
 from researchflow_runners.store.database import Session
 
+#: A limit keeps each look-up one by index, also where the plan was made while the table was small.
 _KNOWN = """
 SELECT k.id, now() AS now, l.res_id, coalesce(l.res_ver, 0) AS ledger_version,
        s.entry_id AS source_entry, coalesce(s.version, 0) AS source_version,
@@ -30,12 +31,15 @@ FROM unnest($2::text[]) AS k (id)
 LEFT JOIN LATERAL (
     SELECT res_id, res_ver FROM researchflow.ledger
     WHERE res_type = $1 AND id = k.id ORDER BY deleted, res_id DESC LIMIT 1) AS l ON true
-LEFT JOIN researchflow.overlay_entry AS s
-    ON s.res_type = $1 AND s.id = k.id AND s.origin = 'source'
-LEFT JOIN researchflow.overlay_entry AS p
-    ON p.res_type = $1 AND p.id = k.id AND p.origin = 'provisional'
-LEFT JOIN researchflow.overlay_entry AS r
-    ON r.res_type = $1 AND r.id = k.id AND r.origin = 'reported'
+LEFT JOIN LATERAL (
+    SELECT * FROM researchflow.overlay_entry
+    WHERE res_type = $1 AND id = k.id AND origin = 'source' LIMIT 1) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM researchflow.overlay_entry
+    WHERE res_type = $1 AND id = k.id AND origin = 'provisional' LIMIT 1) AS p ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM researchflow.overlay_entry
+    WHERE res_type = $1 AND id = k.id AND origin = 'reported' LIMIT 1) AS r ON true
 """
 _INSERT = """
 WITH given AS (

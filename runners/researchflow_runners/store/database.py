@@ -30,8 +30,9 @@ CLEANUP_TIMEOUT_S = 5.0
 #: What a caller waits beyond its own deadline at most; then the connection is cut.
 UNDO_TIMEOUT_S = 2.0
 #: For `transaction(first=…)` of statements that find what they read by key, few or many: planning
-#: one for each list of keys takes longer than running it.
-PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
+#: one for each list of keys takes longer than running it. A plan that was made while a table was
+#: small must still do when it has grown.
+PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 #: Ends a transaction that only the message before it opened, and touches no other.
 NOTHING = "SELECT"
 SCHEMA_LOCK_KEY = 0x5253_4631
