@@ -35,7 +35,7 @@ from warehouse import (
 TABLES = """
 SELECT relname FROM pg_class
 WHERE relnamespace = 'researchflow'::regnamespace AND relname ~ '_[0-9a-f]{8}_[0-9]+$'
-  AND relkind = 'r'
+  AND relkind = 'r' ORDER BY 1
 """
 RUNS = "SELECT outcome, error_code FROM researchflow.refresh_run ORDER BY run_id"
 LEDGER = "SELECT res_type, id, res_ver, deleted FROM researchflow.ledger ORDER BY 1, 2"
