@@ -111,6 +111,12 @@ async def test_a_question_is_answered_drawn_and_dated(
         drawing = page.locator(".drawing svg")
         await expect(drawing).to_contain_text("anchor 1 · data as of ")
         await at.shoot(f"{name}-picture")
+        # Black is what text has that nobody gave a colour; on a dark page it is not seen.
+        fills = await drawing.locator("text").evaluate_all(
+            "texts => texts.map(text => text.getAttribute('fill'))"
+        )
+        assert fills
+        assert not {"black", "#000", "#000000"} & set(fills)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert (page.url, await page.title()) == (url, "ResearchFlow")
         assert {one.split("?")[0].removeprefix(url).split("/")[0] for one in at.requests} <= {

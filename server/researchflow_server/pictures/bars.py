@@ -14,8 +14,9 @@ from researchflow_server.pictures.marks import (
     check_unique,
     colour,
     counted,
+    number_axis,
 )
-from researchflow_server.pictures.table import Table, ordered
+from researchflow_server.pictures.table import Series, Table, ordered
 
 #: Where names are longer or more, bars lie, so that the names can be read.
 UPRIGHT_CHARS_MAX = 12
@@ -51,7 +52,7 @@ def bars(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
         columns=tuple(column.name for column in columns),
         types=tuple(column.fhir_type for column in columns),
         rows=tuple(zip(*(column.cells for column in columns), strict=True)),
-        layout=_layout(values, x=x, y=y, by=by, order=order) if values else {},
+        layout=_layout(values, numbers, x=x, by=by, order=order) if values else {},
         title=f"{y} by {x}" + (f" and {by}" if by else ""),
         warnings=counted(table.row_count - len(rows), f"no value of {y}"),
     )
@@ -65,7 +66,7 @@ def _told(number: Decimal) -> str:
 
 
 def _layout(
-    values: list[dict[str, Any]], *, x: str, y: str, by: str | None, order: list[str]
+    values: list[dict[str, Any]], numbers: Series, *, x: str, by: str | None, order: list[str]
 ) -> dict[str, Any]:
     categories = ordered([value["x"] for value in values])
     lies = len(values) > UPRIGHT_BARS_MAX or max(map(len, categories)) > UPRIGHT_CHARS_MAX
@@ -78,7 +79,12 @@ def _layout(
             "sort": categories,
             "axis": NAMES,
         },
-        along: {"field": "y", "type": "quantitative", "title": y},
+        along: {
+            "field": "y",
+            "type": "quantitative",
+            "title": numbers.name,
+            **number_axis(numbers.fhir_type),
+        },
     }
     if by:
         encoding |= {offset: {"field": "by", "sort": order}, **colour(by, order)}

@@ -14,6 +14,7 @@ from researchflow_server.pictures.marks import (
     colour,
     counted,
     date_format,
+    number_axis,
 )
 from researchflow_server.pictures.table import Series, Table, ordered, shown
 
@@ -43,14 +44,19 @@ def lines(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
         columns=tuple(column.name for column in columns),
         types=tuple(column.fhir_type for column in columns),
         rows=tuple(zip(*(column.cells for column in columns), strict=True)),
-        layout=_layout(values, over, y=y, by=by, order=order) if values else {},
+        layout=_layout(values, over, numbers, by=by, order=order) if values else {},
         title=f"{y} over {x}" + (f", by {by}" if by else ""),
         warnings=counted(table.row_count - len(rows), f"no value of {x} or {y}"),
     )
 
 
 def _layout(
-    values: list[dict[str, Any]], over: Series, *, y: str, by: str | None, order: list[str]
+    values: list[dict[str, Any]],
+    over: Series,
+    numbers: Series,
+    *,
+    by: str | None,
+    order: list[str],
 ) -> dict[str, Any]:
     horizontal: dict[str, Any] = {
         "field": "x",
@@ -72,7 +78,13 @@ def _layout(
         horizontal["scale"] = {"zero": False}
     encoding = {
         "x": horizontal,
-        "y": {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}},
+        "y": {
+            "field": "y",
+            "type": "quantitative",
+            "title": numbers.name,
+            "scale": {"zero": False},
+            **number_axis(numbers.fhir_type),
+        },
         **(colour(by, order) if by else {}),
     }
     mark = {"type": "line", "point": len(values) <= DOTTED_MAX, "tooltip": True}

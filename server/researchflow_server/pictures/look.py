@@ -19,7 +19,8 @@ CONFIG: dict[str, Any] = {
     "range": {"category": list(COLOURS)},
     "mark": {"color": COLOURS[0]},
     "style": {
-        "told": {"fill": GREY, "fontSize": 10},
+        "told": {"color": GREY, "fontSize": 10},
+        # A title, not a mark: it takes its colour by another name.
         "note": {"fill": GREY, "fontSize": 11, "fontWeight": "normal"},
         "whisker": {"color": GREY},
     },

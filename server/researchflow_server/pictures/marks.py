@@ -77,6 +77,11 @@ def date_format(first: datetime, last: datetime) -> str:
     return "%Y-%m-%d" if days > 1 else "%Y-%m-%d %H:%M"
 
 
+def number_axis(fhir_type: str) -> dict[str, Any]:
+    """The axis of a column of numbers: whole ones have no ticks between them."""
+    return {} if fhir_type == "decimal" else {"axis": {"tickMinStep": 1}}
+
+
 def colour(name: str, order: Sequence[str]) -> dict[str, Any]:
     """The encoding of series by colour, in their order."""
     return {
