@@ -322,6 +322,28 @@ def test_the_call_of_the_readme_is_the_one_that_made_its_picture() -> None:
     assert (root / "docs/picture.png").stat().st_size < 60_000
 
 
+# Groups
+
+
+@pytest.mark.parametrize("chart", ["histogram", "survival"])
+def test_groups_are_told_as_the_answer_has_them(chart: str) -> None:
+    long = "a very long name " * 20
+    names = [None, "(none)", f"{long}a", f"{long}b", "a b", "a  b"]
+    rows = [(1, 1, name) for name in names]
+    named = {"x": "x", "by": "g", **({} if chart == "histogram" else {"y": "y"})}
+    found = picture(chart, {"x": "integer", "y": "integer", "g": "string"}, rows, **named)
+    at = found.columns.index("g")
+    assert list(dict.fromkeys(row[at] for row in found.rows)) == names
+
+
+def test_long_names_are_cut_where_they_are_shown() -> None:
+    rows = [("x" * 1_000_000, 1), ("x" * 999_999 + "y", 2)]
+    found = picture("bar", {"g": "string", "n": "integer"}, rows, x="g", y="n")
+    shown = [one["x"] for one in values(found.layout)]
+    assert len(set(shown)) == 2
+    assert max(map(len, shown)) < 150
+
+
 # Title and subtitle
 
 

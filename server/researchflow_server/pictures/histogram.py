@@ -50,7 +50,7 @@ def histogram(table: Table, *, x: str, by: str | None) -> Drawn:
             *([series.fhir_type] if series else []),
             "integer",
         ),
-        rows=tuple(_told(row, named=series is not None) for row in rows),
+        rows=tuple(_told(row, series.by_label() if series else {}) for row in rows),
         layout=_layout(rows, column, by=by, order=order, unit=unit) if rows else {},
         title=f"{x}" + (f", by {by}" if by else ""),
         warnings=(
@@ -86,12 +86,13 @@ def _partial(column: Series, unit: str) -> tuple[str, ...]:
     return (f"{count:,} partial dates count where their period begins",) if count else ()
 
 
-def _told(row: tuple[Any, Any, str, int], *, named: bool) -> tuple[Any, ...]:
+def _told(row: tuple[Any, Any, str, int], cells: dict[str, Any]) -> tuple[Any, ...]:
+    """The row with the cell of its group, where `cells` has some."""
     start, end, group, count = row
     edges = tuple(
         edge.date().isoformat() if isinstance(edge, datetime) else edge for edge in (start, end)
     )
-    return (*edges, *([group] if named else []), count)
+    return (*edges, *([cells[group]] if cells else []), count)
 
 
 def _layout(

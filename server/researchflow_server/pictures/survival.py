@@ -46,11 +46,12 @@ def survival(table: Table, *, x: str, y: str, by: str | None) -> Drawn:
     points = sum(map(len, curves.values()))
     check_marks(points, POINTS_MAX, "steps", field="x", hint=POINTS_HINT)
     placed = sum(map(len, groups.values()))
+    cells = series.by_label() if series else {}
     return Drawn(
         columns=(*([series.name] if series else []), *COLUMNS),
-        types=(*(["string"] if series else []), *TYPES),
+        types=(*([series.fhir_type] if series else []), *TYPES),
         rows=tuple(
-            (*([name] if series else []), *_told(step))
+            (*([cells[name]] if series else []), *_told(step))
             for name, steps in curves.items()
             for step in steps
         ),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from hashlib import sha256
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
@@ -45,6 +46,10 @@ class Series:
     def labels(self) -> list[str]:
         """The cells in words; NONE for what is missing."""
         return [NONE if cell is None else label(cell) for cell in self.cells]
+
+    def by_label(self) -> dict[str, Any]:
+        """The cell that each label stands for."""
+        return dict(zip(self.labels(), self.cells, strict=True))
 
 
 class Table:
@@ -128,15 +133,20 @@ def is_partial(cell: Any) -> bool:
 
 
 def label(cell: Any) -> str:
-    """A cell in words."""
+    """A cell in words, different for different cells."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, Decimal):
         return format(cell, "f")
     if isinstance(cell, datetime):
         return cell.isoformat(sep=" ", timespec="seconds")
-    text = " ".join(str(cell).split())
-    return text if len(text) <= LABEL_CHARS_MAX else f"{text[:LABEL_CHARS_MAX]}…"
+    text = str(cell)
+    if text == NONE:
+        return f'"{text}"'
+    if len(text) <= LABEL_CHARS_MAX:
+        return text
+    # Two that begin alike stay two.
+    return f"{text[:LABEL_CHARS_MAX]}… #{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def shown(place: Place | None) -> Any:

@@ -131,11 +131,6 @@
       return answered;
     }
 
-    /** What is offered through a host is what the host passes on. */
-    async tools() {
-      return ["list_views", "query_view", "query_sql", "draw"].map((name) => ({ name }));
-    }
-
     async call(name, args) {
       return told(await this.request("tools/call", { name, arguments: args }));
     }
