@@ -216,7 +216,7 @@ GROUPS = [
     Mistake({"aggregates": [{"fn": "mode"}]}, INVALID, "aggregates.0.fn", "query_sql"),
     Mistake({"aggregates": [{"fn": "medain"}]}, INVALID, "aggregates.0.fn", "query_sql"),
     Mistake({"aggregates": [{"fn": "mean"}]}, INVALID, "aggregates.0.fn", "avg", "avg"),
-    Mistake({"aggregates": [{"fn": "latest"}]}, INVALID, "aggregates.0.fn", "latest_per"),
+    Mistake({"aggregates": [{"fn": "latest"}]}, INVALID, "aggregates.0.fn", "last", "last"),
     Mistake({"aggregates": [{"fn": "avg"}]}, "column_missing", "aggregates[0].column", "column"),
     Mistake(
         {"order_by": ["count desc"]},
@@ -250,6 +250,73 @@ GROUPS = [
         "unknown_column",
         "order_by[0].column",
         "add it to columns",
+    ),
+]
+AT_LEAST_3 = '{"column": "count", "op": "ge", "value": 3}'
+LEARNT = [
+    Mistake({"having": {"count": {"gt": 3}}}, UNKNOWN, "having.count", AT_LEAST_3),
+    Mistake({"having": "count > 3"}, INVALID, "having", AT_LEAST_3),
+    Mistake({"having": [{"column": "count"}]}, INVALID, "having", f'{{"all_of": [{AT_LEAST_3}]}}'),
+    Mistake({"having": {}}, INVALID, "having", "leave it out"),
+    Mistake(
+        {"group_by": [{"column": "birth_date", "bucket": "week"}]},
+        INVALID,
+        "group_by.0.bucket",
+        "date_trunc('week'",
+    ),
+    Mistake(
+        {"group_by": [{"column": "birth_date", "bucket": "yearly"}]},
+        INVALID,
+        "group_by.0.bucket",
+        "year",
+        "year",
+    ),
+    Mistake(
+        {"group_by": [{"column": "birth_date", "interval": "year"}]},
+        UNKNOWN,
+        "group_by.0.interval",
+        '"bucket": "year"',
+    ),
+    Mistake({"group_by": [{"field": "gender"}]}, UNKNOWN, "group_by.0.field", "column", "column"),
+    Mistake(
+        {"group_by": {"column": "birth_date", "bucket": "year"}},
+        INVALID,
+        "group_by",
+        '[{"column": "birth_date", "bucket": "year"}]',
+    ),
+    Mistake(
+        {"group_by": [{"column": "birth_date", "width": "ten"}]},
+        INVALID,
+        "group_by.0.width",
+        "a number",
+    ),
+    Mistake(
+        {"aggregates": [{"fn": "count", "where": FEMALE}]},
+        UNKNOWN,
+        "aggregates.0.where",
+        "having",
+    ),
+    Mistake({"latest_per": {"by": "birth_date"}}, MISSING, "latest_per.key", '"key"'),
+    Mistake({"latest_per": {}}, INVALID, "latest_per", "leave it out"),
+    Mistake(
+        {"latest_per": {"key": "id", "date": "x"}}, UNKNOWN, "latest_per.date", "by", guess="by"
+    ),
+    filtered({"within": 90}, INVALID, "where.within", '"side": "after"'),
+    filtered({"within": {"days": 90}}, MISSING, "where.within.side", '"side": "after"'),
+    filtered({"column": "id", "query": "encounters"}, INVALID, "where.query", '"view"'),
+    filtered({"at_least": 2}, INVALID, "where.at_least", '{"n": 2, "of": ['),
+    Mistake(
+        {"chart": "pie", "query": {"view": "encounters"}}, INVALID, "chart", "bar", "bar", "draw"
+    ),
+    Mistake({"chart": "bar"}, MISSING, "query", '"group_by": ["class_code"]', None, "draw"),
+    Mistake({"chart": "bar", "query": "SELECT 1"}, INVALID, "query", '"view"', None, "draw"),
+    Mistake(
+        {"chart": "bar", "query": {"view": "encounters"}, "x_axis": "a"},
+        UNKNOWN,
+        "x_axis",
+        "x",
+        "x",
+        "draw",
     ),
 ]
 PLAIN = [
@@ -298,7 +365,9 @@ async def tools(
         yield server
 
 
-@pytest.mark.parametrize("mistake", [*NAMES, *FILTERS, *CODED, *GROUPS, *PLAIN], ids=called)
+@pytest.mark.parametrize(
+    "mistake", [*NAMES, *FILTERS, *CODED, *GROUPS, *LEARNT, *PLAIN], ids=called
+)
 async def test_a_mistake_is_answered_with_what_mends_it(
     tools: ToolServer, mistake: Mistake
 ) -> None:

@@ -36,7 +36,7 @@ def is_unlisted(name: str) -> bool:
     return _UNLISTED.fullmatch(name[-UNLISTED_CHARS - 1 :]) is not None
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str | None:
+def nearest(name: str, allowed: Iterable[str], *, cutoff: float = CUTOFF) -> str | None:
     """The allowed name most like `name`, or None when none is close; never an unlisted one.
 
     A short name is guessed only where it is much alike and no other short one is.
@@ -46,7 +46,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     if folded in by_folded:
         return by_folded[folded]
     short = [candidate for candidate in by_folded if len(candidate) <= SHORT_CHARS_MAX]
-    found = get_close_matches(folded, by_folded.keys() - short, n=1, cutoff=CUTOFF)
+    found = get_close_matches(folded, by_folded.keys() - short, n=1, cutoff=cutoff)
     if not found:
         alike = get_close_matches(folded, short, n=2, cutoff=SHORT_CUTOFF)
         found = alike if len(alike) == 1 else []

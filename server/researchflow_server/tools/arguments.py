@@ -16,13 +16,15 @@ from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import as_clause
 from researchflow_runners.query.model import AllOf, AnyOf, AtLeast, Compare, InQuery, Not, Within
 from researchflow_server.tools import words
-from researchflow_server.tools.examples import EMPTY, EXAMPLES, FILTER_EXAMPLE, instead, named
+from researchflow_server.tools.examples import EMPTY, EXAMPLES, instead, named
 from researchflow_server.tools.raw import check_text, unquoted
 from researchflow_server.tools.words import Word
 
 InputT = TypeVar("InputT", bound=BaseModel)
 ECHO_MAX = 60
 FILTERS: tuple[type[BaseModel], ...] = (Compare, InQuery, Within, AtLeast, AnyOf, AllOf, Not)
+#: A filter's wrong name may be a column's, which is like none of its own.
+ALIKE = 0.75
 SEE_SCHEMA = "correct the argument; the tool's input schema lists what it takes"
 
 
@@ -127,14 +129,12 @@ def _unknown_in_filter(name: str, allowed: Sequence[str], *, path: str, tool: st
     if name in every:
         hint = f'a filter is of one kind: wrap "{name}" and the other one in "all_of"'
         return _no_argument(tool, path, allowed=allowed, word=Word(None, hint))
-    word = words.argument(["Filter"], name, allowed)
+    word = words.argument(["Filter"], name, allowed, cutoff=ALIKE)
     if word == Word(None):
-        word = words.argument(["Filter"], name, every)
-    return _no_argument(tool, path, allowed=every, word=word._replace(hint=word.hint or _as(word)))
-
-
-def _as(word: Word) -> str:
-    return f'use "{word.name}"' if word.name else f"write {FILTER_EXAMPLE}; nothing was run"
+        word = words.argument(["Filter"], name, every, cutoff=ALIKE)
+    example = instead("having" if path.startswith("having") else "where", None)
+    simple = f'use "{word.name}"' if word.name else f"{example}; nothing was run"
+    return _no_argument(tool, path, allowed=every, word=word._replace(hint=word.hint or simple))
 
 
 def _no_argument(tool: str, path: str, *, allowed: Sequence[str], word: Word) -> QueryError:

@@ -29,6 +29,8 @@ EXAMPLES: dict[str, Any] = {
     "within": {"days": 90, "side": "after", "of": {"view": "encounters"}},
     "within.of": {"view": "encounters", "which": "last"},
     "query": {"view": "encounters", "column": "patient_id"},
+    "having": {"column": "count", "op": "ge", "value": 3},
+    "draw.query": {"view": "encounters", "group_by": ["class_code"]},
     "latest_per": {"key": "patient_id", "by": "issued"},
     "first_per": {"key": "patient_id", "by": "issued"},
     "columns": "gender",
@@ -47,7 +49,6 @@ LISTS = frozenset(
         "resources", "delete", "kinds",
     }
 )  # fmt: skip
-FILTER_EXAMPLE = json.dumps(_FILTER)
 _ALL = "without it every row is kept"
 #: What it means to leave out an argument that was given empty.
 EMPTY = {
@@ -55,11 +56,12 @@ EMPTY = {
     "not": _ALL,
     "all_of": _ALL,
     "any_of": _ALL,
+    "having": "without it every group is kept",
     "query": "a semi-join needs the view it looks into, a comparison has no query",
     "latest_per": "without it all rows of a key are kept",
     "first_per": "without it all rows of a key are kept",
 }
-FILTERS = frozenset({"where", "not", "all_of", "any_of", "at_least.of"})
+FILTERS = frozenset({"where", "not", "all_of", "any_of", "at_least.of", "having"})
 
 #: What an argument that is a plain value takes, where its name does not say.
 VALUES = {
@@ -72,6 +74,10 @@ VALUES = {
     "wait_s": "give seconds from 0 to 45",
     "expires_in_s": "give whole seconds from 60 to 2592000, which is 30 days",
     "min_rows": "give a whole number from 1 to 1000",
+    "width": "give a number: 10",
+    "p": "give a part of 1: 0.9 for the 90th percentile",
+    "days": "give whole days from 0 to 36525",
+    "n": "give a whole number, 1 at least",
     "age_brackets": "give the lower bounds as whole numbers: [18, 40, 65]",
 }
 _ORDER = re.compile(r"\s*([\w.]+)(?:\s+(asc|desc)(?:ending)?)?\s*", re.IGNORECASE)
@@ -80,6 +86,8 @@ _CALL = re.compile(r"\s*(\w+)\s*\(\s*(\*|\w*)\s*\)\s*")
 
 def named(path: str) -> str:
     """The argument at a dotted path: its last name, with the one before where that decides."""
+    if path == "query":
+        return "draw.query"
     names = [part for part in path.split(".") if not part.isdigit()]
     last = ".".join(names[-2:])
     return last if last in EXAMPLES else names[-1] if names else ""
@@ -94,17 +102,17 @@ def instead(path: str, given: Any) -> str | None:
         return VALUES.get(name)
     is_whole = not path.rpartition(".")[2].isdigit()
     if name in FILTERS and not (name in LISTS and is_whole):
-        return _filter(given)
+        return _filter(given, EXAMPLES[name])
     meant = _meant(name, given)
     if name in LISTS and is_whole:
         return f"give a list: {json.dumps(meant if isinstance(meant, list) else [meant])}"
     return f"write {json.dumps(meant)}"
 
 
-def _filter(given: Any) -> str:
+def _filter(given: Any, example: dict[str, Any]) -> str:
     if isinstance(given, list):
-        return f"put several filters into one object: {json.dumps({'all_of': [_FILTER]})}"
-    hint = f"write {json.dumps(_FILTER)}"
+        return f"put several filters into one object: {json.dumps({'all_of': [example]})}"
+    hint = f"write {json.dumps(example)}"
     return f"{hint}; SQL goes to query_sql" if isinstance(given, str) else hint
 
 

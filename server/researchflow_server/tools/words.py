@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import CUTOFF, nearest
 
 
 class Word(NamedTuple):
@@ -83,18 +83,37 @@ ARGUMENTS: dict[str, Mapping[str, Word]] = {
         **_same("where", "filter filters"),
         **_same("min_rows", "at_least min_count"),
     },
-    "Aggregate": {
-        **_same("fn", "agg aggregate func function op type"),
-        **_same("column", "col field on"),
-        **_same("name", "alias as label"),
-        **_same("p", "fraction percentile q quantile"),
-    },
     "Order": {
         **_same("column", "by col field key name"),
         **_same("descending", "desc"),
         **_same("descending", "asc ascending dir direction order sort", _DIRECTION),
     },
-    "AgeGroup": {**_same("age_brackets", "ages bins brackets")},
+    "Aggregate": {
+        **_same("fn", "agg aggregate func function op type"),
+        **_same("column", "col field on"),
+        **_same("name", "alias as label"),
+        **_same("p", "fraction percentile q quantile"),
+        "where": Word(None, "where filters rows, having groups; query_sql has FILTER (WHERE ..)"),
+    },
+    "AgeGroup": {
+        **_same("age_brackets", "ages bins brackets"),
+        **_same("column", "col field name"),
+        **dict.fromkeys(("date_part", "granularity", "interval", "unit"), Word(None, _BUCKET)),
+    },
+    "Bucket": {**_same("column", "col field name"), **_same("starts", "offset start")},
+    "Width": {**_same("column", "col field name"), **_same("width", "bin bins size step")},
+    "Latest": {
+        **_same("key", "column columns keys per"),
+        **_same("by", "date order_by sort"),
+        **_same("where", "filter"),
+    },
+    "DrawInput": {
+        **_same("chart", "chart_type kind mark type"),
+        **_same("x", "x_axis xaxis"),
+        **_same("y", "y_axis yaxis"),
+        **_same("by", "color colour group hue series"),
+        **_same("query", "data"),
+    },
     "ListViewsInput": {
         **_same("resource", "resource_type type"),
         **_same("detail", "full verbose"),
@@ -150,8 +169,9 @@ _FUNCTIONS = {
     **_same("stddev", "sd std stdev stddev_samp"),
     **_same("percentile", "percentile_cont quantile", 'write {"fn": "percentile", "p": 0.9, ..}'),
     **_same("any_value", "any"),
-    **dict.fromkeys(("earliest", "first"), Word(None, "first_per keeps the first row of a key")),
-    **dict.fromkeys(("last", "latest"), Word(None, "latest_per keeps the newest row of a key")),
+    **_same("first", "earliest oldest"),
+    **_same("last", "latest newest"),
+    **_same("change", "delta diff difference"),
 }
 #: By the argument whose value it is.
 VALUES: dict[str, Mapping[str, Word]] = {
@@ -162,6 +182,23 @@ VALUES: dict[str, Mapping[str, Word]] = {
         **_same("anchored", "batch materialized snapshot"),
     },
     "detail": {**_same("full", "all verbose"), **_same("concise", "brief short summary")},
+    "bucket": {
+        **_same("year", "annual yearly years"),
+        **_same("month", "monthly months"),
+        **_same("quarter", "quarterly quarters"),
+        **_same("decade", "decades"),
+        **dict.fromkeys(
+            ("day", "days", "week", "weekly", "weeks"),
+            Word(None, "days and weeks are grouped in query_sql: date_trunc('week', d::date)"),
+        ),
+    },
+    "chart": {
+        **_same("bar", "barchart column pie"),
+        **_same("line", "linechart time_series timeseries trend"),
+        **_same("histogram", "distribution hist"),
+        **_same("box", "boxplot violin"),
+        **_same("survival", "kaplan-meier kaplan_meier km"),
+    },
     "show": {**_same("columns", "fields schema"), **_same("definition", "json")},
 }
 OTHER_AGGREGATE = (
@@ -170,13 +207,15 @@ OTHER_AGGREGATE = (
 )
 
 
-def argument(model_names: Sequence[str], name: str, allowed: Sequence[str]) -> Word:
+def argument(
+    model_names: Sequence[str], name: str, allowed: Sequence[str], *, cutoff: float = CUTOFF
+) -> Word:
     """What the unknown argument is called here, or the nearest name that is allowed."""
     for model in model_names:
         word = ARGUMENTS.get(model, {}).get(name) or ARGUMENTS.get(model, {}).get(name.lower())
         if word is not None and word.name in (None, *allowed):
             return word
-    return Word(nearest(name, allowed))
+    return Word(nearest(name, allowed, cutoff=cutoff))
 
 
 def value(name: str, given: str, allowed: Sequence[str]) -> Word:
