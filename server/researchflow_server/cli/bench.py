@@ -16,6 +16,7 @@ from researchflow_server.bench.figure import Figure, machine
 from researchflow_server.bench.follow import commit_to_visible
 from researchflow_server.bench.growth import refresh_growth
 from researchflow_server.bench.hashing import hash_cost
+from researchflow_server.bench.latest import latest_cost
 from researchflow_server.bench.merge import merge_cost
 from researchflow_server.bench.overhead import tool_overhead
 from researchflow_server.bench.peers import against_peers
@@ -44,6 +45,7 @@ LARGE: dict[str, Callable[[Progress], Awaitable[list[Figure]]]] = {
 ON_WARD = {
     "build": build_and_refresh,
     "hashing": hash_cost,
+    "latest": latest_cost,
     "overhead": tool_overhead,
     "pictures": picture_time,
     "questions": question_cost,
