@@ -52,8 +52,8 @@ def tie_warnings(checked: CheckedSql, keys: Collection[str]) -> tuple[str, ...]:
     """
     named = {_cut(select) for select in _selects(checked.tree) if _has_open_ties(select, keys)}
     return tuple(
-        f"{word} keeps some of the rows that are equal in its ORDER BY: add a unique column, "
-        "such as id, to say which"
+        f"{word} may keep some of several rows that are equal in its ORDER BY: add a unique "
+        "column, such as id, to say which"
         for word in sorted(word for word in named if word)
     )
 
