@@ -218,6 +218,10 @@ def test_load_refresh_query_and_status_follow_one_another(run: Run, stores: Path
     code, out, _err = run("query", "patient_simple", *grouped, "--json")
     assert (code, json.loads(out)["rows"]) == (OK, [["male", 1], ["female", 1]])
 
+    code, out, _err = run("codes", "femal", "--view", "patient_simple", "--json")
+    (found,) = json.loads(out)["rows"]
+    assert (code, found[0], found[3:7]) == (OK, "female", ["patient_simple", "gender", 1, 1])
+
     code, out, _err = run("status", "--json")
     status = json.loads(out)
     assert (code, status["warehouse_up"], status["redis_up"]) == (OK, True, True)

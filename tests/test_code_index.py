@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from clinic import Clinic, compiled, open_clinic, patient
 from researchflow_runners.codes.index import indexed_tables
+from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.hybrid.code_ground import read_ground, settled
 from researchflow_runners.sql import Sql, compose
 from researchflow_runners.store.published import PublishedView, published_views
@@ -172,3 +173,13 @@ async def test_deleted_code_leaves_the_index_with_its_words(clinic: Clinic) -> N
             " WHERE NOT EXISTS (SELECT FROM researchflow.code AS k WHERE k.code_id = d.code_id)"
         )
     assert left == 0
+
+
+async def test_without_the_speed_layer_only_the_anchor_is_answered_for(clinic: Clinic) -> None:
+    await clinic.refresh()
+    await clinic.cache(condition_of(random.Random(1), "x"))
+    asked = CodeQuery(text="ours")
+    assert (await clinic.runner.find_codes(asked)).rows
+    answer = await clinic.another_runner(use_speed_layer=False).find_codes(asked)
+    assert (answer.rows, answer.freshness) == ((), "anchored")
+    assert [one.code for one in answer.degradations] == ["speed_layer_disabled"]

@@ -366,3 +366,34 @@ async def test_groups_with_missing_values_count_every_row(
     )
     assert {row[0]: row[2] for row in answer["rows"]} == statuses
     assert {row[1] for row in answer["rows"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("the code for high blood pressure", HYPERTENSION),
+        ("hypertention", HYPERTENSION),
+        ("HTN", HYPERTENSION),
+        ("diabetes", DIABETES),
+        ("T2DM", DIABETES),
+        ("borderline diabetes", PREDIABETES),
+        ("A1c", HBA1C),
+        ("blood sugar", GLUCOSE),
+        ("kidney function", CREATININE),
+        ("BMI", "39156-5"),
+        ("flu shot", "140"),
+    ],
+)
+async def test_code_for_a_word_is_found(synthea: ToolServer, text: str, code: str) -> None:
+    found = await synthea.call("find_codes", text=text)
+    assert code in [row[0] for row in found["rows"]]
+
+
+@pytest.mark.parametrize("text", ["hypertension", "diabetes"])
+async def test_patients_of_a_found_code_are_those_of_the_records(
+    synthea: ToolServer, records: Records, text: str
+) -> None:
+    found = await synthea.call("find_codes", text=text, view="condition_codes", limit=100)
+    assert found["row_count"] >= 1
+    for code, _system, _display, _view, _column, patients, _rows, _why in found["rows"]:
+        assert patients == len(records.having(code))

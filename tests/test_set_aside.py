@@ -13,6 +13,7 @@ from clinic import Clinic, open_clinic
 from researchflow_runners.batch.catalogue import CatalogueChange
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.batch.result import RefreshResult
+from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.errors import FreshnessError, RefreshError
 from researchflow_runners.store.set_aside import RETRY_MIN_S, SetAside, views_set_aside
@@ -202,3 +203,33 @@ async def test_shipped_view_that_never_could_be_computed_stops_nobody(
         await clinic.put(patient("b"))
         assert (await refresh(clinic)).set_aside == ()
         assert (await clinic.ask("people_names")).route == "materialized"
+
+
+async def test_codes_of_a_view_set_aside_are_of_its_last_anchor_and_say_so(
+    clinic: Clinic,
+) -> None:
+    names: dict[str, Any] = {**OWN, "name": "own_codes"}
+    names["select"] = [
+        {"column": [{"path": "getResourceKey()", "name": "id"}]},
+        {
+            "forEach": "name",
+            "column": [
+                {
+                    "path": "family",
+                    "name": "family",
+                    "tag": [{"name": "researchflow/system", "value": "urn:names"}],
+                },
+                {"path": "given", "name": "given"},
+            ],
+        },
+    ]
+    await refresh(clinic, CatalogueChange(register=compile_view(names)))
+    before = await clinic.runner.find_codes(CodeQuery(text="A", view="own_codes"))
+    assert (before.rows[0][:2], before.degradations) == (("A", "urn:names"), ())
+    await fail(clinic)
+    after = await clinic.runner.find_codes(CodeQuery(text="A", view="own_codes"))
+    assert after.rows == before.rows
+    assert [one.code for one in after.degradations] == ["view_set_aside"]
+    # Another view is as fresh as ever.
+    other = await clinic.runner.find_codes(CodeQuery(text="zz"))
+    assert other.anchor == 3
