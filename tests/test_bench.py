@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
-from researchflow_server.bench import growth
+from researchflow_server.bench import codes, growth
 from researchflow_server.bench.figure import Figure
 from researchflow_server.bench.peers import against_peers
 from researchflow_server.bench.views import measured_definitions, view_speed
@@ -90,3 +90,16 @@ async def test_growth_is_measured_over_told_refreshes(
     assert [figure.data for figure in found].count("400 resources") == 11
     assert all(figure.value is not None and figure.value > 0 for figure in found)
     assert found[-1].at_most == growth.GROWTH_MAX
+
+
+async def test_codes_are_found_with_and_without_changes_waiting(
+    bar: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, small in (("CODES", 40), ("PATIENTS", 3), ("WAITING", 2), ("RUNS", 1)):
+        monkeypatch.setattr(codes, name, small)
+    alone, merged = await codes.find_among_many(bar)
+    assert (alone.data, alone.at_most) == ("40 distinct codes in three views", 50.0)
+    assert merged.data.endswith("2 changes waiting")
+    assert alone.value is not None
+    assert merged.value is not None
+    assert min(alone.value, merged.value) > 0
