@@ -7,7 +7,7 @@ of one rank come as one tier, so that patients decide within it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from itertools import islice, product
@@ -110,7 +110,7 @@ def read_text(text: str, vocabulary: Vocabulary) -> ReadText:
     known_as = dict.fromkeys(
         meaning.terms[0] for _begin, _end, found in _longest_phrases(words) for meaning in found
     )
-    return ReadText(tuple(_distinct(readings)), words, unknown, tuple(known_as))
+    return ReadText(tuple(_distinct(readings, vocabulary)), words, unknown, tuple(known_as))
 
 
 def forms(word: str) -> frozenset[str]:
@@ -217,13 +217,19 @@ def _listed() -> Vocabulary:
     return Vocabulary(phrase_words())
 
 
-def _distinct(readings: Iterable[Reading]) -> Iterator[Reading]:
-    """Those that can be met and add to the ones before, READINGS_MAX at most."""
+def _distinct(readings: Iterable[Reading], vocabulary: Vocabulary) -> Iterator[Reading]:
+    """Those that some display may meet and that add to the ones before, READINGS_MAX at most.
+
+    Words that do not occur are left out: looking for them would cost as much as for others.
+    """
     seen: set[tuple[frozenset[str], ...]] = set()
     for reading in sorted(readings, key=lambda one: one.tier):
-        if all(reading.groups) and reading.groups and reading.groups not in seen:
-            seen.add(reading.groups)
-            yield reading
+        groups = tuple(
+            frozenset(word for word in group if word in vocabulary) for group in reading.groups
+        )
+        if groups and all(groups) and groups not in seen:
+            seen.add(groups)
+            yield replace(reading, groups=groups)
         if len(seen) >= READINGS_MAX:
             return
 

@@ -329,6 +329,8 @@ CREATE TABLE IF NOT EXISTS researchflow.code (
     words         text[] COLLATE "C",          -- of all its displays, or of a code without any
     UNIQUE (table_id, column_name, system, code)
 );
+-- Whether a word is rare or common decides how its codes are found.
+ALTER TABLE researchflow.code ALTER COLUMN words SET STATISTICS 300;
 CREATE INDEX IF NOT EXISTS code_words ON researchflow.code USING gin (words);
 CREATE INDEX IF NOT EXISTS code_rank
     ON researchflow.code (patient_count DESC, row_count DESC, code);
