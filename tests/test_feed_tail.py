@@ -13,6 +13,7 @@ import anyio
 import pytest
 import pytest_asyncio
 
+from researchflow_runners.batch.pending import check_source
 from researchflow_runners.batch.refresher import Refresher
 from researchflow_runners.errors import StatementError
 from researchflow_runners.feed import round as round_module
@@ -314,6 +315,22 @@ async def test_what_is_left_to_a_refresh_is_told_by_answers_metric_and_status(
         assert [(await tail.catch_up()).kind, await told(tools)] == ["too_many", (4, True)]
         await tools.call("refresh_views")
         assert [(await tail.catch_up()).kind, await told(tools)] == ["done", (0, False)]
+
+
+async def test_typed_questions_and_sql_are_told_alike_what_waits(
+    postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    told_of = ("pending", "staleness_s", "checked_at", "data_as_of", "freshness")
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as tools:
+        await tools.call("refresh_views")
+        await tools.put(patient("seen"))
+        types = sorted({view.resource for view in tools.runtime.views.values()})
+        await check_source(tools.runtime.stores.warehouse, tools.runtime.source, types)
+        assert (await tools.runtime.tail.catch_up()).kind == "done"
+        typed = await tools.call("query_view", view="patient_simple", columns=["id"], detail="full")
+        by_sql = await tools.call("query_sql", sql="SELECT id FROM patient_simple", detail="full")
+        assert typed["pending"] == 0
+        assert {name: by_sql[name] for name in told_of} == {name: typed[name] for name in told_of}
 
 
 async def told(tools: ToolServer) -> tuple[int, bool]:

@@ -117,10 +117,19 @@ async def _earlier(
     return Choice("anchored", found.anchor, found.data_as_of, False, relation)
 
 
-async def facts_at(
-    session: Session, choice: Choice, facts: Facts, views: Sequence[PublishedView]
+async def facts_of(
+    session: Session,
+    query: Asking,
+    choice: Choice,
+    facts: Facts,
+    views: Sequence[PublishedView],
 ) -> Facts:
-    """The facts with what these views lacked at the anchor that is read."""
+    """The facts as the state that is read has them: what the tail read shows in merged rows, and
+    what these views lacked at the anchor. FreshnessError as `check_staleness`.
+    """
+    if choice.freshness == "live":
+        facts = facts.merged()
+    check_staleness(query, choice, facts)
     if choice.is_current:
         return facts
     missing = await missing_at(session, [view.name for view in views], choice.anchor)

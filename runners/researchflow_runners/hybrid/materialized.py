@@ -22,9 +22,8 @@ from researchflow_runners.hybrid.answerable import (
 from researchflow_runners.hybrid.choice import (
     Choice,
     asked_freshness,
-    check_staleness,
     choose,
-    facts_at,
+    facts_of,
     views_asked,
 )
 from researchflow_runners.hybrid.contribution import contribution
@@ -148,10 +147,7 @@ class MaterializedViewRunner:
             choice = await choose(
                 session, asked, facts, read_views, use_speed_layer=self.use_speed_layer
             )
-            if choice.freshness == "live":
-                facts = facts.merged()
-            check_staleness(query, choice, facts)
-            facts = await facts_at(session, choice, facts, read_views)
+            facts = await facts_of(session, query, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             unplaced = await self._unplaced.warnings(session, query, choice, views)
             async with (

@@ -28,9 +28,8 @@ from researchflow_runners.hybrid.absent import absent_among, is_nothing
 from researchflow_runners.hybrid.answerable import AnswerableViews, materialised, relation_of
 from researchflow_runners.hybrid.choice import (
     Choice,
-    check_staleness,
     choose,
-    facts_at,
+    facts_of,
     views_asked,
 )
 from researchflow_runners.hybrid.facts import Facts
@@ -109,8 +108,7 @@ class SqlRunner:
             choice = await choose(
                 session, asked, facts, read_views, use_speed_layer=self._views.use_speed_layer
             )
-            check_staleness(query, choice, facts)
-            facts = await facts_at(session, choice, facts, read_views)
+            facts = await facts_of(session, query, choice, facts, read_views)
             facts_ms = (time.perf_counter() - began_s) * 1000
             async with self._views.places.one(session):
                 with users_sql(SQL_VIEW, field=FIELD):
