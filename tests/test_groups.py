@@ -279,3 +279,11 @@ async def test_units_mixed_in_a_semi_join_are_refused(clinic: Clinic) -> None:
         assert (caught.value.code, caught.value.allowed) == ("units_mixed", ("value_unit",))
         assert caught.value.field == "where.query.aggregates[0]"
     await clinic.cache("Observation/u1")
+
+
+async def test_a_patients_column_may_choose_rows_without_being_shown(clinic: Clinic) -> None:
+    where = {"column": "patient.gender", "op": "eq", "value": "female"}
+    answer: Answer = await clinic.ask(
+        "observation_labs", columns=["id"], where=where, latest_per="code"
+    )
+    assert answer.rows == (("l3",),)

@@ -169,6 +169,19 @@ CODED = [
 ]
 GROUPS = [
     Mistake(
+        {"group_by": [{"column": "birth_date", "interval": "year"}]},
+        UNKNOWN,
+        "group_by.0.interval",
+        '"bucket": "year"',
+    ),
+    Mistake(
+        {"group_by": [{"column": "birth_date", "bucket": "year", "offset": 7}]},
+        UNKNOWN,
+        "group_by.0.offset",
+        'use "starts"',
+        "starts",
+    ),
+    Mistake(
         {"columns": ["gender", "count(*)"], "group_by": ["gender"]},
         "columns_with_groups",
         "columns",

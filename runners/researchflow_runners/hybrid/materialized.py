@@ -132,7 +132,7 @@ class MaterializedViewRunner:
         names = _names(query, guess)
         async with self.snapshot() as session:
             facts, views = await self.facts(session, names)
-            if views is not guess:
+            if views is not guess and _names(query, views) != names:
                 names = _names(query, views)
                 facts, views = await self.facts(session, names)
             views = await views_asked(session, query, facts, views)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.ages import age_notice, age_of
+from researchflow_runners.query.applies import check_arguments, check_kind
 from researchflow_runners.query.columns import (
     AnswerColumn,
     Kind,
@@ -33,26 +34,6 @@ from researchflow_runners.query.rows import FilterScope, Rows, row_order
 from researchflow_runners.query.units import units_of
 from researchflow_runners.sql import Sql, compose, fixed, join, param
 
-_NUMBERS: tuple[Kind, ...] = ("integer", "decimal")
-_ORDERED: tuple[Kind, ...] = (*_NUMBERS, "period", "time", "text")
-_SINGLE: tuple[Kind, ...] = (*_NUMBERS, "time", "text", "boolean")
-#: The kinds of columns that each function but the counts applies to.
-APPLIES: dict[str, tuple[Kind, ...]] = {
-    "min": _ORDERED,
-    "max": _ORDERED,
-    "avg": _NUMBERS,
-    "sum": _NUMBERS,
-    "stddev": _NUMBERS,
-    "median": (*_NUMBERS, "period"),
-    "percentile": (*_NUMBERS, "period"),
-    "any_value": (*_ORDERED, "boolean"),
-    "first": _SINGLE,
-    "last": _SINGLE,
-    "change": _NUMBERS,
-    "span_days": ("period",),
-}
-#: Those that order the rows of a group by a date, and which way.
-DATED = ("first", "last", "change")
 _WAYS = {"first": ["ASC"], "last": ["DESC"]}
 _MEDIAN = Decimal("0.5")
 #: `h` is the place among the values, counted from 0.
@@ -105,7 +86,7 @@ def told_by(outputs: Sequence[Output]) -> list[Told]:
 
 def aggregate_output(aggregate: Aggregate, rows: Rows, scope: FilterScope, *, at: str) -> Output:
     """One aggregate over the rows of a group."""
-    _check_arguments(aggregate, at=at)
+    check_arguments(aggregate, at=at)
     if aggregate.age_at is not None:
         return _of_age(aggregate, rows, on=scope.today(), at=at)
     if aggregate.column is None:
@@ -124,7 +105,7 @@ def aggregate_output(aggregate: Aggregate, rows: Rows, scope: FilterScope, *, at
     if aggregate.fn == "count_distinct":
         return _counted(aggregate, compose("count(DISTINCT {})", stored))
     taken = _Input(kind_of(column), stored, column)
-    _check_kind(aggregate, taken, at=at)
+    check_kind(aggregate, taken.kind, taken.column.name, at=at)
     computed = _computed(aggregate, taken, rows, at=at)
     return replace(computed, units=units_of(column, rows, at=at))
 
@@ -139,7 +120,7 @@ def _of_age(aggregate: Aggregate, rows: Rows, *, on: date, at: str) -> Output:
         template = "count({})" if aggregate.fn == "count" else "count(DISTINCT {})"
         output = _counted(aggregate, compose(template, taken.value))
     else:
-        _check_kind(aggregate, taken, at=at)
+        check_kind(aggregate, taken.kind, taken.column.name, at=at)
         output = _computed(aggregate, taken, rows, at=at)
     open_ = compose("{} IS NULL", taken.value)
     return replace(output, notices=(*output.notices, age_notice(open_)), warnings=age.warnings)
@@ -202,45 +183,8 @@ def _span_days(aggregate: Aggregate, taken: _Input, alias: Sql) -> Output:
     return replace(_counted(aggregate, found), notices=(Told(partial, told),))
 
 
-def _check_arguments(aggregate: Aggregate, *, at: str) -> None:
-    """What goes with some functions only; QueryError `invalid_argument` or `value_type`."""
-    if aggregate.p is not None and aggregate.fn != "percentile":
-        raise _takes_none(aggregate, "p", '{"fn": "percentile", "column": c, "p": 0.25}', at=at)
-    if aggregate.by is not None and aggregate.fn not in DATED:
-        raise _takes_none(aggregate, "by", '{"fn": "last", "column": c, "by": date}', at=at)
-    if aggregate.fn == "percentile" and (aggregate.p is None or not 0 <= aggregate.p <= 1):
-        raise QueryError(
-            'aggregate "percentile" needs p from 0 to 1',
-            code="value_type",
-            hint="write 0.25 for the 25th percentile, 0.5 for the median",
-            field=f"{at}.p",
-        )
-
-
-def _takes_none(aggregate: Aggregate, argument: str, example: str, *, at: str) -> QueryError:
-    return QueryError(
-        f'aggregate "{aggregate.fn}" takes no {argument}',
-        code="invalid_argument",
-        hint=f"leave {argument} out, or ask for {example}",
-        field=f"{at}.{argument}",
-    )
-
-
 def _place(aggregate: Aggregate) -> Decimal:
     return _MEDIAN if aggregate.p is None else aggregate.p
-
-
-def _check_kind(aggregate: Aggregate, taken: _Input, *, at: str) -> None:
-    allowed = APPLIES[aggregate.fn]
-    if taken.kind in allowed:
-        return
-    raise QueryError(
-        f'aggregate "{aggregate.fn}" does not apply to column "{taken.column.name}"',
-        code="aggregate_type",
-        hint=f"it takes a column of kind {' or '.join(allowed)}; the allowed ones take this kind",
-        field=f"{at}.fn",
-        allowed=("count", "count_distinct", *(fn for fn in APPLIES if taken.kind in APPLIES[fn])),
-    )
 
 
 def _counted(aggregate: Aggregate, shown: Sql) -> Output:

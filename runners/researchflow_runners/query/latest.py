@@ -18,16 +18,16 @@ from researchflow_runners.query.columns import event_span, kind_of, value_sql
 from researchflow_runners.query.model import Filter, Latest, Query, SubQuery
 from researchflow_runners.query.notices import Notice
 from researchflow_runners.query.rows import FilterScope, Rows, row_order
-from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join
+from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
 
+#: What every relation has beside its columns.
+HIDDEN = ("_id", "_ord", "_layer")
 _KEPT = """\
 SELECT r.*, row_number() OVER \
-(PARTITION BY r._lacks, {kept_keys} ORDER BY {row_keys}) AS _number FROM (SELECT {inner}.*, \
+(PARTITION BY r._lacks, {kept_keys} ORDER BY {row_keys}) AS _number FROM (SELECT {columns}, \
 ({lacks}) AS _lacks, rank() OVER (PARTITION BY {keys} ORDER BY {low} {way} NULLS LAST, \
 {high} {way}) AS _place FROM {relation} AS {inner}{where}) AS r WHERE r._place = 1 OR r._lacks\
 """
-
-
 #: The condition under which a filter is true of rows; empty without a filter. The text is its path.
 Condition: TypeAlias = Callable[[Filter | None, Rows, str], Sql]
 
@@ -54,26 +54,30 @@ class Kept(Taken):
     newest: bool
     place: str
     keys: Sequence[Column]
-    dates: Sequence[Column]
 
     def sql(self, scope: FilterScope, condition: Condition) -> tuple[Sql, Sql]:
         """The common table; the statement counts its ties and what it leaves out."""
         kept = compose("NOT {0}._lacks AND {0}._number = 1", self.rows.alias)
         own = condition(self.latest.where, self.rows, f"{self.place}.where")
-        inner = replace(self.rows, alias=scope.alias())
+        # What only tells which rows are kept need not be kept with them.
+        rows = self.rows
+        inner = replace(rows, alias=scope.alias(), read=set(rows.read), reached=dict(rows.reached))
+        dates = inner.dates(self.latest.by, at=f"{self.place}.by")
         holds = condition(self.where, inner, f"{self.at}where")
-        name = scope.table(self._table(inner, holds, scope))
-        self._tell(name, scope)
+        name = scope.table(self._table(inner, dates, holds, scope))
+        self._tell(name, dates, scope)
         return name, compose("{} AND {}", kept, own) if own else kept
 
-    def _table(self, inner: Rows, holds: Sql, scope: FilterScope) -> Sql:
-        low, high = event_span(inner.alias, self.dates)
+    def _table(self, inner: Rows, dates: Sequence[Column], holds: Sql, scope: FilterScope) -> Sql:
+        low, high = event_span(inner.alias, dates)
+        kept = (*HIDDEN, *self.rows.names())
         keys = [value_sql(inner.alias, key) for key in self.keys]
         return compose(
             _KEPT,
             kept_keys=join(", ", [value_sql(fixed("r"), key) for key in self.keys]),
             row_keys=row_order(fixed("r")),
             inner=inner.alias,
+            columns=join(", ", [compose("{}.{}", inner.alias, ident(name)) for name in kept]),
             lacks=join(" OR ", [compose("{} IS NULL", part) for part in (low, *keys)]),
             keys=join(", ", keys),
             low=low,
@@ -83,13 +87,13 @@ class Kept(Taken):
             where=compose(" WHERE {}", holds) if holds else EMPTY,
         )
 
-    def _tell(self, name: Sql, scope: FilterScope) -> None:
+    def _tell(self, name: Sql, dates: Sequence[Column], scope: FilterScope) -> None:
         counted = "(SELECT count(*) FROM {} WHERE {})"
         scope.ties.append(compose(counted, name, fixed("NOT _lacks AND _number = 2")))
-        dates, keys = (
-            " or ".join(column.name for column in columns) for columns in (self.dates, self.keys)
+        dated, keyed = (
+            " or ".join(column.name for column in columns) for columns in (dates, self.keys)
         )
-        told = f'{{n}} rows of view "{self.rows.view}" are left out: no {dates}, or no {keys}'
+        told = f'{{n}} rows of view "{self.rows.view}" are left out: no {dated}, or no {keyed}'
         scope.notices.append(Notice(compose(counted, name, fixed("_lacks")), told))
 
 
@@ -114,7 +118,6 @@ def taken_rows(asked: Query | SubQuery, rows: Rows, *, at: str) -> Taken:
         newest=asked.latest_per is not None,
         place=place,
         keys=_keys(latest, rows, place),
-        dates=rows.dates(latest.by, at=f"{place}.by"),
     )
 
 

@@ -114,6 +114,17 @@ class Reached:
         """The name of the column that says whether the other row is there."""
         return f"_{self.lender.word}_is_there"
 
+    def names(self) -> list[str]:
+        """The flag and the columns that are read, under their names among the rows."""
+        lender = self.lender
+        lent = [
+            f"{lender.word}.{name}"
+            for column in lender.columns
+            if column.name in lender.read
+            for name, _pg_type in column.physical
+        ]
+        return [self.flag, *lent]
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -187,6 +198,16 @@ class Rows:
         for reached in self.reached.values():
             relation = _with_lent(relation, reached, scope)
         return relation
+
+    def names(self) -> list[str]:
+        """The names, in the relation, of all that was read, companions of dates included."""
+        own = [
+            name
+            for column in self.columns
+            if column.name in self.read
+            for name, _pg_type in column.physical
+        ]
+        return [*own, *(name for one in self.reached.values() for name in one.names())]
 
     def told(self) -> list[Told]:
         """Which rows of the answer point to a row that is not there."""

@@ -93,6 +93,8 @@ ARGUMENTS: dict[str, Mapping[str, Word]] = {
         **_same("column", "col field on"),
         **_same("name", "alias as label"),
         **_same("p", "fraction percentile q quantile"),
+        **_same("by", "date order_by ordered_by"),
+        **_same("age_at", "age at"),
         "where": Word(None, "where filters rows, having groups; query_sql has FILTER (WHERE ..)"),
     },
     "AgeGroup": {
