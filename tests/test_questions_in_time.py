@@ -81,6 +81,13 @@ def day(text: str) -> date:
     return datetime.fromisoformat(text).astimezone(UTC).date()
 
 
+def begun_on(condition: Json) -> date | None:
+    """The event date of a condition: its onset, else the day it was recorded."""
+    onset = condition.get("onsetDateTime") or condition.get("onsetPeriod", {}).get("start")
+    text = onset or condition.get("recordedDate")
+    return day(text) if text else None
+
+
 def synthea() -> Iterator[Json]:
     """The diabetics with a prescription of metformin and the first patients of the shared data."""
     records = {kind: list(_lines(kind)) for kind in TYPES}
@@ -187,9 +194,9 @@ async def test_results_near_the_first_prescription(world: World, days: int, side
 
 async def test_diagnoses_that_a_prescription_followed_within_a_year(world: World) -> None:
     def met(one: str) -> bool:
-        begun = world.dates(world.conditions[one], "onsetDateTime", PRESSURES)
+        begun = [begun_on(row) for row in world.conditions[one] if coded(row, PRESSURES)]
         drugs = world.dates(world.drugs[one], "authoredOn")
-        return any(0 <= (drug - start).days <= 365 for start in begun for drug in drugs)
+        return any(0 <= (drug - at).days <= 365 for at in begun if at for drug in drugs)
 
     event = {"view": "medication_requests", "which": "any"}
     where = {"all_of": [is_("snomed_code", "in", PRESSURES), near(365, "before", event)]}
