@@ -287,3 +287,21 @@ async def test_a_patients_column_may_choose_rows_without_being_shown(clinic: Cli
         "observation_labs", columns=["id"], where=where, latest_per="code"
     )
     assert answer.rows == (("l3",),)
+
+
+async def test_groups_that_having_leaves_out_are_told_of_all_the_same(clinic: Clinic) -> None:
+    await clinic.cache(lab("u2", "b", 50, valueQuantity={"value": 50, "unit": "mmol/mol"}))
+    asked: Json = {
+        "group_by": [{"column": "effective_datetime", "bucket": "month"}],
+        "aggregates": [{"fn": "count"}],
+        "having": {"column": "count", "op": "gt", "value": 1_000},
+    }
+    found, answer = await groups(clinic, "observation_labs", **asked)
+    assert found == {}
+    assert any("too partial to tell its month" in one for one in answer.warnings)
+    mean: Json = {"fn": "avg", "column": "value_quantity", "name": "mean"}
+    high = {"column": "mean", "op": "gt", "value": 1_000}
+    with pytest.raises(QueryError) as caught:
+        await clinic.ask("observation_labs", aggregates=[mean], having=high)
+    assert caught.value.code == "units_mixed"
+    await clinic.cache("Observation/u2")

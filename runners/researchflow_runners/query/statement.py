@@ -23,6 +23,11 @@ from researchflow_runners.query.outputs import Output
 from researchflow_runners.query.rows import FilterScope, Mixed
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 
+_OF_GROUPS = """\
+{with_}SELECT mixed, ties, counted FROM (SELECT 0 AS n, mixed, ties, counted FROM ({groups}) AS g\
+ UNION ALL SELECT 1 AS n, {of_scope}) AS told ORDER BY n LIMIT 1\
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -148,9 +153,6 @@ def statement_of(
         told=_told(mixed, (*scope.ties, *source.ties), notices),
         source=source.sql,
     )
-    nothing = compose(
-        "{}SELECT {}", scope.with_sql(), _told(scope.mixed, scope.ties, scope.notices)
-    )
     answer = source.having.kept(inner) if source.having else compose("({})", inner)
     return Statement(
         sql=_paged(query, answer, outputs, keys, scope, after=after),
@@ -162,8 +164,16 @@ def statement_of(
         measured=mixed,
         warnings=tuple(dict.fromkeys(one for output in outputs for one in output.warnings)),
         notices=notices,
-        nothing=nothing if scope.tables else None,
+        nothing=_nothing(source, inner, scope),
     )
+
+
+def _nothing(source: Source, inner: Sql, scope: FilterScope) -> Sql | None:
+    """What is told where no row is left: by the groups that having left out, else by the scope."""
+    of_scope = _told(scope.mixed, scope.ties, scope.notices)
+    if source.having is not None:
+        return compose(_OF_GROUPS, with_=scope.with_sql(), groups=inner, of_scope=of_scope)
+    return compose("{}SELECT {}", scope.with_sql(), of_scope) if scope.tables else None
 
 
 def _told(mixed: Sequence[Mixed], ties: Sequence[Sql], notices: Sequence[Notice]) -> Sql:
