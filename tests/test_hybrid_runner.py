@@ -18,7 +18,7 @@ from researchflow_runners.compiler import compile_view
 from researchflow_runners.errors import FreshnessError, QueryError, ResearchFlowError, StoreError
 from researchflow_runners.hybrid.contribution import REMOVED_ENTRIES_MAX
 from researchflow_runners.hybrid.result import Answer
-from researchflow_runners.query.model import LIMIT_MAX, Query
+from researchflow_runners.query.model import LIMIT_MAX, Query, SqlQuery
 from researchflow_runners.speed.redis_client import RedisClient
 from researchflow_runners.speed.redis_connection import RedisConnection
 from researchflow_server.embedded import Services
@@ -521,6 +521,15 @@ async def test_existence_cache_never_outlives_create_refresh_or_drop(clinic: Cli
     assert (await clinic.ask("patient_simple")).route == "direct"
     await clinic.refresh()
     assert (await only_tables.execute("patient_simple")).row_count == 2
+
+
+async def test_sql_reads_a_view_that_came_since_the_runner_last_looked(clinic: Clinic) -> None:
+    await clinic.refresh(compiled("patient_simple"))
+    runner = clinic.another_runner()
+    await runner.query_sql(SqlQuery(sql="SELECT id FROM patient_simple"))
+    await clinic.refresh()
+    answer = await runner.query_sql(SqlQuery(sql="SELECT id FROM condition_simple"))
+    assert answer.columns[0].name == "id"
 
 
 async def test_runner_without_cache_looks_each_time(staffed: Clinic) -> None:

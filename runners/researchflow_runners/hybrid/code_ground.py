@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from researchflow_runners.codes.coded import patient_column
 from researchflow_runners.codes.counting import waiting_sql, whole_sql
@@ -80,14 +81,9 @@ async def read_ground(session: Session, runner: MaterializedViewRunner, view: st
 
     QueryError `unknown_view`, `view_not_published`.
     """
-    guess = runner.existence.guess()
-    names = _names(view, guess)
-    facts, views = await runner.facts(session, names)
+    names, facts, views = await runner.facts(session, partial(_names, view))
     if view is not None:
         find_view(view, {name: one.columns for name, one in views.items()}, field="view")
-    if views is not guess:
-        names = _names(view, views)
-        facts, views = await runner.facts(session, names)
     if facts.anchor is None or not names:
         raise _nothing_published()
     reader = _Reader(session, views, facts, runner.use_speed_layer)

@@ -11,7 +11,7 @@ from typing import Any
 
 from researchflow_runners.composed.stored import leaves
 from researchflow_runners.composed.view import users_sql
-from researchflow_runners.errors import FreshnessError
+from researchflow_runners.errors import FreshnessError, ResearchFlowError
 from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
@@ -128,13 +128,8 @@ class MaterializedViewRunner:
         self, query: Query, beside: Beside[T], principal: str, absent: Absent | None
     ) -> tuple[Answer, T]:
         began_s = time.perf_counter()
-        guess = self.existence.guess()
-        names = _names(query, guess)
         async with self.snapshot() as session:
-            facts, views = await self.facts(session, names)
-            if views is not guess and _names(query, views) != names:
-                names = _names(query, views)
-                facts, views = await self.facts(session, names)
+            names, facts, views = await self.facts(session, partial(_names, query))
             views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
             asked = Asked.of(
@@ -195,14 +190,25 @@ class MaterializedViewRunner:
             snapshot=self.snapshot,
         )
 
-    async def facts(self, session: Session, names: Sequence[str]) -> tuple[Facts, AnswerableViews]:
-        """The facts and the catalogue; one round trip while the catalogue stays as it was."""
+    async def facts(
+        self, session: Session, named: Callable[[AnswerableViews], Sequence[str]]
+    ) -> tuple[tuple[str, ...], Facts, AnswerableViews]:
+        """The views that `named` tells of the catalogue, the facts about them, and the catalogue.
+
+        One round trip while the catalogue stays as it was. Raises what `named` raises of it.
+        """
         guess = self.existence.guess()
+        try:
+            names = tuple(named(guess))
+        except ResearchFlowError:
+            # What is not there may have come since: only the catalogue of now decides.
+            names = ()
         facts = await _facts_of(session, names, guess)
         views = await self.existence.views(session, facts)
-        if views is not guess:
+        if views is not guess or not names:
+            names = tuple(named(views))
             facts = await _facts_of(session, names, views)
-        return facts, views
+        return names, facts, views
 
 
 def _names(query: Query, views: AnswerableViews) -> tuple[str, ...]:

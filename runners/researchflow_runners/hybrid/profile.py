@@ -97,7 +97,7 @@ class ProfileRunner:
     async def _subject(self, name: str) -> AsyncIterator[_Subject]:
         query = Query(view=name, freshness="anchored")
         async with self._views.snapshot() as session:
-            facts, views = await self._views.facts(session, (name,))
+            _names, facts, views = await self._views.facts(session, lambda _views: (name,))
             read = materialised((name,), views)
             asked = Asked.of(
                 query, digests={}, principal="", key=self._views.cursor_key, now=facts.computed_at

@@ -89,13 +89,10 @@ class SqlRunner:
 
     async def _answer(self, query: SqlQuery, types: Mapping[str, str], principal: str) -> Answer:
         began_s = time.perf_counter()
-        guess = self._views.existence.guess()
         async with self._views.snapshot() as session:
-            names = _named(query.sql, types, guess) if guess else ()
-            facts, views = await self._views.facts(session, names)
-            if not names or views is not guess:
-                names = _named(query.sql, types, views)
-                facts, views = await self._views.facts(session, names)
+            names, facts, views = await self._views.facts(
+                session, partial(_named, query.sql, types)
+            )
             views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
             asked = Asked.of(
