@@ -34,6 +34,9 @@ DEAD = """
 INSERT INTO researchflow.refresh_run (started_at, seen_at, backend_pid)
 VALUES (now() - interval '90 s', now() - interval '60 s', pg_backend_pid()) RETURNING run_id
 """
+WAITING = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+"""
 WITHIN_S = 30
 
 
@@ -90,6 +93,26 @@ async def test_a_refresh_that_is_asked_for_tries_what_the_schedule_leaves_aside(
         assert (joined.run_id, joined.status) == (by_itself.run_id, "running")
     assert (await refreshes.start(wait_s=WITHIN_S, watcher=untold)).run_id == by_itself.run_id + 1
     assert await execute(tools, ASIDE) == 0
+
+
+async def test_a_refresh_has_what_was_there_when_it_was_asked_for(tools: ToolServer) -> None:
+    refreshes = tools.runtime.refreshes
+    async with tools.runtime.stores.warehouse.transaction() as session:
+        await session.execute("SELECT pg_advisory_xact_lock($1)", OVERLAY_LOCK_KEY)
+        earlier = await refreshes.start(wait_s=0, watcher=untold)
+
+        async def is_publishing() -> bool:
+            return bool(await session.fetchval(WAITING))
+
+        assert await until(is_publishing, timeout_s=WITHIN_S)
+        await tools.put(patient("bea"))
+        asked = [
+            asyncio.create_task(refreshes.start(wait_s=WITHIN_S, watcher=untold)) for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+    ended = [await one for one in asked]
+    assert {one.run_id for one in ended} == {earlier.run_id + 1}
+    assert [one.changed for one in ended] == [1, 1, 1]
 
 
 async def test_a_refresh_that_published_is_told_though_the_warehouse_is_lost_since(

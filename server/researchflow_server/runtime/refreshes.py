@@ -57,27 +57,30 @@ class RefreshRun:
 
 
 class Refreshes:
-    """The refreshes of one process: at most one runs, everybody who asks joins it."""
+    """The refreshes of one process: one at a time; each sees what was there when it was asked."""
 
     def __init__(self, warehouse: Database, refresher: Refresher) -> None:
         self._warehouse = warehouse
         self._refresher = refresher
         self._task: asyncio.Task[RefreshResult] | None = None
+        self._begun = 0
         self._change = UNCHANGED
         self._retries = True
         self._newest_progress: Progress | None = None
         self._progressed = asyncio.Event()
 
     async def start(self, *, wait_s: float, watcher: Watcher, retry_all: bool = True) -> RefreshRun:
-        """Starts a refresh, or joins the one this process runs, and waits at most that long.
+        """Starts a refresh and waits at most that long; who asks meanwhile shares the next one.
 
-        One that registers or drops a view, or tries less than is asked, is not joined but waited
-        for: its error is that of who asked for it. Raises the error of a refresh that failed
-        meanwhile; RefreshError `refresh_running` when another process refreshes, or a change of
-        views outlasts the time.
+        One that runs already may have looked before the caller's change: it is waited for, as is
+        one that registers or drops a view or tries less than is asked. Raises the error of a
+        refresh that failed meanwhile; RefreshError `refresh_running` when another process
+        refreshes, or a change of views outlasts the time. Where another refresh outlasts the time
+        it is that one's run.
         """
         deadline = _in(wait_s)
-        while (task := self._other(retry_all=retry_all)) is not None:
+        asked = self._begun
+        while (task := self._other(asked, retry_all=retry_all)) is not None:
             if self._change == UNCHANGED and _left(deadline) <= 0:
                 return await self._running(task)
             await self._outwait(task, watcher, deadline)
@@ -112,6 +115,7 @@ class Refreshes:
         self, change: CatalogueChange, *, retry_all: bool = True
     ) -> asyncio.Task[RefreshResult]:
         self._newest_progress = None
+        self._begun += 1
         self._change, self._retries = change, retry_all
         self._task = asyncio.create_task(
             self._refresher.refresh(self._tell, change=change, retry_all=retry_all)
@@ -206,10 +210,10 @@ class Refreshes:
     def _under_way(self) -> asyncio.Task[RefreshResult] | None:
         return None if self._task is None or self._task.done() else self._task
 
-    def _other(self, *, retry_all: bool) -> asyncio.Task[RefreshResult] | None:
-        """The refresh of this process, unless it does what such a call asks for."""
-        does = self._change == UNCHANGED and self._retries >= retry_all
-        return None if does else self._under_way()
+    def _other(self, asked: int, *, retry_all: bool) -> asyncio.Task[RefreshResult] | None:
+        """The refresh of this process, unless it began after `asked` ones and does as much."""
+        is_later = self._begun > asked and self._change == UNCHANGED
+        return None if is_later and self._retries >= retry_all else self._under_way()
 
     async def _find(self, statement: str, *args: int) -> RefreshRun | None:
         async with self._warehouse.session() as session:
