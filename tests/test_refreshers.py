@@ -42,6 +42,10 @@ CREATE FUNCTION researchflow.fail() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER failing BEFORE INSERT ON researchflow.source_count
     EXECUTE FUNCTION researchflow.fail()
 """
+WAITING = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
+"""
 WITHIN_S = 30
 
 
@@ -333,3 +337,19 @@ async def test_refresh_whose_connection_breaks_over_the_commit_has_published(
     )  # fmt: skip
     await expect_whole(house, 2)
     assert (await house.fetch(RUNS))[-1] == ("published", None)
+
+
+async def test_look_at_the_source_and_a_publishing_refresh_never_wait_for_each_other(
+    house: Warehouse,
+) -> None:
+    async with house.database.transaction() as look:
+        # As a look at the source begins, and later goes on.
+        await look.execute("SELECT FROM researchflow.source_clock FOR UPDATE")
+        refresh = asyncio.create_task(house.refresh())
+
+        async def is_waiting() -> bool:
+            return refresh.done() or bool(await house.fetch(WAITING))
+
+        assert await until(is_waiting, timeout_s=WITHIN_S)
+        await look.execute("UPDATE researchflow.source_check SET pending = pending")
+    assert (await refresh).published

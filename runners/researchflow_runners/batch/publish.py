@@ -284,16 +284,19 @@ async def _set_aside(session: Session, plan: Plan, computed: Computed) -> None:
 
 
 async def _checked(session: Session, plan: Plan, computed: Computed, staging: Staging) -> None:
-    """Nothing is pending as of the snapshot's instant."""
-    await session.execute(_CHECKED, list(plan.types), staging.data_as_of)
-    await session.execute(_UNCHECKED, list(plan.types))
-    await session.execute(_COMPARED, list(plan.meta_types))
+    """Nothing is pending as of the snapshot's instant.
+
+    The clock's row first, as `check_source` takes it: who has it writes what was checked.
+    """
     await note_look(
         session,
         zone=staging.origin.source.options.zone,
         looked_at=staging.source_at,
         newest_at=computed.newest_at,
     )
+    await session.execute(_CHECKED, list(plan.types), staging.data_as_of)
+    await session.execute(_UNCHECKED, list(plan.types))
+    await session.execute(_COMPARED, list(plan.meta_types))
 
 
 def _summaries(
