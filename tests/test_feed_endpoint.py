@@ -31,7 +31,8 @@ from tool_server import module_stores
 LETTERS = "SELECT array_agg(code ORDER BY letter_id) FROM researchflow.refused_delivery"
 WAIT_S = 20.0
 DEEP = b'{"resourceType":"Patient","id":"ada","extension":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
-ZIPPED = gzip.compress(b'{"resourceType":"Patient","id":"ada"}')
+#: Without its time: workers side by side must collect the same test.
+ZIPPED = gzip.compress(b'{"resourceType":"Patient","id":"ada"}', mtime=0)
 LONE = b'{"resourceType":"Patient","id":"ada","name":[{"family":"\\ud800"}]}'
 
 
