@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from mcp.shared.exceptions import MCPError
 
 from clinic import condition, patient
 from composed import sql_view
@@ -197,7 +198,10 @@ async def _told_everywhere(server: ToolServer) -> str:
     wrong = await server.error("query_view", view="women_")
     relation = await server.error("query_sql", sql="SELECT id FROM women_")
     statistics = await server.call("get_statistics", detail="full")
-    return f"{listed} {tools} {resources} {index} {wrong} {relation} {statistics}"
+    with pytest.raises(MCPError) as prompt:
+        await server.client.get_prompt("profile_view", {"view": "nothing_like_it"})
+    prompted = prompt.value.error.message
+    return f"{listed} {tools} {resources} {index} {wrong} {relation} {statistics} {prompted}"
 
 
 async def test_a_private_view_is_asked_by_its_name_and_told_nowhere(server: ToolServer) -> None:

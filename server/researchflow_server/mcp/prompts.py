@@ -20,7 +20,7 @@ from mcp_types import (
 )
 
 from researchflow_runners.errors import ResearchFlowError
-from researchflow_runners.naming import nearest
+from researchflow_runners.naming import is_unlisted, nearest
 from researchflow_server.runtime import Runtime
 from researchflow_server.runtime.views import View, askable_views
 from researchflow_server.tools.result import error_parts
@@ -192,7 +192,7 @@ async def _check_names(runtime: Runtime, arguments: Given) -> None:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> MCPError:
-    names = list(known)
+    names = [one for one in known if not is_unlisted(one)]
     guess = nearest(name, names)
     hint = f'; did you mean "{guess}"?' if guess else f"; there are {_some(names)}"
     return _refused(f'there is no {what} "{name[:200]}"{hint}')
