@@ -173,6 +173,8 @@ NUMBERS = st.decimals(min_value=-1000, max_value=1000, places=2) | st.decimals(
 
 @given(st.lists(NUMBERS, min_size=1, max_size=60))
 @example([Decimal(10**30), Decimal(10**30 + 1)])
+@example([Decimal("0." + "9" * 35), Decimal(2)])
+@example([Decimal("-0." + "9" * 35), Decimal("0." + "9" * 35)])
 def test_each_number_falls_into_its_bin_once(numbers: list[Decimal]) -> None:
     found = picture("histogram", {"v": "decimal"}, [(one,) for one in numbers], x="v")
     assert found.columns == ("from", "to", "count")

@@ -37,6 +37,9 @@ def number_edges(
     if whole:
         step = max(step, Decimal(1))
     first = floor(least / step)
+    # A quotient of more digits than a Decimal has is rounded, also to above its number.
+    if step * first > least:
+        first -= 1
     last = floor(most / step) + 1
     return [step * number for number in range(first, last + 1)]
 
