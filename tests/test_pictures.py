@@ -163,6 +163,23 @@ def test_columns_that_a_chart_does_not_take_are_refused(chart: str, name: str) -
     assert refused(chart, {"n": "integer"}, [(1,)], **columns) == ("invalid_argument", name)
 
 
+def test_a_category_that_only_a_later_series_has_stands_in_its_place() -> None:
+    columns = {"by": "string", "x": "string", "y": "integer"}
+    rows = [("a", "2020", 1), ("a", "2022", 1), ("b", "2021", 1), ("b", "2022", 1)]
+    widths = [("a", "80-<90", 1), ("a", "120-<130", 1), ("b", "90-<100", 1)]
+    drugs = [("a", "b-drug", 9), ("a", "a-drug", 5), ("b", "c-drug", 1)]
+    themselves = [("b", "b", 9), ("a", "a", 5), ("c", "c", 1)]
+    for chart in ("line", "bar"):
+        for told, order in (
+            (rows, ["2020", "2021", "2022"]),
+            (widths, ["80-<90", "90-<100", "120-<130"]),
+            (drugs, ["b-drug", "a-drug", "c-drug"]),
+            (themselves, ["b", "a", "c"]),
+        ):
+            found = picture(chart, columns, told, x="x", y="y", by="by")
+            assert found.layout["encoding"]["x"]["sort"] == order
+
+
 # Histograms
 
 

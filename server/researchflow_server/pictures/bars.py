@@ -16,7 +16,7 @@ from researchflow_server.pictures.marks import (
     counted,
     number_axis,
 )
-from researchflow_server.pictures.table import Series, Table, ordered
+from researchflow_server.pictures.table import Series, Table, categories, ordered
 
 #: Where names are longer or more, bars lie, so that the names can be read.
 UPRIGHT_CHARS_MAX = 12
@@ -68,15 +68,15 @@ def _told(number: Decimal) -> str:
 def _layout(
     values: list[dict[str, Any]], numbers: Series, *, x: str, by: str | None, order: list[str]
 ) -> dict[str, Any]:
-    categories = ordered([value["x"] for value in values])
-    lies = len(values) > UPRIGHT_BARS_MAX or max(map(len, categories)) > UPRIGHT_CHARS_MAX
+    names = categories([value["x"] for value in values], [value["by"] for value in values])
+    lies = len(values) > UPRIGHT_BARS_MAX or max(map(len, names)) > UPRIGHT_CHARS_MAX
     across, along, offset = ("y", "x", "yOffset") if lies else ("x", "y", "xOffset")
     encoding = {
         across: {
             "field": "x",
             "type": "nominal",
             "title": x,
-            "sort": categories,
+            "sort": names,
             "axis": NAMES,
         },
         along: {

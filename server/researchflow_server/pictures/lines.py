@@ -16,7 +16,7 @@ from researchflow_server.pictures.marks import (
     date_format,
     number_axis,
 )
-from researchflow_server.pictures.table import Series, Table, ordered, shown
+from researchflow_server.pictures.table import Series, Table, categories, ordered, shown
 
 #: With more points than this their dots would hide the line.
 DOTTED_MAX = 80
@@ -69,7 +69,8 @@ def _layout(
         dates = sorted(datetime.fromisoformat(value["x"]) for value in values)
         horizontal["axis"]["format"] = date_format(dates[0], dates[-1])
     elif over.kind == "text":
-        horizontal["sort"] = None
+        places = [value["x"] for value in values]
+        horizontal["sort"] = categories(places, [value["by"] for value in values])
     elif over.fhir_type != "decimal":
         # A year is no 2,024.
         horizontal["axis"]["format"] = "d"

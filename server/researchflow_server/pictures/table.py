@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import sha256
+from itertools import pairwise
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ DATES = frozenset({"date", "dateTime", "instant"})
 NONE = "(none)"
 LABEL_CHARS_MAX = 120
 _PARTIAL = re.compile(r"\d{4}(-\d{2})?")
+_NUMBER = re.compile(r"(^-?[0-9]+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +161,27 @@ def shown(place: Place | None) -> Any:
 def ordered(labels: Sequence[str]) -> list[str]:
     """Each label once, in the order in which they come."""
     return list(dict.fromkeys(labels))
+
+
+def categories(labels: Sequence[str], series: Sequence[str]) -> list[str]:
+    """Each label once: as they come, or where a series after the other counts up, all counted up.
+
+    A year that only the second series has stands between those of the first one.
+    """
+    by_series: dict[str, list[str]] = {}
+    for one, label_ in zip(series, labels, strict=True):
+        by_series.setdefault(one, []).append(label_)
+    come_in_turn = sum(one != other for one, other in pairwise(series)) < len(by_series)
+    is_counted = come_in_turn and any(len(parts) > 1 for parts in by_series.values())
+    if is_counted and all(parts == sorted(parts, key=_counted) for parts in by_series.values()):
+        return sorted(set(labels), key=_counted)
+    return ordered(labels)
+
+
+def _counted(text: str) -> list[tuple[int, Decimal, str]]:
+    """The text by its numbers and what is between them; minus is a sign at the beginning only."""
+    return [
+        (0, Decimal(part), "") if _NUMBER.fullmatch(part) else (1, Decimal(0), part)
+        for part in _NUMBER.split(text)
+        if part
+    ]
