@@ -618,8 +618,18 @@ async def test_times_without_an_offset_are_counted_where_they_matter(clinic: Cli
         {"view": "observation_labs", "order_by": [{"column": "effective_datetime"}]},
         {"view": "observation_labs", "where": {"not": {"any_of": [{"all_of": [named]}]}}},
         {"view": "patient_simple", "where": sub},
+        {
+            "view": "observation_labs",
+            "group_by": [{"column": "effective_datetime", "bucket": "year"}],
+        },
+        {"view": "observation_labs", "aggregates": [{"fn": "max", "column": "effective_datetime"}]},
+        {"view": "observation_labs", "aggregates": [{"fn": "last", "column": "value_quantity"}]},
+        {
+            "view": "observation_labs",
+            "aggregates": [{"fn": "span_days", "column": "effective_datetime"}],
+        },
     ):
-        assert (await clinic.ask(**asked)).warnings == (warning,)
+        assert (await clinic.ask(**asked)).warnings == (warning,), asked
     assert (await clinic.ask("observation_labs", columns=["id"])).warnings == ()
     await clinic.put(lab("x", "a", 1, effectiveDateTime="2020-01-01T10:00:00+01:00"))
     await clinic.refresh()

@@ -1,6 +1,6 @@
-"""Times without an offset among the dates that a question filters or sorts by.
+"""Times without an offset among the dates that a question filters, sorts, groups or counts by.
 
-FHIR forbids such times, servers hold them. Filters and sorts read them as UTC, which may be wrong
+FHIR forbids such times, servers hold them. All of these read them as UTC, which may be wrong
 by up to fourteen hours; the answer says how many there are. They are counted once for each anchor.
 """
 
@@ -13,9 +13,10 @@ from researchflow_runners.compiler.periods import without_offset
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import Choice
 from researchflow_runners.query.columns import event_dates
+from researchflow_runners.query.group_model import AgeGroup, Bucket
 from researchflow_runners.query.model import Compare, InQuery, Query, SubQuery, Within
 from researchflow_runners.query.reach import place_of
-from researchflow_runners.query.walk import nodes_of
+from researchflow_runners.query.walk import OF_COLUMN, nodes_of
 from researchflow_runners.sql import compose, ident
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.published import PublishedView
@@ -25,6 +26,9 @@ from researchflow_runners.store.relations import anchored_relation
 TIMED_TYPES = frozenset({"dateTime", "instant"})
 COUNT = "SELECT count(*) FROM {} AS r WHERE {}"
 HELD_MAX = 1_000
+#: Aggregates of the values that come first or last by date, and those that compare dates.
+BY_DATE = frozenset({"first", "last", "change"})
+OF_DATES = OF_COLUMN | {"span_days"}
 
 
 @dataclass
@@ -36,14 +40,14 @@ class UnplacedTimes:
     async def warnings(
         self, session: Session, query: Query, choice: Choice, views: AnswerableViews
     ) -> tuple[str, ...]:
-        """A sentence for each column that is filtered or sorted by and has such times."""
+        """A sentence for each column whose times have to be placed, if it has such times."""
         found = []
         for view, column in _asked(query, views):
             count = await self._count(session, view, column, choice)
             if count:
                 found.append(
                     f'"{column}" of view "{view.name}" has times without an offset, {count:,} at '
-                    "this anchor; filters and sorts read them as UTC"
+                    "this anchor; filters, sorts and groups read them as UTC"
                 )
         return tuple(found)
 
@@ -62,11 +66,12 @@ class UnplacedTimes:
 
 
 def _asked(query: Query, views: AnswerableViews) -> Iterator[tuple[PublishedView, str]]:
-    """The columns with times that a query filters or sorts by, each once."""
+    """The columns with times that a query has to place, each once."""
     names = dict.fromkeys(
         [
             *_filtered(query, views),
             *((query.view, order.column) for order in query.order_by),
+            *((query.view, column) for column in _grouped(query)),
         ]
     )
     catalogue = {name: view.columns for name, view in views.items()}
@@ -93,7 +98,24 @@ def _filtered(query: Query, views: AnswerableViews) -> Iterator[tuple[str, str]]
                 yield from ((name, column) for column in _dates(name, dated, views))
 
 
+def _grouped(query: Query) -> Iterator[str]:
+    """The dates that groups are made of: buckets, and those at which an age is told."""
+    for group in query.group_by:
+        if isinstance(group, Bucket):
+            yield group.column
+        elif isinstance(group, AgeGroup) and group.age_at is not None:
+            yield group.age_at
+
+
 def _chosen_by(asked: Query | SubQuery, views: AnswerableViews) -> Iterator[tuple[str, str]]:
+    """The dates by which rows are chosen, or computed with."""
+    for one in asked.aggregates:
+        if one.fn in BY_DATE:
+            for column in _dates(asked.view, one.by, views):
+                yield asked.view, column
+        dated = one.age_at or (one.column if one.fn in OF_DATES else None)
+        if dated is not None:
+            yield asked.view, dated
     for latest in (asked.latest_per, asked.first_per):
         if latest is not None:
             for column in _dates(asked.view, latest.by, views):
