@@ -82,13 +82,17 @@ def find_view(name: str, catalogue: Catalogue, *, field: str) -> Sequence[Column
     return columns
 
 
-def find_column(name: str, columns: Sequence[Column], *, view: str, field: str) -> Column:
-    """The column of that name, or QueryError `unknown_column`."""
+def find_column(
+    name: str, columns: Sequence[Column], *, view: str, field: str, other: str | None = None
+) -> Column:
+    """The column of that name, or QueryError `unknown_column`, which proposes the other name."""
     for column in columns:
         if column.name == name:
             return column
     names = [column.name for column in columns]
     guess, hint = meant(name, names)
+    if other is not None:
+        guess, hint = other, f'use "{other}": a column of the row that this view\'s key points to'
     raise QueryError(
         f'view "{view}" has no column "{name}"',
         code="unknown_column",

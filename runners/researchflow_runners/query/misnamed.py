@@ -15,6 +15,10 @@ from researchflow_runners.query.group_model import AggregateFunction
 
 _CALL = re.compile(r"(\w+)\s*\(\s*(distinct\s+)?(\*|\w*)\s*\)", re.IGNORECASE)
 _NAME = re.compile(r"\w+\.(\w+)")
+_INSTEAD_OF_AGE = (
+    'ages are told from the date of birth: group_by {"age_at": "today", "width": 10}, or where '
+    '{"column": "birth_date", "op": "le", "value": "today-65y"}'
+)
 PARTS_OF_DATES = ("year", "quarter", "month", "decade")
 
 
@@ -29,6 +33,8 @@ def meant(name: str, columns: Sequence[str]) -> tuple[str | None, str]:
     if qualified is not None and qualified[1] in columns:
         return qualified[1], f'use "{qualified[1]}": a column is named without its view'
     guess = nearest(name, columns)
+    if guess is None and name.strip().lower() == "age":
+        return None, _INSTEAD_OF_AGE
     return guess, "use one of the view's columns"
 
 

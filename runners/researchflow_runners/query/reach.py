@@ -107,6 +107,16 @@ def lent_column(lender: Lender, name: str, *, at: str) -> Column:
     return related(replace(column, name=shown, is_key=False, known_as=None, event=None), names)
 
 
+def lent_elsewhere(name: str, columns: Sequence[Column], catalogue: Catalogue) -> str | None:
+    """What rows with these columns call a column of that name of a row that they point to."""
+    for word, found in lenders(catalogue).items():
+        for lender in found:
+            is_reached = any(column.key_of == lender.key.key_of for column in columns)
+            if is_reached and any(column.name == name for column in lender.columns):
+                return f"{word}.{name}"
+    return None
+
+
 def place_of(view: str, name: str, catalogue: Catalogue) -> tuple[str, str]:
     """The view and column that a name means in rows of a view, whether they are there or not."""
     word, dot, rest = name.partition(".")

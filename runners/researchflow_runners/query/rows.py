@@ -23,6 +23,7 @@ from researchflow_runners.query.reach import (
     find_lender,
     is_known,
     lent_column,
+    lent_elsewhere,
     own_key,
 )
 from researchflow_runners.query.walk import check_size
@@ -145,7 +146,9 @@ class Rows:
         word, dot, rest = name.partition(".")
         if dot and is_known(word, self.catalogue):
             return lent_column(self._reach(word, at=at).lender, rest, at=at)
-        found = find_column(name, self.columns, view=self.view, field=at)
+        is_here = any(column.name == name for column in self.columns)
+        other = None if is_here else lent_elsewhere(name, self.columns, self.catalogue)
+        found = find_column(name, self.columns, view=self.view, field=at, other=other)
         self.read.add(name)
         return found
 
