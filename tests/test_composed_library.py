@@ -148,7 +148,6 @@ LIBRARY_FAULTS = [
     ({"type": {"coding": [{"code": "logic-library"}]}}, "library_type", "type.coding[0].code"),
     ({"name": None}, "definition_incomplete", "name"),
     ({"name": "no-name"}, "invalid_name", "name"),
-    ({"parameter": [PARAMETER]}, "view_parameters", "parameter"),
     ({"relatedArtifact": []}, "dependency_count", "relatedArtifact"),
     ({"relatedArtifact": [{"type": "depends-on", "label": "p"}]},
      "definition_incomplete", "relatedArtifact[0].resource"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from researchflow_runners.composed.syntax import Syntax
@@ -48,6 +48,18 @@ class CheckedSql:
     def probe(self, values: Mapping[str, Any] | None = None) -> Sql:
         """The SELECT to be described, never run: no constant of it names a day or the moment."""
         return join("", (piece for _place, piece in self._pieces(values or {}, self._probing)))
+
+    def over_nulls(self) -> CheckedSql:
+        """The text with a null of its type for each parameter: what it is made of, not its rows."""
+        nulls = [
+            Edit(start, start + len(name) + 1, f"NULL::{self.parameter_types[name]}")
+            for start, name in self.syntax.parameters.items()
+        ]
+        return replace(
+            self,
+            syntax=replace(self.syntax, parameters={}),
+            edits=tuple(sorted((*self.edits, *nulls), key=lambda one: one.start)),
+        )
 
     def span_at(self, position: int, values: Mapping[str, Any] | None = None) -> Span | None:
         """The token of the text that stands at a character of the rendered `probe(values)`."""

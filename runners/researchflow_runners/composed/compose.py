@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from researchflow_runners.compiler import CompiledView
+from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.definition import SqlLibrary, parse_library
 from researchflow_runners.composed.dependencies import views_behind
 from researchflow_runners.composed.describe import describe
+from researchflow_runners.composed.parameters import types_of
 from researchflow_runners.composed.reference import Identity, identity_of
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.stored import composed_views, known_identities
-from researchflow_runners.composed.view import ComposedView, Source
+from researchflow_runners.composed.view import ComposedView, Source, unvalued
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.naming import is_unlisted
 from researchflow_runners.store.database import Session
@@ -34,7 +36,8 @@ async def compose_view(
 
     `instead` are views that shall stand for those of their names. Raises ViewDefinitionError:
     those of parse_library, views_behind, check_sql and describe, and `library_type` (an SQLQuery
-    is no view), `name_taken`, `dependency_cycle` or `too_many_relations`.
+    is no view), `name_taken`, `dependency_cycle`, `too_many_relations`, `parameter_unused` or
+    `view_takes_parameters` (of a view it would read).
     """
     library, own_name = _view_library(definition)
     composed = await composed_views(session)
@@ -47,17 +50,26 @@ async def compose_view(
     }
     views = views_behind(library, await _identities(session, columns, instead or {}))
     _check_staying(views, composed)
+    _check_readable(views, {**composed, **(instead or {})})
     relations = {label: columns[view] for label, view in views.items()}
     _check_shape(own_name, views, composed)
     names = {label: [column.name for column in found] for label, found in relations.items()}
-    checked = check_sql(library.sql, relations=names, field=library.sql_field)
+    checked = check_sql(
+        library.sql,
+        relations=names,
+        parameters=types_of(library.parameters),
+        field=library.sql_field,
+    )
+    _check_used(library, checked)
+    valued = checked.over_nulls()
     return ComposedView(
         name=own_name,
         definition=library.definition,
         description=library.description,
-        columns=await describe(session, checked, relations, field=library.sql_field),
+        columns=await describe(session, valued, relations, field=library.sql_field),
         sources={label: Source(view, tuple(names[label])) for label, view in views.items()},
         checked=checked,
+        parameters=library.parameters,
     )
 
 
@@ -70,7 +82,7 @@ def _view_library(definition: Mapping[str, Any]) -> tuple[SqlLibrary, str]:
         "an SQLQuery cannot be registered as a view",
         code="library_type",
         field="type",
-        hint="Leave its parameters out and set the type to sql-view, or run it as it is.",
+        hint="Set the type to sql-view, which may have parameters too, or run it as it is.",
         allowed=("sql-view",),
     )
 
@@ -105,6 +117,32 @@ def _check_staying(views: Mapping[str, str], composed: Mapping[str, ComposedView
                 code="view_expires",
                 field="relatedArtifact",
                 hint="Write the other view's SQL as a WITH query, or register it to stay.",
+            )
+
+
+def _check_readable(
+    views: Mapping[str, str], known: Mapping[str, CompiledView | ComposedView]
+) -> None:
+    """Refuses to build on a view that has no rows without values."""
+    for name in views.values():
+        view = known.get(name)
+        if isinstance(view, ComposedView) and view.parameters:
+            message, hint = unvalued(view)
+            raise ViewDefinitionError(
+                message, code="view_takes_parameters", field="relatedArtifact", hint=hint
+            )
+
+
+def _check_used(library: SqlLibrary, checked: CheckedSql) -> None:
+    """Refuses a parameter that decides nothing: whoever gives it a value expects that it does."""
+    used = set(checked.syntax.parameters.values())
+    for number, parameter in enumerate(library.parameters):
+        if parameter.name not in used:
+            raise ViewDefinitionError(
+                f"the SQL does not use the parameter '{parameter.name}'",
+                code="parameter_unused",
+                field=f"parameter[{number}]",
+                hint=f"Use it as :{parameter.name}, or leave it out.",
             )
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, StrictStr, ValidationError
 
 from researchflow_runners.compiler.definition import SQL_NAME_LENGTH_MAX, SQL_NAME_PATTERN
 from researchflow_runners.composed.attachment import Attachment, Element, refused, sql_of
+from researchflow_runners.composed.parameters import PARAMETER_TYPES, SqlParameter
 from researchflow_runners.composed.reference import VIEW_TYPES, Reference
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.naming import nearest
@@ -25,18 +26,6 @@ Kind = Literal["sql-view", "sql-query"]
 DEPENDENCIES_MAX = 16
 PARAMETERS_MAX = 50
 CONTENTS_MAX = 30
-#: Parameter types and the PostgreSQL type their values are bound as.
-PARAMETER_TYPES = {
-    "string": "text",
-    "code": "text",
-    "id": "text",
-    "uri": "text",
-    "integer": "integer",
-    "decimal": "numeric",
-    "boolean": "boolean",
-    "date": "text",
-    "dateTime": "text",
-}
 _NAME = re.compile(SQL_NAME_PATTERN)
 _TERMINOLOGY = ("ValueSet", "ConceptMap")
 
@@ -48,19 +37,6 @@ class Dependency:
     label: str
     view: Reference
     field: str
-
-
-@dataclass(frozen=True, slots=True)
-class SqlParameter:
-    """A parameter `:name` of an SQLQuery."""
-
-    name: str
-    fhir_type: str
-
-    @property
-    def pg_type(self) -> str:
-        """The PostgreSQL type that its value is bound as; dates are compared as their text."""
-        return PARAMETER_TYPES[self.fhir_type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +74,7 @@ class _Parameter(Element):
     name: StrictStr
     use: StrictStr
     type: StrictStr
+    documentation: StrictStr | None = None
 
 
 class _Library(Element):
@@ -133,7 +110,7 @@ def parse_library(raw: Mapping[str, Any]) -> SqlLibrary:
         name=_name(library, kind),
         description=library.description or library.title,
         depends_on=_dependencies(library.relatedArtifact),
-        parameters=_parameters(library.parameter, kind),
+        parameters=_parameters(library.parameter),
         sql=sql,
         sql_field=sql_field,
         definition=dict(raw),
@@ -151,7 +128,7 @@ def _kind(library: _Library) -> Kind:
             "the Library is neither an SQLView nor an SQLQuery",
             code="library_type",
             field="type.coding[0].code",
-            hint="Set the code to sql-view, or to sql-query for SQL with parameters.",
+            hint="Set the code to sql-view, or to sql-query for SQL that is not kept.",
             allowed=("sql-view", "sql-query"),
         )
     return "sql-query" if library.parameter else "sql-view"
@@ -227,14 +204,7 @@ def _reference(resource: str, field: str) -> Reference:
     return reference
 
 
-def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParameter, ...]:
-    if parameters and kind == "sql-view":
-        raise refused(
-            "an SQLView has no parameters",
-            code="view_parameters",
-            field="parameter",
-            hint="Leave them out and filter the view when asking it.",
-        )
+def _parameters(parameters: Sequence[_Parameter]) -> tuple[SqlParameter, ...]:
     found: dict[str, SqlParameter] = {}
     for number, parameter in enumerate(parameters):
         at = f"parameter[{number}]"
@@ -248,7 +218,9 @@ def _parameters(parameters: Sequence[_Parameter], kind: Kind) -> tuple[SqlParame
             )
         _check_one_of(parameter.use, ("in",), f"{at}.use", "parameter_use")
         _check_one_of(parameter.type, tuple(PARAMETER_TYPES), f"{at}.type", "parameter_type")
-        found[parameter.name] = SqlParameter(parameter.name, parameter.type)
+        found[parameter.name] = SqlParameter(
+            parameter.name, parameter.type, parameter.documentation
+        )
     return tuple(found.values())
 
 

@@ -13,17 +13,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from researchflow_runners.composed.definition import is_library
+from researchflow_runners.composed.parameters import PARAMETER_TYPES
 from researchflow_runners.composed.syntax import refused, relations_named
 from researchflow_runners.errors import ViewDefinitionError
 from researchflow_runners.naming import by_likeness, nearest
 
-PARTS = ("name", "sql", "description")
+PARTS = ("name", "sql", "description", "parameters")
 SQL_TEXT_URL = "http://hl7.org/fhir/uv/sql-on-fhir/StructureDefinition/sql-text"
 SQL_TYPE = "application/sql"
+_DECLARING = f'Write {{"least": "decimal"}}: an example, or one of {", ".join(PARAMETER_TYPES)}.'
+_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 #: Base64 has no blanks in its words.
 _SQL = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
 #: Where the Library made of `{name, sql}` keeps the text.
 _MADE_FIELD = "content[0]"
+_MADE_PARAMETER = re.compile(r"parameter\[(\d+)\]")
 
 
 def is_plain(raw: Mapping[str, Any]) -> bool:
@@ -50,13 +54,22 @@ def fields_of(raw: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except ViewDefinitionError as error:
-        if is_plain(raw) and error.field is not None and error.field.startswith(_MADE_FIELD):
-            error.field = "sql"
+        if is_plain(raw) and error.field is not None:
+            error.field = _own_field(raw, error.field)
         raise
+
+
+def _own_field(raw: Mapping[str, Any], field: str) -> str:
+    """The field of `{name, sql}` that the Library's was made of."""
+    if field.startswith(_MADE_FIELD):
+        return "sql"
+    made = _MADE_PARAMETER.match(field)
+    return f"parameters.{list(raw['parameters'])[int(made[1])]}" if made else field
 
 
 def _library(raw: Mapping[str, Any], views: Collection[str]) -> dict[str, Any]:
     _check_parts(raw)
+    declared = _declared(raw.get("parameters", {}))
     described = {"description": raw["description"]} if "description" in raw else {}
     return {
         "resourceType": "Library",
@@ -64,12 +77,38 @@ def _library(raw: Mapping[str, Any], views: Collection[str]) -> dict[str, Any]:
         "status": "active",
         "type": {"coding": [{"code": "sql-view"}]},
         **described,
+        **({"parameter": declared} if declared else {}),
         "relatedArtifact": [
             {"type": "depends-on", "label": view, "resource": view}
-            for view in _read(raw["sql"], views)
+            for view in _read(raw["sql"], views, [one["name"] for one in declared])
         ],
         "content": [_attachment(SQL_TYPE, raw["sql"])],
     }
+
+
+def _declared(parameters: Any) -> list[dict[str, str]]:
+    """The parameters as a Library declares them; each by the name of its type or an example."""
+    if not isinstance(parameters, Mapping):
+        raise _wrong("'parameters' is no object", "parameters", _DECLARING)
+    found = []
+    for name, given in parameters.items():
+        kind = _type(given)
+        if kind is None:
+            raise _wrong(f"'{name}' has no type", f"parameters.{name}", _DECLARING)
+        found.append({"name": name, "use": "in", "type": kind})
+    return found
+
+
+def _type(given: Any) -> str | None:
+    """The type that is named, or that the example is of."""
+    if isinstance(given, str):
+        if given in PARAMETER_TYPES:
+            return given
+        return "date" if _DATE.fullmatch(given) else "string"
+    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "decimal")):
+        if isinstance(given, kind):
+            return name
+    return None
 
 
 def _check_parts(raw: Mapping[str, Any]) -> None:
@@ -102,10 +141,10 @@ def _wrong(
     )
 
 
-def _read(sql: str, views: Collection[str]) -> list[str]:
+def _read(sql: str, views: Collection[str], parameters: Collection[str]) -> list[str]:
     """The views that the SQL reads, by name."""
     folded = {view.lower(): view for view in views}
-    read, unknown = relations_named(sql, parameters=(), field="sql")
+    read, unknown = relations_named(sql, frozenset(parameters), field="sql")
     for name in sorted(unknown):
         if name.lower() not in folded:
             raise refused(

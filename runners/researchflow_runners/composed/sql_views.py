@@ -56,20 +56,24 @@ async def publish_sql_views(session: Session, view: ComposedView, checked: Check
     """Makes both SQL views, in place where the columns allow, which keeps grants.
 
     ViewDefinitionError `sql_reaches_out` when one would read more than it declares, `sql_clock`
-    when its rows would depend on when they are computed.
+    when its rows would depend on when they are computed. One with parameters is looked at and
+    taken away again: without values it has no rows to show.
     """
+    text = checked.over_nulls()
     for schema in SCHEMAS:
         name = ident(schema, view.name)
         body = compose(
             "AS {with_}SELECT {columns} FROM ({sql}) AS u",
-            with_=with_sql(checked, view.sources, partial(_sql_view, schema)),
+            with_=with_sql(text, view.sources, partial(_sql_view, schema)),
             columns=join(", ", columns_sql(view.columns, fixed("u"))),
-            sql=checked.sql(),
+            sql=text.sql(),
         )
         await _replace(session, name, body)
         reads = [ident(schema, source.view) for source in view.sources.values()]
         await check_reach(session, name, reads)
         await _check_timeless(session, name)
+    if view.parameters:
+        await drop_sql_views(session, [view.name])
 
 
 async def drop_sql_views(session: Session, names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.definition import parse_library
+from researchflow_runners.composed.parameters import SqlParameter, types_of
 from researchflow_runners.composed.reference import Identity
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.view import ComposedView, Source
@@ -136,10 +137,17 @@ def _built(
         for label, found in json.loads(depends_on).items()
     }
     checked: CheckedSql | None = None
+    parameters: tuple[SqlParameter, ...] = ()
     try:
         library = parse_library(raw)
         relations = {label: source.columns for label, source in sources.items()}
-        checked = check_sql(library.sql, relations=relations, field=library.sql_field)
+        parameters = library.parameters
+        checked = check_sql(
+            library.sql,
+            relations=relations,
+            parameters=types_of(parameters),
+            field=library.sql_field,
+        )
     except ViewDefinitionError as error:
         fault = fault or error.message
     return ComposedView(
@@ -151,4 +159,5 @@ def _built(
         checked=checked,
         fault=fault,
         expires_at=expires_at,
+        parameters=parameters,
     )

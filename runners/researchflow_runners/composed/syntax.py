@@ -25,7 +25,8 @@ TOKENS_MAX = 5_000
 #: Texts of which the relations are remembered.
 TEXTS_KEPT = 256
 _PARAMETER_HINT = (
-    'query_sql takes the value of :name as "parameters": {"name": …}; a Library declares it.'
+    'query_sql takes the value of :name as "parameters": {"name": …}, a definition its type:'
+    ' {"name": "date"}.'
 )
 _COMMENTS = ("SQL_COMMENT", "C_COMMENT")
 _COLON = "ASCII_58"

@@ -14,6 +14,7 @@ from researchflow_runners.compiler.column import HIGH_SUFFIX, LOW_SUFFIX, Column
 from researchflow_runners.compiler.periods import high, low
 from researchflow_runners.composed.checked import CheckedSql
 from researchflow_runners.composed.outputs import ROW_BYTES_MAX, TOO_LARGE, columns_sql, fits
+from researchflow_runners.composed.parameters import SqlParameter, types_of
 from researchflow_runners.errors import QueryError, StatementError, StoreError
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join
 from researchflow_runners.store.data_faults import is_data_error
@@ -45,6 +46,8 @@ class ComposedView:
     `fault` says why it can no longer be computed, since a view it reads was defined anew or this
     release takes less SQL; None when it can. Then `checked` may be None. `expires_at` is the
     instant from which it is no longer there, None when it stays.
+
+    With `parameters` it has rows only where `values` gives one of each, as the driver takes them.
     """
 
     name: str
@@ -55,6 +58,8 @@ class ComposedView:
     checked: CheckedSql | None
     fault: str | None = None
     expires_at: datetime | None = None
+    parameters: tuple[SqlParameter, ...] = ()
+    values: Mapping[str, Any] | None = None
 
     @property
     def depends_on(self) -> dict[str, str]:
@@ -70,9 +75,21 @@ class ComposedView:
             "sql": self.checked.syntax.text if self.checked else None,
             "columns": [asdict(column) for column in self.columns],
             "sources": {label: asdict(source) for label, source in self.sources.items()},
+            **({"parameters": types_of(self.parameters)} if self.parameters else {}),
         }
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def takes(self) -> dict[str, str] | None:
+        """The type of each parameter, and what its author says of it; None when there are none."""
+        told = {
+            one.name: f"{one.fhir_type}: {one.documentation}"
+            if one.documentation
+            else one.fhir_type
+            for one in self.parameters
+        }
+        return told or None
 
     def column(self, name: str) -> Column | None:
         """The public column of that name, or None."""
@@ -84,9 +101,10 @@ class ComposedView:
         `_id` is a digest of the row and `_ord` numbers equal rows, so the order by both is total
         and depends on nothing but the rows. `_layer` is 'batch': a row may be made of many, and of
         none when it counts. Raises QueryError `composed_view_broken` when the view can no longer be
-        computed.
+        computed, `view_takes_parameters` when it lacks the values of its parameters.
         """
         checked = self._sound()
+        self.require_values("view")
         names = [ident(column.name) for column in self.columns]
         public = join(", ", (compose("q.{}", name) for name in names))
         # Partitioned by every column, for only filters on such columns are applied below a window.
@@ -103,8 +121,14 @@ class ComposedView:
             fits=fits(self.columns, fixed("q")),
             order=_order_of_equals(self.columns),
             columns=join(", ", columns_sql(self.columns, fixed("u"))),
-            sql=checked.sql(),
+            sql=checked.sql(self.values),
         )
+
+    def require_values(self, field: str) -> None:
+        """QueryError `view_takes_parameters` when it has parameters and no values for them."""
+        if self.parameters and self.values is None:
+            message, hint = unvalued(self)
+            raise QueryError(message, code="view_takes_parameters", hint=hint, field=field)
 
     def _sound(self) -> CheckedSql:
         if self.checked is not None and self.fault is None:
@@ -115,6 +139,16 @@ class ComposedView:
             hint="register it again with SQL that fits its views, or drop it",
             field="view",
         )
+
+
+def unvalued(view: ComposedView) -> tuple[str, str]:
+    """What is wrong with reading a view without the values it takes, and the way out."""
+    takes = ", ".join(f"{one.name} ({one.fhir_type})" for one in view.parameters)
+    return (
+        f'the view "{view.name}" has no rows without values for {takes}',
+        "ask it alone: query_view with view and parameters; elsewhere write its SQL as a WITH"
+        " query",
+    )
 
 
 @contextmanager

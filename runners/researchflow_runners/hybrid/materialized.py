@@ -29,6 +29,7 @@ from researchflow_runners.hybrid.choice import (
 from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
+from researchflow_runners.hybrid.parameters import with_values
 from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -132,6 +133,7 @@ class MaterializedViewRunner:
             names, facts, views = await self.facts(session, partial(_names, query))
             views = await views_asked(session, query, facts, views)
             read_views = materialised(names, views)
+            views = with_values(query, names, views)
             asked = Asked.of(
                 query,
                 digests=digests(names, views, read_views),
@@ -261,7 +263,7 @@ async def _rows(
         on=today,
         told=told,
         absent=absent,
-        state=f"{choice.anchor} {facts.catalogue_state}",
+        state=f"{choice.anchor} {facts.catalogue_state} {asked.query.parameters or ''}",
     )
     speed = await contribution(
         session,

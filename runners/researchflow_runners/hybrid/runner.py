@@ -13,6 +13,7 @@ from researchflow_runners.batch.pending import check_source
 from researchflow_runners.codes.query import CodeQuery
 from researchflow_runners.compiler import compile_view
 from researchflow_runners.compiler.view import CompiledView
+from researchflow_runners.composed.parameters import values_of
 from researchflow_runners.errors import QueryError, ResearchFlowError, StoreError
 from researchflow_runners.hybrid.answerable import AnswerableViews
 from researchflow_runners.hybrid.choice import asked_freshness
@@ -192,6 +193,7 @@ class HybridRunner:
         self, query: Query, views: Mapping[str, CompiledView], principal: str
     ) -> Answer:
         """The answer from the source; QueryError for views that have neither rows nor SQL."""
+        values_of(query.view, (), query.parameters)
         defined_columns = {name: view.columns for name, view in views.items()}
         names = views_of(query, defined_columns)
         types = {views[name].resource for name in names if name in views}

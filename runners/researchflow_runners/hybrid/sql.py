@@ -34,6 +34,7 @@ from researchflow_runners.hybrid.choice import (
 )
 from researchflow_runners.hybrid.facts import Facts
 from researchflow_runners.hybrid.materialized import MaterializedViewRunner, dated, digests
+from researchflow_runners.hybrid.parameters import require_values
 from researchflow_runners.hybrid.reading import Asked, Read, read_statement
 from researchflow_runners.hybrid.result import Answer, SpeedContribution, Timings
 from researchflow_runners.hybrid.sql_equalities import equalities
@@ -94,6 +95,7 @@ class SqlRunner:
                 session, partial(_named, query.sql, types)
             )
             views = await views_asked(session, query, facts, views)
+            require_values(names, views, field=FIELD)
             read_views = materialised(names, views)
             asked = Asked.of(
                 query,

@@ -236,6 +236,9 @@ class Query(Asking):
     """A question over one view: rows, or groups when `group_by` or `aggregates` is given."""
 
     view: str
+    parameters: Annotated[dict[str, Scalar], WithJsonSchema({"type": "object"})] = Field(
+        default_factory=dict, max_length=50
+    )
     columns: list[str] | None = None
     where: Filter | None = None
     latest_per: LatestPer | None = Field(default=None, description=LATEST_FORMS)

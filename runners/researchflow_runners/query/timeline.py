@@ -30,9 +30,9 @@ class Timeline(Asking):
     """One patient's events; `since` and `until` are dates of any precision, both included."""
 
     patient: str = Field(min_length=1, description="patient_id")
-    kinds: Annotated[list[EventKind] | None, WithJsonSchema({"type": "array"})] = Field(
-        default=None, min_length=1, description="lab, procedure .."
-    )
+    kinds: Annotated[
+        list[EventKind] | None, WithJsonSchema({"type": "array", "items": {"type": "string"}})
+    ] = Field(default=None, min_length=1, description="lab, procedure ..")
     since: str | None = None
     until: str | None = None
 

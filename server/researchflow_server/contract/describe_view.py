@@ -29,6 +29,9 @@ class DescribeViewOutput(Output):
     concise answer writes a list as `type[]`, has no `sql_type`, no column that is empty in every
     row, and of the rest what is not as the defaults here say.
 
+    `parameters` tells what query_view must give a view that takes some: the type of each, with
+    its author's words; with a ViewDefinition's SQL it lists the values that are bound there.
+
     A profile has other columns, of the `view_rows` rows at the anchor: nulls, distinct values, the
     least and the most, `top` as `[value, rows]` or `[code, rows, display]`, and for numbers with
     a unit `units` as `[unit, rows, least, most]`; of several units there is no overall least and
@@ -50,6 +53,6 @@ class DescribeViewOutput(Output):
     dead_letters: int | None = None
     definition: dict[str, Any] | None = None
     sql: str | None = None
-    parameters: list[Any] | None = None
+    parameters: dict[str, str] | list[Any] | None = None
     view_rows: int | None = None
     warnings: list[str] = Field(default_factory=list)

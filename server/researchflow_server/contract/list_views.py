@@ -22,7 +22,7 @@ class ListViewsOutput(Table):
 
     A concise answer has three columns, of a description its first sentence, the date that most
     views share, and in `unusual`, by view, what is not so: another date, pending changes, dead
-    letters, not materialised, set aside.
+    letters, not materialised, set aside, the parameters that it takes.
     """
 
     row_count: int

@@ -24,7 +24,8 @@ class RegisterViewInput(Input):
     """
 
     definition: dict[str, Any] = Field(
-        description="{name: women, sql: SELECT id FROM patient_simple} | ViewDefinition | Library"
+        description="{name: women, sql: SELECT id FROM patient_simple, parameters?}"
+        " | ViewDefinition | Library"
     )
     expires_in_s: int | None = Field(default=None, ge=EXPIRES_MIN_S, le=EXPIRES_MAX_S)
     private: bool = False

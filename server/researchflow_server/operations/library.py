@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from researchflow_runners.composed.definition import SqlLibrary
 from researchflow_runners.composed.dependencies import views_behind
 from researchflow_runners.composed.describe import describe
 from researchflow_runners.composed.outputs import columns_sql, fits
+from researchflow_runners.composed.parameters import types_of
 from researchflow_runners.composed.sql_check import check_sql
 from researchflow_runners.composed.stored import known_identities
 from researchflow_runners.composed.view import ComposedView, Source, users_sql, with_sql
@@ -113,15 +114,16 @@ async def _opened(
     session: Session, subject: SqlSubject, asked: Asked, reading: _Reading
 ) -> tuple[tuple[Column, ...], Sql]:
     """The columns of the subject, and its rows as a relation."""
+    values = parameter_values(subject.parameters, asked.parameters)
     if isinstance(subject, ComposedView):
-        return subject.columns, subject.relation(reading.relation)
+        require(subject.parameters, {one.name for one in subject.parameters}, values)
+        return subject.columns, replace(subject, values=values).relation(reading.relation)
     relations = {label: reading.views[view].columns for label, view in reading.behind.items()}
     names = {label: [column.name for column in columns] for label, columns in relations.items()}
     field = subject.sql_field
-    types = {parameter.name: parameter.pg_type for parameter in subject.parameters}
+    types = types_of(subject.parameters)
     checked = check_sql(subject.sql, relations=names, parameters=types, field=field)
-    values = parameter_values(subject, asked.parameters)
-    require(subject, set(checked.syntax.parameters.values()), values)
+    require(subject.parameters, set(checked.syntax.parameters.values()), values)
     columns = await describe(session, checked, relations, field=field, values=values)
     sources = {label: Source(view, tuple(names[label])) for label, view in reading.behind.items()}
     rows = compose(

@@ -1,30 +1,28 @@
-"""Values for the parameters that a SQLQuery declares: bound by name, of the declared type."""
+"""Values for the parameters that SQL over views declares: bound by name, of the declared type."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
-from researchflow_runners.compiler.constants import LEXICAL
-from researchflow_runners.composed.definition import SqlLibrary, SqlParameter
+from researchflow_runners.composed.parameters import (
+    FIELD,
+    NAME_SHOWN_MAX,
+    SqlParameter,
+    value_of_type,
+)
 from researchflow_runners.naming import nearest
 from researchflow_server.operations.outcome import OperationError
 
-FIELD = "parameters"
-INTEGER_BITS = 31
-TEXT_CHARS_MAX = 10_000
 
-
-def parameter_values(library: SqlLibrary, given: Mapping[str, Any] | None) -> dict[str, Any]:
+def parameter_values(
+    parameters: Sequence[SqlParameter], given: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The values in a Parameters resource, by name.
 
     OperationError names the first that is not declared or is of another type.
     """
-    declared = {parameter.name: parameter for parameter in library.parameters}
+    declared = {parameter.name: parameter for parameter in parameters}
     entries = (given or {}).get("parameter", [])
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise _refused("is not a Parameters resource", FIELD, "send a list of objects in parameter")
@@ -39,9 +37,9 @@ def parameter_values(library: SqlLibrary, given: Mapping[str, Any] | None) -> di
     return found
 
 
-def require(library: SqlLibrary, used: set[str], values: Mapping[str, Any]) -> None:
+def require(parameters: Sequence[SqlParameter], used: set[str], values: Mapping[str, Any]) -> None:
     """OperationError `parameter_missing` when the SQL uses one that has no value."""
-    for parameter in library.parameters:
+    for parameter in parameters:
         if parameter.name in used and parameter.name not in values:
             raise _refused(
                 f'gives no value for "{parameter.name}"',
@@ -56,7 +54,7 @@ def _value(parameter: SqlParameter, entry: Mapping[str, Any]) -> Any:
     keys = [name for name in entry if name != "name"]
     value = entry.get(key)
     if keys == [key]:
-        found = _of_type(parameter, value)
+        found = value_of_type(parameter, value)
         if found is not None:
             return found
     raise _refused(
@@ -66,37 +64,12 @@ def _value(parameter: SqlParameter, entry: Mapping[str, Any]) -> Any:
     )
 
 
-def _of_type(parameter: SqlParameter, value: Any) -> Any:
-    """The value as the driver takes it; None when it is of another type."""
-    kind = parameter.pg_type
-    if kind == "boolean":
-        return value if isinstance(value, bool) else None
-    if kind == "integer":
-        fits = type(value) is int and value.bit_length() <= INTEGER_BITS
-        return value if fits else None
-    if kind == "numeric":
-        return _decimal(value)
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX:
-        return None
-    pattern = LEXICAL.get(parameter.fhir_type)
-    return value if pattern is None or re.fullmatch(pattern, value) else None
-
-
-def _decimal(value: Any) -> Decimal | None:
-    if isinstance(value, bool | str | list | dict) or value is None:
-        return None
-    try:
-        return Decimal(orjson.dumps(value).decode())
-    except InvalidOperation:
-        return None
-
-
 def _key(parameter: SqlParameter) -> str:
     return "value" + parameter.fhir_type[0].upper() + parameter.fhir_type[1:]
 
 
 def _unknown(name: Any, declared: Mapping[str, SqlParameter]) -> OperationError:
-    shown = name[:TEXT_CHARS_MAX] if isinstance(name, str) else ""
+    shown = name[:NAME_SHOWN_MAX] if isinstance(name, str) else ""
     return OperationError(
         f'"{FIELD}" gives "{shown}", which the Library does not declare',
         status=400,

@@ -12,11 +12,11 @@ from functools import partial
 
 from researchflow_runners.compiler import CompiledView
 from researchflow_runners.composed.cast_faults import cast_faults
-from researchflow_runners.composed.view import ComposedView, users_sql
+from researchflow_runners.composed.view import ComposedView, Relations, users_sql
 from researchflow_runners.errors import QueryError, StoreError
 from researchflow_runners.hybrid.answerable import answerable_views, relation_of
 from researchflow_runners.hybrid.unfit import casts_of
-from researchflow_runners.sql import Sql, compose, ident, join, param
+from researchflow_runners.sql import compose, ident, join, param
 from researchflow_runners.store.culprits import Culprit, find_culprits
 from researchflow_runners.store.database import Session
 from researchflow_runners.store.relations import live_relation
@@ -80,7 +80,7 @@ async def _tried_sql(runtime: Runtime, view: ComposedView) -> Sample:
         casts = casts_of(view.checked, view.depends_on, views) if view.checked else ()
         async with runtime.hybrid.materialized.places.one(session):
             faults = await cast_faults(session, casts, relations)
-            rows, failure = await _computed(session, view, view.relation(relations))
+            rows, failure = await _computed(session, view, relations)
     told = [
         f'{fault.cast.text} fails on {fault.rows:,} rows of view "{fault.view}", unless the SQL '
         f"leaves them out: {fault.cast.guard}"
@@ -89,13 +89,17 @@ async def _tried_sql(runtime: Runtime, view: ComposedView) -> Sample:
     return Sample(rows, None, (*([failure] if failure else []), *told))
 
 
-async def _computed(session: Session, view: ComposedView, relation: Sql) -> tuple[int, str | None]:
+async def _computed(
+    session: Session, view: ComposedView, relations: Relations
+) -> tuple[int, str | None]:
     """How many of the first rows can be computed, every column of them, or why they cannot."""
+    if view.parameters:
+        return 0, "it was not tried over data: it has rows only with values for its parameters"
     columns = join(", ", (compose("v.{}", ident(column.name)) for column in view.columns))
     counting = compose(
         "SELECT count(md5(s.t)) FROM (SELECT ROW({})::text AS t FROM {} AS v LIMIT {}) AS s",
         columns,
-        relation,
+        view.relation(relations),
         param(SAMPLE_MAX, "bigint"),
     )
     try:

@@ -55,6 +55,7 @@ async def run(call: Call, arguments: DescribeViewInput) -> dict[str, Any]:
         "reads": sorted(set(view.depends_on.values())) if isinstance(view, ComposedView) else None,
         "description": description_of(view),
         "expires_at": view.expires_at if isinstance(view, ComposedView) else None,
+        "parameters": view.takes if isinstance(view, ComposedView) else None,
         "rows_per_resource": rows_per_resource(view),
         "columns": list(COLUMNS),
         "rows": column_rows(view),
@@ -125,7 +126,7 @@ def _shown(view: View, show: str) -> dict[str, Any]:
     if show == "definition":
         return {"definition": dict(view.definition)}
     if show == "sql" and isinstance(view, ComposedView):
-        return {"sql": parse_library(view.definition).sql, "parameters": []}
+        return {"sql": parse_library(view.definition).sql, "parameters": view.takes or []}
     if show == "sql" and isinstance(view, CompiledView):
         text, values = view.select(SHOWN_SOURCE).render()
         return {"sql": text, "parameters": values}

@@ -8,6 +8,7 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
+from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.errors import QueryError
 from researchflow_runners.naming import is_unlisted, nearest
 from researchflow_server import contract
@@ -33,12 +34,19 @@ COLUMNS = (
     "pending",
     "dead_letters",
     "set_aside",
+    "parameters",
 )
 
 
 #: Of each view in a concise answer, and what goes without saying there.
 TOLD = ("view", "resource", "description")
-USUAL: dict[str, Any] = {"materialized": True, "pending": 0, "dead_letters": 0, "set_aside": None}
+USUAL: dict[str, Any] = {
+    "materialized": True,
+    "pending": 0,
+    "dead_letters": 0,
+    "set_aside": None,
+    "parameters": None,
+}
 
 
 async def run(call: Call, arguments: ListViewsInput) -> dict[str, Any]:
@@ -109,6 +117,7 @@ def _row(view: View, state: ViewState | None) -> list[Any]:
         state.pending if state else None,
         state.dead_letters if state else None,
         state.set_aside if state else None,
+        view.takes if isinstance(view, ComposedView) else None,
     ]
 
 
