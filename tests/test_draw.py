@@ -61,6 +61,21 @@ async def tools(
         yield server
 
 
+@pytest_asyncio.fixture
+async def mixed(postgres_dsn: str, redis_url: str, tmp_path: Path) -> AsyncIterator[ToolServer]:
+    """A patient with a result in each of two units, and one without a unit."""
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as server:
+        other = {"value": 48, "unit": "mmol/mol"}
+        await server.put(
+            patient("ada"),
+            lab("l1", "ada", 6.5),
+            lab("l2", "ada", effectiveDateTime="2022", valueQuantity=other),
+            lab("l3", "ada", effectiveDateTime="2023", valueQuantity={"value": 7}),
+        )
+        await server.call("refresh_views")
+        yield server
+
+
 async def drawn(tools: ToolServer, **arguments: Any) -> tuple[DrawOutput, dict[str, Any]]:
     """The answer and the picture's specification, after a check of what every picture has."""
     result = await tools.result("draw", **arguments)
@@ -140,6 +155,28 @@ async def test_rows_become_marks_of_every_chart(
     answer, _spec = await drawn(tools, query=query, **arguments)
     assert (answer.columns, answer.rows[0]) == (columns, first)
     assert answer.drawn_from == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "apart"),
+    [
+        ({"chart": "histogram", "x": "value_quantity"}, "by"),
+        ({"chart": "box", "y": "value_quantity"}, "x"),
+        ({"chart": "line", "x": "effective_datetime", "y": "value_quantity"}, "by"),
+        ({"chart": "bar", "x": "id", "y": "value_quantity"}, "by"),
+    ],
+)
+async def test_numbers_of_several_units_are_drawn_apart_or_not_at_all(
+    mixed: ToolServer, arguments: dict[str, Any], apart: str
+) -> None:
+    query: dict[str, Any] = {"view": "observation_labs"}
+    for columns in ({}, {"columns": ["id", "effective_datetime", "value_quantity"]}):
+        error = await mixed.error("draw", query={**query, **columns}, **arguments)
+        assert (error["code"], error["allowed"]) == ("units_mixed", ["value_unit"])
+    await drawn(mixed, query=query, **{**arguments, apart: "value_unit"})
+    one = {"where": {"column": "value_unit", "op": "eq", "value": "%"}}
+    answer, _spec = await drawn(mixed, query={**query, **one}, **arguments)
+    assert answer.drawn_from == 1
 
 
 async def test_survival_is_computed_from_sql(tools: ToolServer) -> None:

@@ -12,7 +12,16 @@ from researchflow_runners.hybrid.result import Answer
 from researchflow_runners.query.model import Query, SqlQuery
 from researchflow_server import contract
 from researchflow_server.contract import DrawInput, QuerySqlInput
-from researchflow_server.pictures import Drawn, check_columns, drawn, rows_max, specification
+from researchflow_server.pictures import (
+    Drawn,
+    check_columns,
+    check_units,
+    drawn,
+    number_column,
+    rows_max,
+    specification,
+)
+from researchflow_server.runtime.views import askable_views
 from researchflow_server.tools.budget import rows_that_fit
 from researchflow_server.tools.detail import question, told
 from researchflow_server.tools.query_view import answer_payload
@@ -26,7 +35,10 @@ async def run(call: Call, arguments: DrawInput) -> Illustrated:
     """The picture of all rows of the query, or of the first `limit` where it has one."""
     check_columns(arguments)
     call.runtime.renderer.require()
-    answer = await _answered(call, arguments)
+    unit = await _unit(call, arguments)
+    answer = await _answered(call, arguments, unit)
+    if unit is not None:
+        check_units(arguments, answer, unit)
     # Up to ROWS_MAX rows are counted: long enough to keep other callers waiting.
     content = await asyncio.to_thread(drawn, arguments, answer)
     payload = _payload(arguments, answer, content)
@@ -40,7 +52,18 @@ async def run(call: Call, arguments: DrawInput) -> Illustrated:
     return Illustrated(told(_cut(payload, call.bytes_max), arguments.detail), png, spec)
 
 
-async def _answered(call: Call, arguments: DrawInput) -> Answer:
+async def _unit(call: Call, arguments: DrawInput) -> str | None:
+    """The column that tells the units of the numbers of rows; those of groups are checked as any
+    aggregate's, and those of SQL are its author's."""
+    name, query = number_column(arguments), arguments.query
+    if name is None or not isinstance(query, Query) or query.group_by or query.aggregates:
+        return None
+    view = (await askable_views(call.runtime)).get(query.view)
+    columns = view.columns if view else ()
+    return next((column.unit for column in columns if column.name == name), None)
+
+
+async def _answered(call: Call, arguments: DrawInput, unit: str | None) -> Answer:
     """The rows to draw; QueryError `marks_too_many` where the query has more and sets no limit."""
     query = arguments.query
     most = rows_max(arguments.chart)
@@ -52,7 +75,7 @@ async def _answered(call: Call, arguments: DrawInput) -> Answer:
             hint="leave cursor out",
         )
     is_limited = "limit" in query.model_fields_set
-    wanted = {"limit": query.limit if is_limited else most, **_columns(arguments)}
+    wanted = {"limit": query.limit if is_limited else most, **_columns(arguments, unit)}
     hybrid = call.runtime.hybrid
     if isinstance(query, QuerySqlInput):
         answer = await hybrid.query_sql(question(query, SqlQuery).model_copy(update=wanted))
@@ -68,13 +91,13 @@ async def _answered(call: Call, arguments: DrawInput) -> Answer:
     return answer
 
 
-def _columns(arguments: DrawInput) -> dict[str, Any]:
-    """Of a question for rows that names no columns, those that are drawn."""
+def _columns(arguments: DrawInput, unit: str | None) -> dict[str, Any]:
+    """Of a question for rows those that are drawn where it names no columns, and the unit."""
     query = arguments.query
-    if not isinstance(query, Query) or query.columns or query.group_by or query.aggregates:
+    if not isinstance(query, Query) or query.group_by or query.aggregates:
         return {}
-    named = (arguments.x, arguments.y, arguments.by)
-    return {"columns": list(dict.fromkeys(name for name in named if name is not None))}
+    named = query.columns or (arguments.x, arguments.y, arguments.by)
+    return {"columns": list(dict.fromkeys(name for name in (*named, unit) if name is not None))}
 
 
 def _payload(arguments: DrawInput, answer: Answer, content: Drawn) -> dict[str, Any]:
