@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from clinic import lab, patient
 from plain_events import events
 from researchflow_runners.source.synthetic import hospital
 from researchflow_server.embedded import Services
@@ -144,6 +145,23 @@ async def test_empty_period_is_told_of_the_patient_and_not_of_everybody(
     assert [warning.partition(" has ")[0] for warning in found["warnings"]] == [
         "the patient is known and"
     ]
+
+
+async def test_times_without_an_offset_are_told_of_the_patient_who_has_some(
+    postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as opened:
+        times = ("2020-01-01T23:30:00", "2020-01-01T23:30:00-05:00", "2020-01-01")
+        await opened.put(
+            patient("ada"), patient("bea"), lab("b", "bea"),
+            *(lab(f"l{n}", "ada", effectiveDateTime=at) for n, at in enumerate(times)),
+        )  # fmt: skip
+        await opened.call("refresh_views")
+        (told,) = (await opened.call("patient_timeline", patient="ada"))["warnings"]
+        assert told.startswith("1 events of the record have a time without an offset")
+        for asked in ({"patient": "bea"}, {"patient": "ada", "kinds": ["encounter"]}):
+            found = await opened.call("patient_timeline", **asked)
+            assert not any("offset" in one for one in found.get("warnings", []))
 
 
 async def test_waiting_change_shows_and_the_anchor_stays(server: ToolServer) -> None:

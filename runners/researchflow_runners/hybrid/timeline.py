@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from researchflow_runners.compiler.periods import without_offset
 from researchflow_runners.composed.shipped import is_shipped
 from researchflow_runners.composed.view import ComposedView
 from researchflow_runners.errors import QueryError
@@ -18,8 +19,8 @@ from researchflow_runners.query.timeline import (
     counts_of,
     counts_within,
 )
-from researchflow_runners.sql import compose, param
-from researchflow_runners.views import EVENTS_VIEW, shipped_libraries
+from researchflow_runners.sql import compose, ident, param
+from researchflow_runners.views import EVENTS_KINDS, EVENTS_VIEW, shipped_libraries
 
 PATIENTS_VIEW = "patient_simple"
 
@@ -30,12 +31,13 @@ class Record:
 
     `kinds` counts the events of the whole list, of all its pages, by kind. `undated` events have
     no date, and `undecided` ones a partial date that lies across an end of the period: neither are
-    listed.
+    listed. `unplaced` ones, in or out of the period, have a time without an offset, read as UTC.
     """
 
     kinds: dict[str, int]
     undated: int
     undecided: int
+    unplaced: int = 0
 
     @property
     def events(self) -> int:
@@ -64,15 +66,32 @@ async def _record(state: State, timeline: Timeline) -> Record:
         await _require_patient(state, timeline.patient.removeprefix("Patient/"))
     dated = {kind: counts[1] for kind, counts in of_all.items() if counts[1]}
     undated = events - sum(dated.values())
+    unplaced = await _unplaced(state, timeline)
     beyond = counts_beyond(state.query)
     if beyond is None:
-        return Record(dated, undated, 0)
+        return Record(dated, undated, 0, unplaced)
     within = {
         kind: counts[0]
         for kind, counts in (await _counted(state, counts_within(state.query))).items()
     }
     outside = sum(counts[0] for counts in (await _counted(state, beyond)).values())
-    return Record(within, undated, sum(dated.values()) - sum(within.values()) - outside)
+    undecided = sum(dated.values()) - sum(within.values()) - outside
+    return Record(within, undated, undecided, unplaced)
+
+
+async def _unplaced(state: State, timeline: Timeline) -> int:
+    """How many events of the kinds asked for have a time that no offset places."""
+    kinds = list(timeline.kinds or EVENTS_KINDS)
+    found = await state.session.fetchval(
+        compose(
+            "SELECT count(*) FROM {} AS e WHERE e.patient_id = {} AND e.kind = ANY ({}) AND {}",
+            state.relations(EVENTS_VIEW, {"patient_id", "kind", "date"}),
+            param(timeline.patient.removeprefix("Patient/"), "text"),
+            param(kinds, "text[]"),
+            without_offset(ident("e", "date")),
+        )
+    )
+    return int(found)
 
 
 async def _counted(state: State, query: Query) -> dict[str, tuple[int, ...]]:

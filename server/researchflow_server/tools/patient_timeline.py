@@ -41,6 +41,11 @@ def _warnings(record: Record) -> list[str]:
             f"{record.undated} events have no date and are not listed: query_view of "
             'patient_events with {"column": "date", "op": "is_null"} shows them'
         )
+    if record.unplaced:
+        found.append(
+            f"{record.unplaced} events of the record have a time without an offset, which is read "
+            "as UTC: they may stand up to 14 hours from their place"
+        )
     if record.undecided:
         found.append(
             f"{record.undecided} events have a partial date that lies across an end of the period "
