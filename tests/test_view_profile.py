@@ -174,6 +174,18 @@ async def test_profile_is_of_the_anchor_and_new_with_the_next(server: ToolServer
     assert after["data_as_of"] == refreshed["data_as_of"]
 
 
+async def test_profile_tells_of_resources_that_its_rows_lack(
+    postgres_dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with tool_server(postgres_dsn, redis_url, tmp_path) as opened:
+        broken = {"resourceType": "Patient", "id": "broken", "birthDate": "1950-02-30"}
+        await opened.put({"resourceType": "Patient", "id": "whole"}, broken)
+        await opened.call("refresh_views")
+        found, lines = await profile(opened, "patient_simple")
+        assert (found["view_rows"], lines["birth_date"]["nulls"]) == (1, 1)
+        assert found["warnings"] == ["1 resources could not be computed and are missing"]
+
+
 async def test_profile_is_counted_once_for_each_anchor(server: ToolServer) -> None:
     runner = ProfileRunner(server.runtime.hybrid.materialized)
     first = await runner.profile("encounters")

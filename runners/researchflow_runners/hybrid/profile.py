@@ -38,7 +38,8 @@ _TIMEOUT = "SET LOCAL statement_timeout = {}"
 class Profile:
     """What a view's columns hold at an anchor; `uncounted` names those that took too long.
 
-    `set_aside` names the views for whose sake the anchor is not the newest.
+    `set_aside` names the views for whose sake the anchor is not the newest; `missing_resources`
+    counts those that the rows lack, None when that was not kept.
     """
 
     view: str
@@ -48,6 +49,7 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
     uncounted: tuple[str, ...]
     set_aside: tuple[str, ...] = ()
+    missing_resources: int | None = 0
 
 
 @dataclass(slots=True)
@@ -114,7 +116,14 @@ class ProfileRunner:
                 self._keep(key, held)
             columns = tuple(views[name].columns)
             profile = Profile(
-                name, choice.anchor, choice.data_as_of, held.rows, (), (), choice.set_aside
+                name,
+                choice.anchor,
+                choice.data_as_of,
+                held.rows,
+                columns=(),
+                uncounted=(),
+                set_aside=choice.set_aside,
+                missing_resources=facts.missing_batch,
             )
             subject = _Subject(session, _told(profile, columns, held), columns, held, relation)
             if not isinstance(views[name], ComposedView):

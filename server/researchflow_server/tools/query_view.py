@@ -42,15 +42,16 @@ def cut_payload(answer: Answer, bytes_max: int, detail: Detail) -> dict[str, Any
     return told(payload, detail)
 
 
+def missing_warnings(count: int | None) -> list[str]:
+    """What is told of so many resources that the rows lack; None where that is not known."""
+    if count is None:
+        return [MISSING_UNKNOWN]
+    return [f"{count} resources could not be computed and are missing"] if count else []
+
+
 def answer_payload(answer: Answer) -> dict[str, Any]:
     """The answer in the shape of contract.QueryViewOutput."""
-    warnings = list(answer.warnings)
-    if answer.missing_resources is None:
-        warnings.append(MISSING_UNKNOWN)
-    elif answer.missing_resources:
-        warnings.append(
-            f"{answer.missing_resources} resources could not be computed and are missing"
-        )
+    warnings = [*answer.warnings, *missing_warnings(answer.missing_resources)]
     if answer.speed.provisional:
         warnings.append(
             f"{answer.speed.provisional} waiting changes are not confirmed by the source"

@@ -8,6 +8,7 @@ from typing import Any
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid.column_profile import TOP_MAX, ColumnProfile
 from researchflow_runners.hybrid.profile import Profile
+from researchflow_server.tools.query_view import missing_warnings
 from researchflow_server.tools.result import dumped
 
 COLUMNS = ("column", "type", "nulls", "distinct", "min", "max", "top", "units")
@@ -70,6 +71,7 @@ def _warnings(profile: Profile, top_max: int) -> list[str]:
             f"as of anchor {profile.anchor}, for what cannot be computed for now: "
             + ", ".join(profile.set_aside)
         )
+    found += missing_warnings(profile.missing_resources)
     if top_max < TOP_MAX and any(len(column.top) > top_max for column in profile.columns):
         found.append(f"the {top_max} most frequent values are shown, to stay within a result")
     return found
