@@ -34,6 +34,7 @@ PROBES_MAX = 12
 WARNINGS_MAX = 4
 #: For one look beside an answer.
 LOOK_MS = 500
+UNKNOWN_WHY = "which filter no row meets takes too long to tell: ask about them one at a time"
 #: Branches that are settled; beyond this many, all are looked at anew.
 HELD_MAX = 10_000
 
@@ -79,7 +80,8 @@ class Absent:
         is_one_row = bool(query.aggregates) and not query.group_by
         if is_nothing(page, is_one_row=is_one_row):
             needed = [one for own in filters for one in _needed(query.view, own)]
-            return await _in_time(session, look.into(needed)) or ()
+            said = await _in_time(session, look.into(needed))
+            return (UNKNOWN_WHY,) if said is None else said
         keys = {
             f"{state} {placed.view} {placed.node.model_dump_json()}": placed
             for own in filters
