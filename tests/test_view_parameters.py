@@ -41,7 +41,8 @@ async def server(
 ) -> AsyncIterator[ToolServer]:
     """Two people with three labs, and the view `above` with two parameters."""
     async with tool_server(*stores, tmp_path_factory.mktemp("home")) as opened:
-        await opened.put(patient("ada"), patient("bea"), condition("c1", "ada"))
+        people = (patient(name, birthDate="1960-05-01") for name in ("ada", "bea"))
+        await opened.put(*people, condition("c1", "ada"))
         await opened.put(lab("l1", "ada", 7.0), lab("l2", "bea", 6.0), lab("l3", "bea", 9.0))
         await opened.call("refresh_views")
         assert (await opened.call("register_view", definition=ABOVE))["status"] == "published"
@@ -247,6 +248,53 @@ async def test_wrong_declarations_are_refused_by_name(
 ) -> None:
     error = await server.error("register_view", definition={**ABOVE, "parameters": parameters})
     assert (error["code"], error["field"]) == (code, field)
+
+
+@pytest.mark.parametrize(
+    ("condition", "declared", "told", "given", "wrong"),
+    [
+        ("birth_date >= :v", "2020-01-31", "date", "1900", "31.1.2020"),
+        ("birth_date::date > :v::date", "date", "date", "1900-01-01", 5),
+        ("(active = :v OR active IS NULL)", True, "boolean", True, "true"),
+        ("length(id) = :v", 7, "integer", 3, 3.5),
+        ("length(id) < :v + 0", 0.5, "decimal", 3.5, "3.5"),
+        ("length(id) = :v", "integer", "integer", 3, 2**31),
+        ("gender = :v AND gender = :v", "code", "code", "female", 5),
+    ],
+)
+async def test_types_and_examples_decide_what_is_taken(
+    server: ToolServer, condition: str, declared: Any, told: str, given: Any, wrong: Any
+) -> None:
+    sql = f"SELECT id FROM patient_simple WHERE {condition}"
+    made = {"name": "typed", "sql": sql, "parameters": {"v": declared}}
+    await server.call("register_view", definition=made)
+    assert (await server.call("describe_view", view="typed"))["parameters"] == {"v": told}
+    asked = await server.call("query_view", view="typed", parameters={"v": given})
+    assert sorted(row[0] for row in asked["rows"]) == ["ada", "bea"]
+    error = await server.error("query_view", view="typed", parameters={"v": wrong})
+    assert (error["code"], error["field"]) == ("parameter_type", "parameters.v")
+    assert str(wrong) not in error["message"]
+    await server.call("drop_view", view="typed")
+
+
+async def test_validating_says_that_it_was_not_tried(server: ToolServer) -> None:
+    checked = await server.call("validate_view", definition=ABOVE)
+    assert (checked["replaces"], checked["unchanged"], checked["tried"]) == (True, True, 0)
+    assert "values for its parameters" in checked["warnings"][0]
+
+
+async def test_a_picture_is_drawn_of_the_rows_for_the_values(server: ToolServer) -> None:
+    query = {"view": "above", "group_by": ["patient_id"], "aggregates": [{"fn": "count"}]}
+    drawn = await server.result(
+        "draw",
+        chart="bar",
+        query={**query, "parameters": {**GIVEN, "least": 8}},
+        x="patient_id",
+        y="count",
+        title="Labs above 8",
+    )
+    assert not drawn.is_error
+    assert drawn.structured_content["rows"] == [["bea", 1]]
 
 
 async def test_the_clock_and_what_reaches_out_are_refused_there_too(server: ToolServer) -> None:
