@@ -80,7 +80,7 @@ class Absent:
         is_one_row = bool(query.aggregates) and not query.group_by
         if is_nothing(page, is_one_row=is_one_row):
             needed = [one for own in filters for one in _needed(query.view, own)]
-            said = await _in_time(session, look.into(needed))
+            said = await in_time(session, look.into(needed))
             return (UNKNOWN_WHY,) if said is None else said
         keys = {
             f"{state} {placed.view} {placed.node.model_dump_json()}": placed
@@ -91,7 +91,7 @@ class Absent:
         if not unknown:
             return ()
         branches = [keys[key] for key in unknown]
-        found = await _in_time(session, look.into_empty(branches))
+        found = await in_time(session, look.into_empty(branches))
         empty, said = ([], ()) if found is None else found
         if state is not None:
             self._settle(key for key in unknown if keys[key] not in empty)
@@ -103,7 +103,7 @@ class Absent:
         self._settled.update(keys)
 
 
-async def _in_time(session: Session, look: Awaitable[T]) -> T | None:
+async def in_time(session: Session, look: Awaitable[T]) -> T | None:
     """What a look finds; None when a statement of it takes too long to be asked beside an answer.
 
     A composed view is computed anew for each.
@@ -136,7 +136,7 @@ async def absent_among(
         else:
             possible.append(one)
     look = Look(session, catalogue, relations)
-    told_of = await _in_time(session, look.into(possible)) if possible else ()
+    told_of = await in_time(session, look.into(possible)) if possible else ()
     return (*said, *(told_of or ()))
 
 

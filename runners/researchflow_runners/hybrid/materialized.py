@@ -12,7 +12,6 @@ from typing import Any
 from researchflow_runners.composed.stored import leaves
 from researchflow_runners.composed.view import users_sql
 from researchflow_runners.errors import FreshnessError, ResearchFlowError
-from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.answerable import (
     AnswerableViews,
     composed_among,
@@ -29,6 +28,7 @@ from researchflow_runners.hybrid.choice import (
 from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
+from researchflow_runners.hybrid.looks import Looks
 from researchflow_runners.hybrid.parameters import with_values
 from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
@@ -69,7 +69,7 @@ class MaterializedViewRunner:
         self.statistics = statistics or RunnerStatistics()
         self.existence = ExistenceCache(self.statistics, enabled=enable_cache)
         self.places = Places(database.sessions_max, lingering=database.lingering)
-        self.absent = Absent()
+        self.looks = Looks()
         self._unplaced = UnplacedTimes()
         self._database = database
         self.cursor_key = cursor_key
@@ -88,7 +88,7 @@ class MaterializedViewRunner:
         A `max_staleness_s` that the last look at the source cannot promise leads to a new look;
         FreshnessError `staleness_exceeded` when that does not help either.
         """
-        answer, _told = await self._promised(query, nothing, principal, self.absent)
+        answer, _told = await self._promised(query, nothing, principal, self.looks)
         return answer
 
     async def query_beside(
@@ -101,11 +101,11 @@ class MaterializedViewRunner:
         return await self._promised(query, beside, principal, None)
 
     async def _promised(
-        self, query: Query, beside: Beside[T], principal: str, absent: Absent | None
+        self, query: Query, beside: Beside[T], principal: str, looks: Looks | None
     ) -> tuple[Answer, T]:
         return await self.promised(
             lambda views: _names(query, views),
-            lambda: self._answer(query, beside, principal, absent),
+            lambda: self._answer(query, beside, principal, looks),
         )
 
     async def promised(
@@ -126,7 +126,7 @@ class MaterializedViewRunner:
         return await answer()
 
     async def _answer(
-        self, query: Query, beside: Beside[T], principal: str, absent: Absent | None
+        self, query: Query, beside: Beside[T], principal: str, looks: Looks | None
     ) -> tuple[Answer, T]:
         began_s = time.perf_counter()
         async with self.snapshot() as session:
@@ -151,9 +151,7 @@ class MaterializedViewRunner:
                 self.written_by_users(session, names, views),
                 self._casts_told(names, views, choice),
             ):
-                read, speed, told = await _rows(
-                    session, asked, choice, facts, views, absent, beside
-                )
+                read, speed, told = await _rows(session, asked, choice, facts, views, looks, beside)
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         answer = dated(query.view, names, asked, choice, facts, read, speed, timings)
         return replace(answer, warnings=(*answer.warnings, *unplaced)), told
@@ -243,7 +241,7 @@ async def _rows(
     choice: Choice,
     facts: Facts,
     views: AnswerableViews,
-    absent: Absent | None,
+    looks: Looks | None,
     beside: Beside[T],
 ) -> tuple[Read, SpeedContribution, T]:
     catalogue = {name: view.columns for name, view in views.items()}
@@ -262,8 +260,9 @@ async def _rows(
         anchor=None if is_live else choice.anchor,
         on=today,
         told=told,
-        absent=absent,
+        looks=looks,
         state=f"{choice.anchor} {facts.catalogue_state} {asked.query.parameters or ''}",
+        has_more=is_live and facts.entries > 0,
     )
     speed = await contribution(
         session,

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from researchflow_runners.compiler.view import CompiledView
 from researchflow_runners.errors import FreshnessError, QueryError, StatementError
-from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.choice import asked_freshness, check_bound
 from researchflow_runners.hybrid.facts import seconds
+from researchflow_runners.hybrid.looks import Looks
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
 from researchflow_runners.query.model import Query
@@ -101,8 +101,9 @@ async def _read(
         anchor=None,
         on=today,
         told=told,
-        absent=Absent(),
+        looks=Looks(),
         state=None,
+        has_more=False,
     )
 
 

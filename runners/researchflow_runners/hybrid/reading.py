@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
-from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.fetching import fetched
+from researchflow_runners.hybrid.looks import Ground, Looks
 from researchflow_runners.hybrid.relative import Newest, newest_days, with_days
-from researchflow_runners.hybrid.undecided import undecided
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.cursor import (
     Position,
@@ -101,13 +100,14 @@ async def read_page(
     anchor: int | None,
     on: date,
     told: tuple[str, ...],
-    absent: Absent | None,
+    looks: Looks | None,
     state: str | None,
+    has_more: bool,
 ) -> Read:
     """The rows, ages told for the day `on`; `anchor` is pinned in the cursors.
 
-    `told` is what to say of the question beside its answer; `absent` is asked what else, of the
-    `state` that is read, if anything.
+    `told` is what to say of the question beside its answer; `looks` are asked what else, of the
+    `state` that is read, if anything; `has_more` as in Ground.
     """
     position = asked.position
     day = position.on if position else on
@@ -116,12 +116,10 @@ async def read_page(
     )
     statement = replace(statement, warnings=(*told, *statement.warnings))
     read = await read_statement(session, asked, statement, anchor=anchor, on=day)
-    if absent is None:
+    if looks is None:
         return read
-    found = await absent.warnings(
-        session, asked.query, read.page, catalogue, relations, state=state, on=day
-    )
-    found += await undecided(session, asked.query, catalogue, relations)
+    ground = Ground(catalogue, relations, day, state, has_more)
+    found = await looks.warnings(session, asked.query, read.page, ground)
     warned = replace(statement, warnings=(*statement.warnings, *found))
     return replace(read, statement=warned)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from researchflow_runners.query.columns import Catalogue
 from researchflow_runners.query.filters import undecided_count
-from researchflow_runners.query.model import AllOf, Event, Filter, Query, SubQuery, Within
+from researchflow_runners.query.model import Filter, Query, Within
 from researchflow_runners.query.rows import FilterScope, Relations
-from researchflow_runners.query.walk import filters_of, other_of, parts_of
+from researchflow_runners.query.walk import conjuncts_of
 from researchflow_runners.sql import compose
 from researchflow_runners.store.database import Session
 
@@ -44,23 +44,7 @@ async def undecided(
     return tuple(found)
 
 
-def _windows(asked: Query | SubQuery | Event) -> Iterator[Window]:
-    filters = filters_of(asked)
-    for number, where in enumerate(filters):
-        yield from _in(asked.view, where, tuple(_others(filters, number)))
-
-
-def _in(view: str, node: Filter, beside: tuple[Filter, ...]) -> Iterator[Window]:
-    if isinstance(node, Within):
-        yield Window(view, node, beside)
-    parts = parts_of(node)
-    for number, part in enumerate(parts):
-        more = _others(parts, number) if isinstance(node, AllOf) else ()
-        yield from _in(view, part, (*beside, *more))
-    other = other_of(node)
-    if other is not None:
-        yield from _windows(other)
-
-
-def _others(filters: Sequence[Filter], number: int) -> Sequence[Filter]:
-    return [*filters[:number], *filters[number + 1 :]]
+def _windows(query: Query) -> Iterator[Window]:
+    for view, node, beside in conjuncts_of(query):
+        if isinstance(node, Within):
+            yield Window(view, node, beside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from researchflow_runners.errors import QueryError
@@ -92,6 +92,36 @@ def nodes_of(query: Query) -> Iterator[Placed]:
         other = other_of(placed.node)
         if other is not None:
             pending += [(Placed(other.view, one), depth + 1) for one in _all_filters(other)]
+
+
+class Conjunct(NamedTuple):
+    """A node, the view whose rows it is asked of, and what else those rows must meet."""
+
+    view: str
+    node: Filter
+    beside: tuple[Filter, ...]
+
+
+def conjuncts_of(asked: Query | SubQuery | Event) -> Iterator[Conjunct]:
+    """Every node of the filters over rows with what stands beside it, the outer ones first."""
+    filters = filters_of(asked)
+    for number, where in enumerate(filters):
+        yield from _conjuncts(asked.view, where, _others(filters, number))
+
+
+def _conjuncts(view: str, node: Filter, beside: tuple[Filter, ...]) -> Iterator[Conjunct]:
+    yield Conjunct(view, node, beside)
+    parts = parts_of(node)
+    for number, part in enumerate(parts):
+        more = _others(parts, number) if isinstance(node, AllOf) else ()
+        yield from _conjuncts(view, part, (*beside, *more))
+    other = other_of(node)
+    if other is not None:
+        yield from conjuncts_of(other)
+
+
+def _others(filters: Sequence[Filter], number: int) -> tuple[Filter, ...]:
+    return (*filters[:number], *filters[number + 1 :])
 
 
 def _all_filters(asked: Query | SubQuery | Event) -> list[Filter]:

@@ -1,0 +1,135 @@
+"""Comparisons of numbers with a constant where the numbers are of several units.
+
+`value_quantity lt 60` means nothing over mL/min and mL/min/1.73m2 together. Aggregates refuse such
+rows; a filter keeps them and the answer says so, with the units of the rows it is asked of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from researchflow_runners.hybrid.absent import in_time
+from researchflow_runners.hybrid.comparisons import Compared, Remembered, compared_in
+from researchflow_runners.query.columns import Catalogue, value_sql
+from researchflow_runners.query.model import Compare, Filter, Query
+from researchflow_runners.query.rows import FilterScope, Relations
+from researchflow_runners.sql import Sql, compose, join, param
+from researchflow_runners.store.database import Session
+
+PROBES_MAX = 12
+UNITS_SHOWN_MAX = 5
+UNIT_CHARS_MAX = 40
+
+_UNITS = """\
+(SELECT {number} AS probe, u, n, count(*) OVER () AS units FROM\
+ (SELECT {unit} AS u, count(*) AS n FROM {relation} AS {alias}\
+ WHERE {value} IS NOT NULL{beside} GROUP BY 1) AS counted ORDER BY n DESC, u LIMIT {most})\
+"""
+
+
+class ComparedUnits:
+    """Says which comparisons are asked of several units; remembers it of states."""
+
+    def __init__(self) -> None:
+        self._found: Remembered[str] = Remembered()
+
+    async def warnings(
+        self,
+        session: Session,
+        query: Query,
+        catalogue: Catalogue,
+        relations: Relations,
+        *,
+        state: str | None,
+        on: date,
+    ) -> tuple[str, ...]:
+        """A sentence for each; `state` tells all rows that are read, None where nothing does."""
+        asked = [one for one in compared_in(query, catalogue, relations) if _is_open(one)]
+        known = {one.key: self._found.get(f"{state} {one.key}") for one in asked}
+        unknown = [one for one in asked if known[one.key] is None]
+        looked_at = unknown[:PROBES_MAX]
+        scope = FilterScope(catalogue, relations, on=on)
+        found = await in_time(session, _look(session, looked_at, scope)) if looked_at else {}
+        for one in unknown:
+            told = _not_looked(one) if found is None or one.key not in found else found[one.key]
+            known[one.key] = told
+            if state is not None:
+                self._found.keep(f"{state} {one.key}", told)
+        return tuple(dict.fromkeys(told for told in known.values() if told))
+
+
+def _is_open(one: Compared) -> bool:
+    """Whether the column has a unit and the conjunction does not say which."""
+    return one.column.unit is not None and not any(_fixes(part, one) for part in one.beside)
+
+
+def _fixes(part: Filter, one: Compared) -> bool:
+    if not isinstance(part, Compare) or part.column != one.column.unit:
+        return False
+    listed = part.value if isinstance(part.value, list) else [part.value]
+    return part.op in ("eq", "in") and len(set(listed)) == 1
+
+
+async def _look(session: Session, asked: Sequence[Compared], scope: FilterScope) -> dict[str, str]:
+    """The sentence of each by its key, empty where there is one unit."""
+    probes = [_probe(number, one, scope) for number, one in enumerate(asked)]
+    records = await session.fetch(compose("{}{}", scope.with_sql(), join(" UNION ALL ", probes)))
+    return {
+        one.key: _told(one, [record for record in records if record["probe"] == number])
+        for number, one in enumerate(asked)
+    }
+
+
+def _probe(number: int, one: Compared, scope: FilterScope) -> Sql:
+    rows = one.rows(scope)
+    assert one.column.unit is not None
+    column = rows.column(one.column.name, at="where")
+    unit = rows.column(one.column.unit, at="where")
+    beside = one.beside_sql(rows, scope)
+    return compose(
+        _UNITS,
+        number=param(number, "integer"),
+        unit=value_sql(rows.alias, unit),
+        value=value_sql(rows.alias, column),
+        beside=beside,
+        relation=rows.relation(scope),
+        alias=rows.alias,
+        most=param(UNITS_SHOWN_MAX, "bigint"),
+    )
+
+
+def _told(one: Compared, records: Sequence[Mapping[str, object]]) -> str:
+    if len(records) < 2:
+        return ""
+    units = int(str(records[0]["units"]))
+    return (
+        f'"{one.column.name}" of view "{one.view}" is compared in {units} units of '
+        f'"{one.column.unit}": {units_shown(records, units)}; compare one unit: '
+        f"{_way_out(one, records)}"
+    )
+
+
+def units_shown(records: Sequence[Mapping[str, object]], units: int) -> str:
+    """The units, most frequent first, each with its rows; those beyond are counted."""
+    shown = [f"{_shown(record['u'])} ({record['n']:,} rows)" for record in records]
+    more = [f"{units - len(shown)} more"] if units > len(shown) else []
+    return ", ".join([*shown, *more])
+
+
+def _shown(unit: object) -> str:
+    return "no unit" if unit is None else str(unit)[:UNIT_CHARS_MAX]
+
+
+def _way_out(one: Compared, records: Sequence[Mapping[str, object]]) -> str:
+    named = next(str(record["u"]) for record in records if record["u"] is not None)
+    added = {"column": one.column.unit, "op": "eq", "value": named}
+    return f"add {json.dumps(added, ensure_ascii=False)} beside the comparison"
+
+
+def _not_looked(one: Compared) -> str:
+    return (
+        f'whether "{one.column.name}" of view "{one.view}" is compared in one unit was not looked '
+        f'into, it takes too long: add "{one.column.unit}" to the filter'
+    )
