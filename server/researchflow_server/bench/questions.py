@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from researchflow_runners.hybrid.absent import Absent
+from researchflow_runners.hybrid.looks import Looks
 from researchflow_runners.query.model import Query, SqlQuery
 from researchflow_server.bench.figure import Figure
 from researchflow_server.bench.ward import Ward
@@ -79,10 +79,10 @@ async def _sql(ward: Ward, bar: Progress) -> list[Figure]:
 async def _zero_check(ward: Ward, bar: Progress) -> list[Figure]:
     views = ward.runtime.hybrid.materialized
     asked = Query.model_validate(BRANCHED)
-    checking, unchecked = views.absent, _Unchecked()
+    checking, unchecked = views.looks, _Unchecked()
 
-    async def ask(absent: Absent) -> None:
-        views.absent = absent
+    async def ask(looks: Looks) -> None:
+        views.looks = looks
         await ward.runtime.hybrid.query(asked)
 
     try:
@@ -90,17 +90,17 @@ async def _zero_check(ward: Ward, bar: Progress) -> list[Figure]:
             lambda: ask(checking), lambda: ask(unchecked), bar, "zero check"
         )
     finally:
-        views.absent = checking
+        views.looks = checking
     added = median(map(sub, ours_ms, bare_ms))
     told = f"{ward.data}, a count over three views"
-    name = "the check for filters that match nothing, rows found, p50"
+    name = "the looks beside an answer, rows found, p50"
     return [
         Figure("a cohort count without it, p50", median(bare_ms), "ms", CALLS, told),
         Figure(name, added, "ms", CALLS, told, CHECK_MS_MAX),
     ]
 
 
-class _Unchecked(Absent):
+class _Unchecked(Looks):
     """Looks at nothing."""
 
     async def warnings(self, *_args: Any, **_named: Any) -> tuple[str, ...]:
