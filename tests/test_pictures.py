@@ -168,12 +168,14 @@ def test_a_category_that_only_a_later_series_has_stands_in_its_place() -> None:
     rows = [("a", "2020", 1), ("a", "2022", 1), ("b", "2021", 1), ("b", "2022", 1)]
     widths = [("a", "80-<90", 1), ("a", "120-<130", 1), ("b", "90-<100", 1)]
     drugs = [("a", "b-drug", 9), ("a", "a-drug", 5), ("b", "c-drug", 1)]
+    ages = [("a", "under 18", 1), ("a", "40+", 1), ("b", "18-39", 1)]
     themselves = [("b", "b", 9), ("a", "a", 5), ("c", "c", 1)]
     for chart in ("line", "bar"):
         for told, order in (
             (rows, ["2020", "2021", "2022"]),
             (widths, ["80-<90", "90-<100", "120-<130"]),
             (drugs, ["b-drug", "a-drug", "c-drug"]),
+            (ages, ["under 18", "18-39", "40+"]),
             (themselves, ["b", "a", "c"]),
         ):
             found = picture(chart, columns, told, x="x", y="y", by="by")

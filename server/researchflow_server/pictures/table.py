@@ -179,8 +179,12 @@ def categories(labels: Sequence[str], series: Sequence[str]) -> list[str]:
 
 
 def _counted(text: str) -> list[tuple[int, Decimal, str]]:
-    """The text by its numbers and what is between them; minus is a sign at the beginning only."""
-    return [
+    """The text by its numbers and what is between them; minus is a sign at the beginning only.
+
+    What is under a number comes first.
+    """
+    first = [(-1, Decimal(0), "")] if text.startswith("under ") else []
+    return first + [
         (0, Decimal(part), "") if _NUMBER.fullmatch(part) else (1, Decimal(0), part)
         for part in _NUMBER.split(text)
         if part
