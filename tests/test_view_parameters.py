@@ -103,6 +103,21 @@ async def test_a_branch_is_looked_at_anew_for_other_values(server: ToolServer) -
     assert (fewer["row_count"], len(fewer["warnings"])) == (1, 1)
 
 
+@pytest.mark.parametrize("counted", [False, True])
+async def test_a_value_that_no_row_has_is_told_beside_an_answer_of_nothing(
+    server: ToolServer, counted: bool
+) -> None:
+    given: dict[str, Any] = {"view": "above", "freshness": "anchored"}
+    if counted:
+        given["aggregates"] = [{"fn": "count"}]
+    none = await server.call("query_view", **given, parameters={**GIVEN, "status": "finale"})
+    assert none["rows"] == ([[0]] if counted else [])
+    (warning,) = none["warnings"]
+    assert "status" in warning
+    above_all = await server.call("query_view", **given, parameters={**GIVEN, "least": 99})
+    assert "warnings" not in above_all
+
+
 @pytest.mark.parametrize(
     ("parameters", "code", "field", "words"),
     [

@@ -29,7 +29,7 @@ from researchflow_runners.hybrid.contribution import contribution
 from researchflow_runners.hybrid.existence import ExistenceCache
 from researchflow_runners.hybrid.facts import Facts, read_facts, seconds
 from researchflow_runners.hybrid.looks import Looks
-from researchflow_runners.hybrid.parameters import with_values
+from researchflow_runners.hybrid.parameters import told_of_values, with_values
 from researchflow_runners.hybrid.places import Places
 from researchflow_runners.hybrid.reading import Asked, Read, read_page, with_dates
 from researchflow_runners.hybrid.result import Answer, Degradation, SpeedContribution, Timings
@@ -264,6 +264,8 @@ async def _rows(
         state=f"{choice.anchor} {facts.catalogue_state} {asked.query.parameters or ''}",
         has_more=is_live and facts.entries > 0,
     )
+    if looks is not None:
+        read = await told_of_values(session, asked.query, read, views, catalogue, relations)
     speed = await contribution(
         session,
         asked.query,
