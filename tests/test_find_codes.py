@@ -140,6 +140,8 @@ async def codes(server: ToolServer, text: str, **asked: Any) -> list[str]:
         ("4548-4", "4548-4", "code"),
         (f"{SNOMED}|44054006", "44054006", "code"),
         ("LOINC:4548-4", "4548-4", "code"),
+        ("LOINC 4548-4", "4548-4", "code"),
+        ("blood pressure pill", "314076", "synonym: blood pressure pill → lisinopril"),
         ("female", "female", "code"),
     ],
 )
@@ -200,6 +202,28 @@ async def test_an_answer_is_dated(wards: ToolServer) -> None:
         assert answer[part] == other[part]
 
 
+@pytest.mark.parametrize("text", ["statins", "high blod presure", "heart attack"])
+async def test_what_the_list_led_to_is_said_to_lack_members_perhaps(
+    wards: ToolServer, text: str
+) -> None:
+    answer = await wards.call("find_codes", text=text)
+    assert [one for one in answer["warnings"] if "may lack members" in one]
+
+
+@pytest.mark.parametrize("text", ["hypertension", "E11", "hypertention"])
+async def test_what_codes_and_displays_say_has_no_such_warning(
+    wards: ToolServer, text: str
+) -> None:
+    answer = await wards.call("find_codes", text=text, limit=2)
+    assert answer["row_count"]
+    assert not any("may lack members" in one for one in answer.get("warnings", []))
+
+
+async def test_code_that_does_not_occur_is_never_taken_for_words(wards: ToolServer) -> None:
+    for text in ("72166-2", "2", "99.9-1", "LOINC 99999-9"):
+        assert await found(wards, text) == []
+
+
 @pytest.mark.parametrize(
     ("text", "asked", "told"),
     [
@@ -207,6 +231,7 @@ async def test_an_answer_is_dated(wards: ToolServer) -> None:
         ("hypxrtxnsixn", {}, '"hypxrtxnsixn"; the nearest words are hypertension'),
         ("gout", {}, 'no code or display has "gout", and none has "gout", which it means'),
         ("atorvastatin knee", {}, 'no code has "atorvastatin", "knee" together'),
+        ("2", {}, 'no code "2" occurs; codes here are of http'),
         ("Q99.9", {}, 'no code "q99.9" occurs; codes here are of http'),
         ("hypertension", {"system": "loinc"}, "no code of the system asked for;"),
     ],

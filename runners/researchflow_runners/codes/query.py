@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from researchflow_runners.codes.codeform import has_code_form
 from researchflow_runners.codes.words import words_of
 from researchflow_runners.errors import QueryError
 from researchflow_runners.query.strict import Strict
@@ -47,8 +48,8 @@ def systems_of(name: str) -> tuple[str, ...]:
 def coded_text(query: CodeQuery) -> tuple[str, tuple[str, ...]]:
     """The text without a system in front of it, and the systems that are asked for, if any.
 
-    `http://loinc.org|4548-4` and `LOINC:4548-4` name the system of a code. QueryError `text_empty`
-    or `text_too_long`.
+    `http://loinc.org|4548-4`, `LOINC:4548-4` and `LOINC 4548-4` name the system of a code.
+    QueryError `text_empty` or `text_too_long`.
     """
     text = query.text.strip()
     if len(text) > TEXT_CHARS_MAX:
@@ -69,6 +70,9 @@ def coded_text(query: CodeQuery) -> tuple[str, tuple[str, ...]]:
     named, bar, code = text.rpartition("|")
     if not bar:
         named, bar, code = text.partition(":")
-        if "".join(words_of(named)) not in SYSTEMS:
+        if not bar:
+            named, bar, code = text.rpartition(" ")
+            bar = bar if has_code_form(code) else ""
+        if not bar or "".join(words_of(named)) not in SYSTEMS:
             return text, systems
     return (code.strip(), systems or systems_of(named)) if words_of(code) else (text, systems)

@@ -12,22 +12,20 @@ from enum import IntEnum
 from functools import cache
 from itertools import islice, product
 
+from researchflow_runners.codes.codeform import has_code_form
 from researchflow_runners.codes.synonyms import (
+    FILLERS,
     Meaning,
     Phrase,
+    alike,
+    meant_by,
     phrase_words,
-    phrases,
     said,
     singular,
+    telling,
 )
 from researchflow_runners.codes.words import Vocabulary, typos_allowed, words_of
 
-#: Words that carry no meaning of a code.
-_NOISE = """
-a all an and any are as at by code codes coded diagnosed diagnosis find for from has have having in
-is list me of on or patient patients people show test the their to what which who with
-"""
-NOISE = frozenset(_NOISE.split())
 ROMAN = {"1": "i", "2": "ii", "3": "iii", "4": "iv"}
 BEGINNING_CHARS_MIN = 3
 PART_CHARS_MIN = 4
@@ -52,16 +50,24 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to read a text; `asked` and `meant` say how its words became these."""
+    """One way to read a text; `asked` and `meant` say how its words became these.
+
+    A display has a word of each group and none of `without`. `is_listed` says whether the list of
+    synonyms led here.
+    """
 
     tier: Tier
     groups: tuple[frozenset[str], ...]
     asked: str = ""
     meant: str = ""
+    without: frozenset[str] = frozenset()
+    is_listed: bool = False
 
     def fits(self, words: Collection[str]) -> bool:
         """Whether a display with these words is meant."""
-        return all(not group.isdisjoint(words) for group in self.groups)
+        return self.without.isdisjoint(words) and all(
+            not group.isdisjoint(words) for group in self.groups
+        )
 
     def why(self, words: Collection[str]) -> str:
         """Why a display with these words fits, in a few words."""
@@ -94,23 +100,56 @@ class ReadText:
 
 
 def read_text(text: str, vocabulary: Vocabulary) -> ReadText:
-    """The ways to read a text over displays of these words, the best first."""
-    every = words_of(text)[:TOKENS_MAX]
-    words = tuple(word for word in every if word not in NOISE) or every
+    """The ways to read a text over displays of these words, the best first.
+
+    What has the form of a code is no text to spell, begin or take apart: it is a word as it
+    stands, or what the list says of it, as of "A1c" and "B12".
+    """
+    words = telling(words_of(text))[:TOKENS_MAX]
+    is_code = has_code_form(text.strip())
+    read = _read_code(words, vocabulary) if is_code else _read_words(words, vocabulary)
+    bare = words if is_code else _bare(words)
+    if bare != words:
+        read += _read_words(bare, vocabulary)
+    unknown = () if is_code else tuple(word for word in bare if not _is_met(word, vocabulary))
+    known_as = dict.fromkeys(
+        meaning.terms[0] for _begin, _end, found in _longest_phrases(bare) for meaning in found
+    )
+    return ReadText(tuple(_distinct(read, vocabulary)), bare, unknown, tuple(known_as))
+
+
+def _read_words(words: Phrase, vocabulary: Vocabulary) -> list[Reading]:
     synonyms = list(_synonyms(words, vocabulary, Tier.SYNONYM))
-    spelt = list(_spelt(words, vocabulary))
-    readings = [
+    return [
         Reading(Tier.WORD, tuple(map(forms, words))),
         *_beginnings(words, vocabulary, is_known=bool(synonyms)),
         *synonyms,
-        *spelt,
+        *_in_other_words(words),
+        *_spelt(words, vocabulary),
         *_parts(words, vocabulary),
     ]
-    unknown = tuple(word for word in words if not _is_met(word, vocabulary))
-    known_as = dict.fromkeys(
-        meaning.terms[0] for _begin, _end, found in _longest_phrases(words) for meaning in found
+
+
+def _read_code(words: Phrase, vocabulary: Vocabulary) -> list[Reading]:
+    is_word = len(words) == 1 and not words[0].isdigit()
+    exact = [Reading(Tier.WORD, (forms(words[0]),))] if is_word else []
+    return exact + list(_synonyms(words, vocabulary, Tier.SYNONYM))
+
+
+def _bare(words: Phrase) -> Phrase:
+    """The words without pill, shot and the like, where no phrase of the list has them."""
+    covered = {
+        place
+        for begin, end, _meanings in _longest_phrases(words)
+        for place in range(begin, end)
+        if not FILLERS.keys() >= set(map(singular, words[begin:end]))
+    }
+    bare = tuple(
+        word
+        for place, word in enumerate(words)
+        if place in covered or singular(word) not in FILLERS
     )
-    return ReadText(tuple(_distinct(readings, vocabulary)), words, unknown, tuple(known_as))
+    return bare or words
 
 
 def forms(word: str) -> frozenset[str]:
@@ -148,20 +187,43 @@ def _parts(words: Phrase, vocabulary: Vocabulary) -> Iterator[Reading]:
     yield Reading(Tier.PART, groups, asked=" ".join(words))
 
 
+def _in_other_words(words: Phrase) -> Iterator[Reading]:
+    """The text with renal for kidney and the like."""
+    if any(map(alike, words)):
+        groups = tuple(map(_forms_alike, words))
+        yield Reading(Tier.SYNONYM, groups, " ".join(words), is_listed=True)
+
+
+def _forms_alike(word: str) -> frozenset[str]:
+    """The forms of a word and of those that stand for it."""
+    return forms(word).union(*map(forms, alike(word)))
+
+
 def _synonyms(
     words: Phrase, vocabulary: Vocabulary, tier: Tier, asked: str | None = None
 ) -> Iterator[Reading]:
-    """The text with its longest known phrase in other words, each of them that may occur."""
+    """The text with its longest known phrase in other words, each of them that may occur.
+
+    Single words are one reading: a class may have a hundred.
+    """
     for begin, end, found in _longest_phrases(words):
         rest = tuple(
-            forms(word).union(_begun(word, vocabulary)) for word in (*words[:begin], *words[end:])
+            _forms_alike(word).union(_begun(word, vocabulary))
+            for word in (*words[:begin], *words[end:])
+            if singular(word) not in FILLERS
         )
         told = asked or " ".join(words[begin:end])
         for meaning in found:
-            for other in meaning.looked_for:
-                others = words_of(other)
-                if said(others) != said(words[begin:end]) and _may_occur(others, vocabulary):
-                    yield Reading(tier, (*map(forms, others), *rest), told, other)
+            others = {text: telling(words_of(text)) for text in meaning.looked_for}
+            single = [forms(one[0]) for one in others.values() if len(one) == 1]
+            if single:
+                together = frozenset[str]().union(*single) - forms(told)
+                yield Reading(tier, (together, *rest), told, "", meaning.without, True)
+            for text, one in others.items():
+                is_other = len(one) > 1 and said(one) != said(words[begin:end])
+                if is_other and _may_occur(one, vocabulary):
+                    groups = (*map(_forms_alike, one), *rest)
+                    yield Reading(tier, groups, told, text, meaning.without, True)
 
 
 def _longest_phrases(words: Phrase) -> Iterator[tuple[int, int, tuple[Meaning, ...]]]:
@@ -169,9 +231,9 @@ def _longest_phrases(words: Phrase) -> Iterator[tuple[int, int, tuple[Meaning, .
     plain = said(words)
     for length in range(len(words), 0, -1):
         found = [
-            (begin, begin + length, phrases()[plain[begin : begin + length]])
+            (begin, begin + length, meant_by(plain[begin : begin + length]))
             for begin in range(len(words) - length + 1)
-            if plain[begin : begin + length] in phrases()
+            if meant_by(plain[begin : begin + length])
         ]
         if found:
             yield from found
@@ -179,7 +241,7 @@ def _longest_phrases(words: Phrase) -> Iterator[tuple[int, int, tuple[Meaning, .
 
 
 def _may_occur(words: Phrase, vocabulary: Vocabulary) -> bool:
-    return all(any(form in vocabulary for form in forms(word)) for word in words)
+    return all(any(form in vocabulary for form in _forms_alike(word)) for word in words)
 
 
 def _spelt(words: Phrase, vocabulary: Vocabulary) -> Iterator[Reading]:
@@ -218,20 +280,21 @@ def _listed() -> Vocabulary:
 
 
 def _distinct(readings: Iterable[Reading], vocabulary: Vocabulary) -> Iterator[Reading]:
-    """Those that some display may meet and that add to the ones before, READINGS_MAX at most.
+    """Those that some display may meet and that add to the ones before.
 
-    Words that do not occur are left out: looking for them would cost as much as for others.
+    READINGS_MAX at most, and what the list says of the text whole: a class is not cut. Words that
+    do not occur are left out: looking for them would cost as much as for others.
     """
-    seen: set[tuple[frozenset[str], ...]] = set()
+    seen: set[tuple[frozenset[str], tuple[frozenset[str], ...]]] = set()
     for reading in sorted(readings, key=lambda one: one.tier):
         groups = tuple(
             frozenset(word for word in group if word in vocabulary) for group in reading.groups
         )
-        if groups and all(groups) and groups not in seen:
-            seen.add(groups)
+        if groups and all(groups) and (reading.without, groups) not in seen:
+            if len(seen) >= READINGS_MAX and reading.tier > Tier.SYNONYM:
+                return
+            seen.add((reading.without, groups))
             yield replace(reading, groups=groups)
-        if len(seen) >= READINGS_MAX:
-            return
 
 
 def _briefest(word: str) -> tuple[int, str]:

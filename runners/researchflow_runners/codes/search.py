@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from researchflow_runners.codes.codeform import has_code_form
 from researchflow_runners.codes.reading import Reading, Tier
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, join, param
 from researchflow_runners.store.database import Session
@@ -99,23 +100,33 @@ class Wanted:
         is_one = len(self.code) >= CODE_PREFIX_CHARS_MIN and not any(map(str.isspace, self.code))
         return self.code if is_one and any(map(str.isdigit, self.code)) else None
 
+    @property
+    def names_code(self) -> bool:
+        """Whether the text looks like a code."""
+        return self.code_prefix is not None or has_code_form(self.code)
+
     def is_code(self, code: str) -> bool:
         """Whether it is the code, or begins like it."""
         folded = code.lower()
         prefix = self.code_prefix
         return folded == self.code or (prefix is not None and folded.startswith(prefix))
 
-    def rank(self, found: CodeCount) -> tuple[Tier, str] | None:
-        """The tier of a code and why it is found; None when it is not what is looked for."""
+    def rank(self, found: CodeCount) -> tuple[Tier, str, bool] | None:
+        """The tier of a code, why it is found and whether by the list of synonyms.
+
+        None when it is not what is looked for.
+        """
         if self.systems and found.system not in self.systems:
             return None
         folded = found.code.lower()
         if folded == self.code:
-            return Tier.CODE, "code"
+            return Tier.CODE, "code", False
         if self.code_prefix and folded.startswith(self.code_prefix):
-            return Tier.BEGINNING, f"code {self.code}…"
+            return Tier.BEGINNING, f"code {self.code}…", False
         reading = next((one for one in self.readings if one.fits(found.words)), None)
-        return (reading.tier, reading.why(found.words)) if reading else None
+        if reading is None:
+            return None
+        return reading.tier, reading.why(found.words), reading.is_listed
 
 
 async def search(
@@ -209,7 +220,10 @@ def _tiers(wanted: Wanted) -> Iterator[list[Sql]]:
 
 
 def _fits(reading: Reading) -> Sql:
-    return compose("({})", join(" AND ", (_has(group) for group in reading.groups)))
+    every = join(" AND ", (_has(group) for group in reading.groups))
+    if not reading.without:
+        return compose("({})", every)
+    return compose("({} AND NOT {})", every, _has(reading.without))
 
 
 def _has(group: frozenset[str]) -> Sql:

@@ -31,6 +31,11 @@ CODES_VIEW = "codes"
 NEAREST_SHOWN_MAX = 5
 NEAREST_TYPOS_MAX = 3
 SYSTEMS_SHOWN_MAX = 5
+#: What an answer is that the list of synonyms and classes led to.
+BY_LIST = (
+    "found by displays and a curated list of synonyms and classes, which may lack members: check"
+    " it before it defines a cohort"
+)
 COLUMNS = (
     AnswerColumn("code", "code"),
     AnswerColumn("system", "uri"),
@@ -67,6 +72,8 @@ class CodeFinder:
             found, warnings = await self._found(session, wanted, read, ground, query.limit + 1)
             if not found:
                 warnings = await self._nothing(session, wanted, read, ground)
+        if any(one.is_listed for one in found[: query.limit]):
+            warnings = [*warnings, BY_LIST]
         total_ms = (time.perf_counter() - began_s) * 1000
         timings = Timings(total_ms, facts_ms, total_ms - facts_ms)
         return _answer(found, query.limit, ground, warnings, timings)
@@ -126,9 +133,9 @@ class CodeFinder:
                     f'no code of the system asked for; "{other.code}" of {other.system} is found'
                     " without it"
                 )
-        if not told and wanted.code_prefix is not None:
+        if not told and wanted.names_code:
             told.append(f'no code "{wanted.code}" occurs')
-        if wanted.systems or wanted.code_prefix is not None:
+        if wanted.systems or wanted.names_code:
             systems = await systems_in(session, ground.tables)
             told.append(f"codes here are of {', '.join(systems[:SYSTEMS_SHOWN_MAX])}")
         return told or [await self._nearest(session, read, ground)]
@@ -165,6 +172,7 @@ class _Found:
     place: int
     tier: Tier
     why: str
+    is_listed: bool
 
     @property
     def order(self) -> tuple[object, ...]:
