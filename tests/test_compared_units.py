@@ -12,7 +12,7 @@ from clinic import Clinic, lab, open_clinic, patient
 from researchflow_runners.errors import QueryError
 from researchflow_runners.hybrid import compared_units
 from researchflow_runners.hybrid.result import Answer
-from researchflow_runners.query.model import Query
+from researchflow_runners.query.model import Query, SqlQuery
 from researchflow_server.embedded import Services
 from tool_server import module_stores
 
@@ -67,7 +67,7 @@ async def test_a_comparison_over_several_units_names_them_and_the_way_out(clinic
     assert answer.row_count == 3
     assert told(answer) == (
         '"value_quantity" of view "observation_labs" is compared in 2 units of "value_unit": '
-        'mL/min/1.73m2 (3 rows), mL/min (1 rows); compare one unit: add {"column": "value_unit", '
+        'mL/min/1.73m2 (3 rows), mL/min (1 rows); keep to one: add {"column": "value_unit", '
         '"op": "eq", "value": "mL/min/1.73m2"} beside the comparison',
     )
 
@@ -185,3 +185,63 @@ async def test_a_look_that_takes_too_long_says_that_it_was_not_made(
     assert answer.row_count == 3
     (warning,) = told(answer)
     assert "was not looked into" in warning
+
+
+LABS = "FROM observation_labs"
+OF_EGFR = f"{LABS} WHERE code = '33914-3'"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT avg(value_quantity) {OF_EGFR}",
+        f"SELECT patient_id, max(l.value_quantity) {LABS} AS l WHERE code = :egfr GROUP BY 1",
+        f"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY value_quantity) {OF_EGFR}",
+        f"SELECT count(*) {OF_EGFR} AND value_quantity < 60",
+        f"SELECT count(*) FILTER (WHERE value_quantity BETWEEN 30 AND 60) {OF_EGFR}",
+        f"WITH l AS (SELECT * {OF_EGFR}) SELECT stddev(l.value_quantity) FROM l",
+        f"SELECT sum(value_quantity) {LABS}",
+        f"SELECT code, avg(value_quantity) {LABS} GROUP BY 1",
+        f"SELECT avg(value_quantity) {LABS} WHERE code IN ('33914-3', '4548-4')",
+    ],
+)
+async def test_sql_that_never_names_the_unit_is_told_of_several(clinic: Clinic, sql: str) -> None:
+    parameters = {"egfr": "33914-3"} if ":egfr" in sql else {}
+    answer = await clinic.runner.query_sql(SqlQuery(sql=sql, parameters=parameters))
+    (warning,) = told(answer)
+    assert "mL/min/1.73m2 (3 rows)" in warning
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT avg(value_quantity) {OF_EGFR} AND value_unit = 'mL/min'",
+        f"SELECT value_unit, avg(value_quantity) {LABS} GROUP BY value_unit",
+        f"SELECT avg(value_quantity) {LABS} WHERE code = '4548-4'",
+        f"SELECT code, avg(value_quantity) {LABS} WHERE code IN ('4548-4', 'none') GROUP BY code",
+        f"SELECT * {OF_EGFR} AND value_quantity < 60",
+        f"SELECT count(*) {OF_EGFR}",
+        f"SELECT value_quantity {OF_EGFR}",
+    ],
+)
+async def test_sql_of_one_unit_or_with_its_unit_is_told_nothing(clinic: Clinic, sql: str) -> None:
+    assert told(await clinic.runner.query_sql(SqlQuery(sql=sql))) == ()
+
+
+async def test_codes_that_sql_keeps_apart_may_differ_in_their_units(clinic: Clinic) -> None:
+    await clinic.cache(lab("w", "a", code={"coding": [{"system": "http://loinc.org",
+        "code": "w"}]}, valueQuantity={"value": 70, "unit": "kg"}))  # fmt: skip
+    apart = [
+        f"SELECT max(value_quantity) FILTER (WHERE code = 'w') AS w, max(value_quantity)"
+        f" FILTER (WHERE code = '4548-4') AS h {LABS}",
+        f"SELECT max(CASE WHEN code = 'w' THEN value_quantity END) {LABS}"
+        " WHERE code IN ('w', '4548-4')",
+        "SELECT count(*) FROM observation_labs AS w JOIN observation_labs AS h USING (patient_id)"
+        " WHERE w.code = 'w' AND h.code = '4548-4' AND w.value_quantity > 60",
+        f"SELECT code, avg(value_quantity) {LABS} WHERE code IN ('w', '4548-4') GROUP BY code",
+    ]
+    for sql in apart:
+        assert told(await clinic.runner.query_sql(SqlQuery(sql=sql))) == (), sql
+    together = f"SELECT avg(value_quantity) {LABS} WHERE code IN ('w', '4548-4')"
+    assert told(await clinic.runner.query_sql(SqlQuery(sql=together)))
+    await clinic.cache("Observation/w")

@@ -15,7 +15,7 @@ from researchflow_runners.hybrid.comparisons import Compared, Remembered, compar
 from researchflow_runners.query.columns import Catalogue, value_sql
 from researchflow_runners.query.model import Compare, Filter, Query
 from researchflow_runners.query.rows import FilterScope, Relations
-from researchflow_runners.sql import Sql, compose, join, param
+from researchflow_runners.sql import Sql, compose, fixed, join, param
 from researchflow_runners.store.database import Session
 
 PROBES_MAX = 12
@@ -23,9 +23,11 @@ UNITS_SHOWN_MAX = 5
 UNIT_CHARS_MAX = 40
 
 _UNITS = """\
-(SELECT {number} AS probe, u, n, count(*) OVER () AS units FROM\
- (SELECT {unit} AS u, count(*) AS n FROM {relation} AS {alias}\
- WHERE {value} IS NOT NULL{beside} GROUP BY 1) AS counted ORDER BY n DESC, u LIMIT {most})\
+(SELECT {number} AS probe, u, sum(n)::bigint AS n, count(*) OVER () AS units FROM\
+ (SELECT *, count(*) OVER (PARTITION BY k) AS several FROM\
+ (SELECT {unit} AS u, {apart} AS k, count(*) AS n FROM {relation} AS {alias}\
+ WHERE {value} IS NOT NULL{beside} GROUP BY 1, 2) AS counted) AS divided\
+ WHERE several > 1 GROUP BY u ORDER BY n DESC, u LIMIT {most})\
 """
 
 
@@ -47,10 +49,16 @@ class ComparedUnits:
     ) -> tuple[str, ...]:
         """A sentence for each; `state` tells all rows that are read, None where nothing does."""
         asked = [one for one in compared_in(query, catalogue, relations) if _is_open(one)]
+        scope = FilterScope(catalogue, relations, on=on)
+        return await self.of(session, asked, scope, state=state)
+
+    async def of(
+        self, session: Session, asked: Sequence[Compared], scope: FilterScope, *, state: str | None
+    ) -> tuple[str, ...]:
+        """A sentence for each of these whose rows have several units."""
         known = {one.key: self._found.get(f"{state} {one.key}") for one in asked}
         unknown = [one for one in asked if known[one.key] is None]
         looked_at = unknown[:PROBES_MAX]
-        scope = FilterScope(catalogue, relations, on=on)
         found = await in_time(session, _look(session, looked_at, scope)) if looked_at else {}
         for one in unknown:
             told = _not_looked(one) if found is None or one.key not in found else found[one.key]
@@ -87,6 +95,7 @@ def _probe(number: int, one: Compared, scope: FilterScope) -> Sql:
     assert one.column.unit is not None
     column = rows.column(one.column.name, at="where")
     unit = rows.column(one.column.unit, at="where")
+    keys = [value_sql(rows.alias, rows.column(name, at="where")) for name in one.apart]
     beside = one.beside_sql(rows, scope)
     return compose(
         _UNITS,
@@ -94,6 +103,7 @@ def _probe(number: int, one: Compared, scope: FilterScope) -> Sql:
         unit=value_sql(rows.alias, unit),
         value=value_sql(rows.alias, column),
         beside=beside,
+        apart=compose("ROW({})", join(", ", keys)) if keys else fixed("0"),
         relation=rows.relation(scope),
         alias=rows.alias,
         most=param(UNITS_SHOWN_MAX, "bigint"),
@@ -104,10 +114,10 @@ def _told(one: Compared, records: Sequence[Mapping[str, object]]) -> str:
     if len(records) < 2:
         return ""
     units = int(str(records[0]["units"]))
+    done = "compared" if one.own else "put together or compared"
     return (
-        f'"{one.column.name}" of view "{one.view}" is compared in {units} units of '
-        f'"{one.column.unit}": {units_shown(records, units)}; compare one unit: '
-        f"{_way_out(one, records)}"
+        f'"{one.column.name}" of view "{one.view}" is {done} in {units} units of '
+        f'"{one.column.unit}": {units_shown(records, units)}; keep to one: {_way_out(one, records)}'
     )
 
 
@@ -123,6 +133,8 @@ def _shown(unit: object) -> str:
 
 
 def _way_out(one: Compared, records: Sequence[Mapping[str, object]]) -> str:
+    if not one.own:
+        return f'name "{one.column.unit}" in the SQL, in WHERE or in GROUP BY'
     named = next(str(record["u"]) for record in records if record["u"] is not None)
     added = {"column": one.column.unit, "op": "eq", "value": named}
     return f"add {json.dumps(added, ensure_ascii=False)} beside the comparison"
@@ -131,5 +143,5 @@ def _way_out(one: Compared, records: Sequence[Mapping[str, object]]) -> str:
 def _not_looked(one: Compared) -> str:
     return (
         f'whether "{one.column.name}" of view "{one.view}" is compared in one unit was not looked '
-        f'into, it takes too long: add "{one.column.unit}" to the filter'
+        f'into, it takes too long: name "{one.column.unit}" in it'
     )

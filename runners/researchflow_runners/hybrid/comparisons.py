@@ -40,18 +40,22 @@ class Remembered(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What is asked of a column, in one conjunction, and what else its rows must meet."""
+    """What is asked of a column, in one conjunction, and what else its rows must meet.
+
+    `apart` are columns of which rows with different values are never put together.
+    """
 
     view: str
     column: Column
     own: tuple[Compare, ...]
     beside: tuple[Filter, ...]
+    apart: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """What tells it from others of a state."""
         asked = sorted(one.model_dump_json() for one in (*self.own, *self.beside))
-        return f"{self.view} {self.column.name} {asked}"
+        return f"{self.view} {self.column.name} {asked} {self.apart}"
 
     def rows(self, scope: FilterScope) -> Rows:
         """Rows of its view, for a statement of its own."""

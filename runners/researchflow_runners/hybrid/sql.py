@@ -38,9 +38,11 @@ from researchflow_runners.hybrid.parameters import require_values
 from researchflow_runners.hybrid.reading import Asked, Read, read_statement
 from researchflow_runners.hybrid.result import Answer, SpeedContribution, Timings
 from researchflow_runners.hybrid.sql_equalities import equalities
+from researchflow_runners.hybrid.sql_units import measured
 from researchflow_runners.hybrid.unfit import Casts, casts_below, casts_of, casts_told
 from researchflow_runners.query.columns import answer_column
 from researchflow_runners.query.model import ParameterValue, SqlQuery
+from researchflow_runners.query.rows import FilterScope
 from researchflow_runners.query.statement import Statement
 from researchflow_runners.sql import EMPTY, Sql, compose, fixed, ident, join, param
 from researchflow_runners.store.database import Session
@@ -114,10 +116,42 @@ class SqlRunner:
                     prepared = await self._prepare(session, query, types, names, views)
                     async with self._casts_told(prepared, views, choice):
                         read = await _read(session, asked, choice, facts, prepared, views)
+                        read = await self._with_units(
+                            session, read, asked, choice, facts, prepared, views
+                        )
         timings = Timings((time.perf_counter() - began_s) * 1000, facts_ms, read.rows_ms)
         return dated(
             SQL_VIEW, names, asked, choice, facts, read, _contribution(choice, facts), timings
         )
+
+    async def _with_units(
+        self,
+        session: Session,
+        read: Read,
+        asked: Asked[SqlQuery],
+        choice: Choice,
+        facts: Facts,
+        prepared: _Prepared,
+        views: AnswerableViews,
+    ) -> Read:
+        """The page, told of numbers of several units that the text puts together."""
+        if asked.query.cursor is not None:
+            return read
+        catalogue = {name: view.columns for name, view in views.items()}
+
+        def relations(name: str, columns: Collection[str]) -> Sql:
+            return relation_of(name, columns, views, choice.relation)
+
+        found = measured(prepared.checked, asked.query.parameters, catalogue, relations)
+        changes = choice.freshness == "live" and facts.entries > 0
+        told = await self._views.looks.units.of(
+            session,
+            found,
+            FilterScope(catalogue, relations),
+            state=None if changes else f"{choice.anchor} {facts.catalogue_state}",
+        )
+        warned = replace(read.statement, warnings=(*read.statement.warnings, *told))
+        return replace(read, statement=warned)
 
     def _casts_told(
         self, prepared: _Prepared, views: AnswerableViews, choice: Choice

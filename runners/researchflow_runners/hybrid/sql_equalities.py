@@ -25,10 +25,10 @@ def equalities(
     checked: CheckedSql, values: Mapping[str, Any], catalogue: Catalogue
 ) -> tuple[Placed, ...]:
     """A comparison for each; `values` are those of the text's parameters."""
-    names = _names(checked)
+    names = names_of(checked)
     found: list[Placed] = []
-    for kind, fields in _nodes(checked.tree):
-        if kind != "A_Expr" or fields["kind"] not in _KINDS or _words(fields["name"]) != ["="]:
+    for kind, fields in nodes(checked.tree):
+        if kind != "A_Expr" or fields["kind"] not in _KINDS or words(fields["name"]) != ["="]:
             continue
         sides = (fields.get("lexpr", {}), fields.get("rexpr", {}))
         for column, other in (sides, sides[::-1]):
@@ -40,10 +40,10 @@ def equalities(
     return tuple(found)
 
 
-def _names(checked: CheckedSql) -> dict[str, str]:
+def names_of(checked: CheckedSql) -> dict[str, str]:
     """The view behind each name that may stand before a dot."""
     found = dict(checked.labels)
-    for kind, fields in _nodes(checked.tree):
+    for kind, fields in nodes(checked.tree):
         if kind == "RangeVar" and fields["relname"] in checked.labels:
             alias = fields.get("alias", {}).get("aliasname", fields["relname"])
             found[alias] = checked.labels[fields["relname"]]
@@ -52,16 +52,16 @@ def _names(checked: CheckedSql) -> dict[str, str]:
 
 def _place(node: Fields, names: Mapping[str, str], catalogue: Catalogue) -> tuple[str, str] | None:
     """The view and column that a reference means; None where that is not plain."""
-    words = _words(node.get("ColumnRef", {}).get("fields", ()))
-    if not words or len(words) > 2:
+    path = words(node.get("ColumnRef", {}).get("fields", ()))
+    if not path or len(path) > 2:
         return None
-    qualified = [names.get(words[0])] if len(words) == 2 else list(dict.fromkeys(names.values()))
+    qualified = [names.get(path[0])] if len(path) == 2 else list(dict.fromkeys(names.values()))
     found = [
         (view, column.name)
         for view in qualified
         if view is not None
         for column in catalogue[view]
-        if column.name == words[-1] and kind_of(column) in _ALIKE
+        if column.name == path[-1] and kind_of(column) in _ALIKE
     ]
     return found[0] if len(found) == 1 else None
 
@@ -91,18 +91,19 @@ def _constant(fields: Fields) -> list[Scalar]:
     return [fields["fval"]["fval"]] if "fval" in fields else []
 
 
-def _nodes(node: Any) -> Iterator[tuple[str, Fields]]:
+def nodes(node: Any) -> Iterator[tuple[str, Fields]]:
+    """Every node of a parse tree by its kind, the outer ones first."""
     if isinstance(node, list):
         for one in node:
-            yield from _nodes(one)
+            yield from nodes(one)
     elif isinstance(node, dict):
         for kind, fields in node.items():
             if isinstance(fields, dict):
                 yield kind, fields
-            yield from _nodes(fields)
+            yield from nodes(fields)
 
 
-def _words(nodes: Any) -> list[str]:
+def words(parts: Any) -> list[str]:
     """The names of a dotted name; none where it ends in a star."""
-    found = [node.get("String", {}).get("sval") for node in nodes]
+    found = [node.get("String", {}).get("sval") for node in parts]
     return [] if None in found else found
