@@ -72,8 +72,8 @@ Answers questions about the patients of a FHIR server from typed views.
 
 1. list_views shows the views, describe_view their columns.
 2. query_view asks one view, and cohorts over several in one call; patient.gender there is a \
-column of the row's own patient. query_sql takes a SELECT for the rest. Ask for counts first, then \
-for rows. Codes match exactly: find_codes finds them.
+column of the row's own patient. query_sql takes a SELECT for the rest. Ask for counts before \
+rows. Codes match exactly: find_codes finds them.
 3. Every answer is dated: anchor, data_as_of, staleness_s, degradations. Repeat them with the \
 numbers.
 4. Questions take limit (100 rows); cursor: next_cursor of a truncated answer, all else \

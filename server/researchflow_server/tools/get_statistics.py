@@ -127,7 +127,7 @@ def _refresh(state: RefreshState | None) -> dict[str, Any]:
 GET_STATISTICS = ToolSpec(
     name=contract.GET_STATISTICS,
     title="Get statistics",
-    description="Staleness, hit rates, overlay, refreshes and health of the stores.",
+    description="Staleness, hit rates, overlay, refreshes, health of stores.",
     arguments=GetStatisticsInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,

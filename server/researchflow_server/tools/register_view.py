@@ -98,7 +98,7 @@ REGISTER_VIEW = ToolSpec(
     name=contract.REGISTER_VIEW,
     title="Register a view",
     description="Publishes a view under its name, in place of a registered one. private: under a "
-    "name that is answered and not listed.",
+    "name that only the answer tells.",
     arguments=RegisterViewInput,
     annotations=ToolAnnotations(destructive_hint=True, open_world_hint=False),
     run=run,

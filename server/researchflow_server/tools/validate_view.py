@@ -38,7 +38,7 @@ async def run(call: Call, arguments: ValidateViewInput) -> dict[str, Any]:
 VALIDATE_VIEW = ToolSpec(
     name=contract.VALIDATE_VIEW,
     title="Validate a view",
-    description="Checks a definition as register_view would, and tries it over some data.",
+    description="Checks a definition for register_view, tried over some data.",
     arguments=ValidateViewInput,
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     run=run,
