@@ -281,6 +281,26 @@ async def test_units_mixed_in_a_semi_join_are_refused(clinic: Clinic) -> None:
     await clinic.cache("Observation/u1")
 
 
+async def test_groups_of_different_units_are_told(clinic: Clinic) -> None:
+    await clinic.cache(
+        lab("u3", "z", 50, effectiveDateTime="2031-01-01",
+            valueQuantity={"value": 50, "unit": "mmol/mol"}),
+        lab("u4", "z", 7, effectiveDateTime="2032-01-01"),
+    )  # fmt: skip
+    year = {"column": "effective_datetime", "bucket": "year"}
+    where: Json = {"column": "patient_id", "op": "eq", "value": "z"}
+    asked: Json = {"where": where, "aggregates": [{"fn": "avg", "column": "value_quantity"}]}
+    apart = "of another unit in some groups"
+    told = await clinic.ask("observation_labs", group_by=[year], **asked)
+    assert [row[0] for row in told.rows] == ["2031", "2032"]
+    assert sum(apart in warning for warning in told.warnings) == 1
+    where["column"], where["value"] = "id", "u4"
+    for query in ({**asked, "group_by": [year]}, {**asked, "group_by": [year, "value_unit"]}):
+        found = await clinic.ask("observation_labs", **query)
+        assert not any(apart in warning for warning in found.warnings)
+    await clinic.cache("Observation/u3", "Observation/u4")
+
+
 async def test_a_patients_column_may_choose_rows_without_being_shown(clinic: Clinic) -> None:
     where = {"column": "patient.gender", "op": "eq", "value": "female"}
     answer: Answer = await clinic.ask(

@@ -14,11 +14,12 @@ from researchflow_runners.query.filters import from_sql, holds_of
 from researchflow_runners.query.group_model import AgeGroup, Bucket, Width
 from researchflow_runners.query.having import having
 from researchflow_runners.query.model import Query
+from researchflow_runners.query.notices import Notice
 from researchflow_runners.query.ordering import check_names, check_sortable, ordered, sort_key
 from researchflow_runners.query.outputs import Output, column_output, display_output
 from researchflow_runners.query.rows import FilterScope, Mixed, Rows
 from researchflow_runners.query.statement import Source, Statement, statement_of
-from researchflow_runners.query.units import units_of
+from researchflow_runners.query.units import differing, units_of
 from researchflow_runners.sql import EMPTY, Sql, compose, join
 
 _FROM_SPEED = "(sum(count(*) FILTER (WHERE {}._layer = 'speed')) OVER ())::bigint"
@@ -47,11 +48,22 @@ def groups_statement(
         sql=compose("{}{}", from_sql(query, rows, scope), _group_by(groups)),
         from_speed=compose(_FROM_SPEED, rows.alias),
         ties=[compose(_TIES, one.tied) for one in counted if one.tied is not None],
-        told=[one.over_groups() for one in (*rows.told(), *told_by(outputs))],
+        told=[
+            *(one.over_groups() for one in (*rows.told(), *told_by(outputs))),
+            *_differing(query, counted),
+        ],
         mixed=[*_mixed(groups, "group_by"), *_mixed(counted, "aggregates")],
         having=holds,
     )
     return statement_of(query, source, outputs, keys, scope, after=after)
+
+
+def _differing(query: Query, counted: Sequence[Output]) -> list[Notice]:
+    """Of aggregates whose unit the groups do not show, that it may differ between them."""
+    if not query.group_by:
+        return []
+    found = [one.units for one in counted if one.units is not None]
+    return [differing(units) for units in found if units.unit not in query.group_by]
 
 
 def _group_by(groups: Sequence[Output]) -> Sql:

@@ -23,7 +23,7 @@ from researchflow_runners.query.columns import (
 )
 from researchflow_runners.query.notices import Told
 from researchflow_runners.query.rows import Rows
-from researchflow_runners.sql import Sql, compose
+from researchflow_runners.sql import EMPTY, Sql, compose
 
 #: An expression that is sorted by, and its PostgreSQL type.
 Key: TypeAlias = tuple[Sql, str]
@@ -33,13 +33,15 @@ Key: TypeAlias = tuple[Sql, str]
 class Units:
     """Whether values of several units are put together: `mixed` is true of such a group.
 
-    `value` and `unit` name the columns. `over_groups` says that it is told of all groups together.
+    `value` and `unit` name the columns. `over_groups` says that it is told of all groups together,
+    as `differ` always is.
     """
 
     mixed: Sql
     value: str
     unit: str
     over_groups: bool = False
+    differ: Sql = EMPTY
 
 
 @dataclass(frozen=True, slots=True)

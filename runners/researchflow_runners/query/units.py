@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from researchflow_runners.compiler.column import Column
 from researchflow_runners.query.columns import value_sql
+from researchflow_runners.query.notices import Notice
 from researchflow_runners.query.outputs import Units
 from researchflow_runners.query.rows import Rows
 from researchflow_runners.sql import compose
@@ -29,6 +30,16 @@ def units_of(column: Column, rows: Rows, *, at: str, over_groups: bool = False) 
     if column.unit is None:
         return None
     unit = value_sql(rows.alias, rows.column(column.unit, at=at))
-    template = _OVER_GROUPS if over_groups else _OF_GROUP
-    mixed = compose(template, unit=unit, value=value_sql(rows.alias, column))
-    return Units(mixed, column.name, column.unit, over_groups)
+    value = value_sql(rows.alias, column)
+    of_group, of_all = (
+        compose(template, unit=unit, value=value) for template in (_OF_GROUP, _OVER_GROUPS)
+    )
+    mixed = of_all if over_groups else of_group
+    return Units(mixed, column.name, column.unit, over_groups, differ=of_all)
+
+
+def differing(units: Units) -> Notice:
+    """That the groups of an answer, each of one unit, are of several, which it does not show."""
+    told = f'numbers of "{units.value}" are of another unit in some groups than in others: add '
+    count = compose("CASE WHEN {} THEN 1 ELSE 0 END", units.differ)
+    return Notice(count, f'{told}"{units.unit}" to group_by')
