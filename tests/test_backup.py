@@ -218,6 +218,28 @@ async def test_definition_that_is_refused_now_is_named_and_the_rest_restored(
         assert len(await rows(runtime, "patient_simple")) == 1
 
 
+async def test_view_with_parameters_takes_its_values_after_a_restore(
+    settings: Settings, lived_in: Runtime, tmp_path: Path
+) -> None:
+    sql = "SELECT id FROM people WHERE gender = :gender"
+    taking = {
+        **sql_view("of_gender", sql, people="people"),
+        "parameter": [{"name": "gender", "use": "in", "type": "code"}],
+    }
+    await keep_composed(lived_in, taking)
+    target = FolderTarget(tmp_path / "backup")
+    await save_backup(lived_in.stores.warehouse, target)
+    await lose_everything(settings)
+    async with open_runtime(settings, background=False) as runtime:
+        _restored, refused = await restore(runtime, target)
+        assert refused == []
+        counts = {
+            gender: len(await rows(runtime, "of_gender", parameters={"gender": gender}))
+            for gender in ("female", "male")
+        }
+        assert counts == {"female": 1, "male": 0}
+
+
 @pytest_asyncio.fixture
 async def house(postgres_dsn: str) -> AsyncIterator[Warehouse]:
     """A pin of a definition since replaced, and a change that waits."""
