@@ -181,10 +181,14 @@ async def test_a_look_that_takes_too_long_says_that_it_was_not_made(
     monkeypatch.setattr(compared_units, "_UNITS", slow)
     monkeypatch.setattr("researchflow_runners.hybrid.absent.LOOK_MS", 20)
     asked = Query.model_validate({"view": "observation_labs", "where": LOW_EGFR})
-    answer = await clinic.another_runner().query(asked)
-    assert answer.row_count == 3
-    (warning,) = told(answer)
-    assert "was not looked into" in warning
+    runner = clinic.another_runner()
+    for _again in range(2):
+        answer = await runner.query(asked)
+        assert answer.row_count == 3
+        (warning,) = told(answer)
+        assert "was not looked into" in warning
+        # It is not looked into again, which this would fail.
+        monkeypatch.setattr(compared_units, "_UNITS", "no SQL")
 
 
 LABS = "FROM observation_labs"

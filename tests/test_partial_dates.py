@@ -104,7 +104,11 @@ async def test_a_count_that_takes_too_long_is_told_as_such(
     monkeypatch.setattr(partial_dates, "_COUNT", slow)
     monkeypatch.setattr("researchflow_runners.hybrid.absent.LOOK_MS", 20)
     asked = Query.model_validate({"view": "patient_simple", "where": born("le", "1950-06")})
-    answer = await clinic.another_runner().query(asked)
-    assert answer.row_count == 2
-    (warning,) = told(answer)
-    assert "takes too long" in warning
+    runner = clinic.another_runner()
+    for _again in range(2):
+        answer = await runner.query(asked)
+        assert answer.row_count == 2
+        (warning,) = told(answer)
+        assert "takes too long" in warning
+        # It is not counted again, which this would fail.
+        monkeypatch.setattr(partial_dates, "_COUNT", "no SQL")

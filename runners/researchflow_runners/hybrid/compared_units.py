@@ -36,6 +36,7 @@ class ComparedUnits:
 
     def __init__(self) -> None:
         self._found: Remembered[str] = Remembered()
+        self._slow: Remembered[bool] = Remembered()
 
     async def warnings(
         self,
@@ -44,28 +45,39 @@ class ComparedUnits:
         catalogue: Catalogue,
         relations: Relations,
         *,
+        anchor: str | None,
         state: str | None,
         on: date,
     ) -> tuple[str, ...]:
-        """A sentence for each; `state` tells all rows that are read, None where nothing does."""
+        """A sentence for each; `anchor` tells the anchor's rows, `state` all rows that are read."""
         asked = [one for one in compared_in(query, catalogue, relations) if _is_open(one)]
         scope = FilterScope(catalogue, relations, on=on)
-        return await self.of(session, asked, scope, state=state)
+        return await self.of(session, asked, scope, anchor=anchor, state=state)
 
     async def of(
-        self, session: Session, asked: Sequence[Compared], scope: FilterScope, *, state: str | None
+        self,
+        session: Session,
+        asked: Sequence[Compared],
+        scope: FilterScope,
+        *,
+        anchor: str | None,
+        state: str | None,
     ) -> tuple[str, ...]:
         """A sentence for each of these whose rows have several units."""
-        known = {one.key: self._found.get(f"{state} {one.key}") for one in asked}
-        unknown = [one for one in asked if known[one.key] is None]
-        looked_at = unknown[:PROBES_MAX]
+        held = self._found if state else Remembered[str]()
+        keys = {f"{anchor} {one.key}": one for one in asked}
+        unknown = [key for key in keys if held.get(key) is None and not self._slow.get(key)]
+        looked_at = [keys[key] for key in unknown[:PROBES_MAX]]
         found = await in_time(session, _look(session, looked_at, scope)) if looked_at else {}
-        for one in unknown:
-            told = _not_looked(one) if found is None or one.key not in found else found[one.key]
-            known[one.key] = told
-            if state is not None:
-                self._found.keep(f"{state} {one.key}", told)
-        return tuple(dict.fromkeys(told for told in known.values() if told))
+        for key, one in zip(unknown, looked_at, strict=False):
+            if found is not None:
+                held.keep(key, found[one.key])
+            elif anchor is not None:
+                # A composed view would be computed again each time.
+                self._slow.keep(key, True)
+        told = {key: held.get(key) for key in keys}
+        said = (_not_looked(keys[key]) if one is None else one for key, one in told.items())
+        return tuple(dict.fromkeys(one for one in said if one))
 
 
 def _is_open(one: Compared) -> bool:

@@ -53,7 +53,9 @@ class Looks:
                 session, query, page, catalogue, relations, state=ground.state, on=on
             ),
             *await undecided(session, query, catalogue, relations),
-            *await self.units.warnings(session, query, catalogue, relations, state=rows, on=on),
+            *await self.units.warnings(
+                session, query, catalogue, relations, anchor=ground.state, state=rows, on=on
+            ),
             *await self.dates.warnings(
                 session, query, catalogue, relations, anchor=ground.state, state=rows, on=on
             ),

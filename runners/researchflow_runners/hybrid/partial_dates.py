@@ -35,6 +35,7 @@ class PartialDates:
     def __init__(self) -> None:
         self._has_some: Remembered[bool] = Remembered()
         self._counts: Remembered[int] = Remembered()
+        self._slow: Remembered[bool] = Remembered()
 
     async def warnings(
         self,
@@ -54,7 +55,7 @@ class PartialDates:
         some = await self._with_some(session, asked, scope, anchor=anchor)
         if some is None:
             return tuple(map(_not_counted, asked))
-        counts = await self._counted(session, some, scope, state=state)
+        counts = await self._counted(session, some, scope, anchor=anchor, state=state)
         if counts is None:
             return tuple(map(_not_counted, some))
         told = (_told(one, count) for one, count in zip(some, counts, strict=True) if count)
@@ -65,43 +66,54 @@ class PartialDates:
     ) -> list[Compared] | None:
         """Those whose column has dates that the constants may leave undecided."""
         keys = [f"{anchor} {one.view} {one.column.name} {_wide(one)}" for one in asked]
-        found = await _values(
-            session, self._has_some if anchor else Remembered(), keys, asked, _some, scope
-        )
+        held = self._has_some if anchor else Remembered[bool]()
+        found = await self._values(session, held, keys, asked, _some, scope)
         if found is None:
             return None
         return [one for one, has_some in zip(asked, found, strict=True) if has_some]
 
     async def _counted(
-        self, session: Session, asked: Sequence[Compared], scope: FilterScope, *, state: str | None
+        self,
+        session: Session,
+        asked: Sequence[Compared],
+        scope: FilterScope,
+        *,
+        anchor: str | None,
+        state: str | None,
     ) -> list[int] | None:
         """How many rows each leaves undecided."""
-        keys = [f"{state} {one.key}" for one in asked]
-        return await _values(
-            session, self._counts if state else Remembered(), keys, asked, _count, scope
-        )
+        keys = [f"{anchor} {one.key}" for one in asked]
+        held = self._counts if state else Remembered[int]()
+        return await self._values(session, held, keys, asked, _count, scope)
 
+    async def _values(
+        self,
+        session: Session,
+        held: Remembered[T],
+        keys: Sequence[str],
+        asked: Sequence[Compared],
+        probe: Callable[[Compared, FilterScope], Sql],
+        scope: FilterScope,
+    ) -> list[T] | None:
+        """What each probe gives, as remembered or asked now; None when that takes too long.
 
-async def _values(
-    session: Session,
-    held: Remembered[T],
-    keys: Sequence[str],
-    asked: Sequence[Compared],
-    probe: Callable[[Compared, FilterScope], Sql],
-    scope: FilterScope,
-) -> list[T] | None:
-    """What each probe gives, as remembered or asked now; None when that takes too long."""
-    unknown = {key: one for key, one in zip(keys, asked, strict=True) if held.get(key) is None}
-    if unknown:
-        probes = join(", ", [probe(one, scope) for one in unknown.values()])
-        sql = compose("{}SELECT {}", scope.with_sql(), probes)
-        row = await in_time(session, session.fetchrow(sql))
-        if row is None:
+        What took too long once is not asked again: a composed view would be computed each time.
+        """
+        unknown = {key: one for key, one in zip(keys, asked, strict=True) if held.get(key) is None}
+        if any(self._slow.get(key) for key in unknown):
             return None
-        for key, value in zip(unknown, row.values(), strict=True):
-            held.keep(key, value)
-    found = [held.get(key) for key in keys]
-    return [one for one in found if one is not None]
+        if unknown:
+            probes = join(", ", [probe(one, scope) for one in unknown.values()])
+            sql = compose("{}SELECT {}", scope.with_sql(), probes)
+            row = await in_time(session, session.fetchrow(sql))
+            if row is None:
+                for key in unknown:
+                    self._slow.keep(key, True)
+                return None
+            for key, value in zip(unknown, row.values(), strict=True):
+                held.keep(key, value)
+        found = [held.get(key) for key in keys]
+        return [one for one in found if one is not None]
 
 
 def _wide(one: Compared) -> str:

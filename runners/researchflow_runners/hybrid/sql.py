@@ -143,12 +143,14 @@ class SqlRunner:
             return relation_of(name, columns, views, choice.relation)
 
         found = measured(prepared.checked, asked.query.parameters, catalogue, relations)
+        anchor = f"{choice.anchor} {facts.catalogue_state}"
         changes = choice.freshness == "live" and facts.entries > 0
         told = await self._views.looks.units.of(
             session,
             found,
             FilterScope(catalogue, relations),
-            state=None if changes else f"{choice.anchor} {facts.catalogue_state}",
+            anchor=anchor,
+            state=None if changes else anchor,
         )
         warned = replace(read.statement, warnings=(*read.statement.warnings, *told))
         return replace(read, statement=warned)
