@@ -64,7 +64,10 @@ async def test_every_view_is_measured_against_the_floor_on_every_version(bar: Pr
 async def test_rows_of_another_engine_are_compared_with_ours(
     bar: Progress, strangers: dict[str, Any]
 ) -> None:
-    same = {"id": "patient-00001", "active": True, "birth_date": "1985-02-23", "gender": "female"}
+    same = {
+        "id": "patient-00001", "patient_id": "patient-00001", "active": True,
+        "birth_date": "1985-02-23", "gender": "female",
+    }  # fmt: skip
     strangers["patient_simple"] = [same, {**same, "gender": "male"}]
     strangers["encounters"] = IndexError("out of range\nand more")
     found = by_name(await against_peers(bar, count=RESOURCES, sample=5))
