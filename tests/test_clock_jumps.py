@@ -75,20 +75,22 @@ async def test_a_clock_that_jumps_ages_no_answer(
     async with serving(settings, clock) as url, Client(url) as client:
         await structured(client, "refresh_views")
         await structured(client, "cache_resources", resources=[patient("ada")])
-        before = await structured(client, "query_view", view="patient_simple")
+        before = await structured(client, "query_view", view="patient_simple", detail="full")
         await asyncio.to_thread(clock.write_text, jump)
-        after = await structured(client, "query_view", view="patient_simple")
+        after = await structured(client, "query_view", view="patient_simple", detail="full")
         assert after["rows"] == before["rows"]
         for age in ("age_s", "staleness_s"):
             assert 0 <= after[age] < DAY_S / 2
         stored = await structured(client, "cache_resources", resources=[patient("bea")])
         assert stored["rows"][0][1] == "stored"
-        fresh = await structured(client, "query_view", view="patient_simple", max_staleness_s=600)
+        fresh = await structured(
+            client, "query_view", view="patient_simple", max_staleness_s=600, detail="full"
+        )
         assert fresh["row_count"] == 2
         refreshed = await structured(client, "refresh_views")
         assert refreshed["status"] in ("published", "unchanged")
 
         async def is_told() -> bool:
-            return bool((await structured(client, "get_statistics"))["warehouse_up"])
+            return bool((await structured(client, "get_statistics", detail="full"))["warehouse_up"])
 
         assert await until(is_told, timeout_s=10)
