@@ -23,7 +23,7 @@ from researchflow_server.cli.parser import with_example
 from researchflow_server.cli.query import show_answer
 from researchflow_server.cli.refresh import refresh
 from researchflow_server.cli.stages import STAGES
-from researchflow_server.console import console, show_json, show_text, table
+from researchflow_server.console import console, rows_shown, show_json, show_text
 from researchflow_server.runtime import open_runtime
 from researchflow_server.runtime.views import (
     View,
@@ -38,6 +38,8 @@ from researchflow_server.tools.list_views import view_rows
 from researchflow_server.tools.query_view import answer_payload
 
 FILE_BYTES_MAX = 1_048_576
+#: What fits a terminal beside the names; --json has the rest.
+SHOWN = ("view", "resource", "data_as_of", "pending", "dead_letters", "set_aside")
 EXAMPLES = {
     "compile": "researchflow view compile patient_simple",
     "run": "researchflow view run ./my_view.json --limit 5",
@@ -199,7 +201,9 @@ async def list_action(arguments: Namespace) -> int:
     if arguments.json:
         show_json([dict(zip(LISTED, row, strict=True)) for row in listed])
     else:
-        console().print(table(LISTED, listed))
+        places = [LISTED.index(name) for name in SHOWN]
+        rows = [[row[place] for place in places] for row in listed]
+        console().print(rows_shown(SHOWN, rows, console().width))
     return OK
 
 
