@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from researchflow_runners.hybrid.absent import in_time
-from researchflow_runners.hybrid.comparisons import Compared, Remembered, compared_in
+from researchflow_runners.hybrid.comparisons import Compared, Remembered
 from researchflow_runners.query.columns import Catalogue, value_sql
-from researchflow_runners.query.model import Compare, Filter, Query
+from researchflow_runners.query.model import Compare, Filter
 from researchflow_runners.query.rows import FilterScope, Relations
 from researchflow_runners.sql import Sql, compose, fixed, join, param
 from researchflow_runners.store.database import Session
@@ -41,7 +41,7 @@ class ComparedUnits:
     async def warnings(
         self,
         session: Session,
-        query: Query,
+        compared: Sequence[Compared],
         catalogue: Catalogue,
         relations: Relations,
         *,
@@ -50,7 +50,7 @@ class ComparedUnits:
         on: date,
     ) -> tuple[str, ...]:
         """A sentence for each; `anchor` tells the anchor's rows, `state` all rows that are read."""
-        asked = [one for one in compared_in(query, catalogue, relations) if _is_open(one)]
+        asked = [one for one in compared if _is_open(one)]
         scope = FilterScope(catalogue, relations, on=on)
         return await self.of(session, asked, scope, anchor=anchor, state=state)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from researchflow_runners.compiler.column import Column
@@ -38,7 +39,7 @@ class Remembered(Generic[T]):
         self._held[key] = found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compared:
     """What is asked of a column, in one conjunction, and what else its rows must meet.
 
@@ -51,7 +52,7 @@ class Compared:
     beside: tuple[Filter, ...]
     apart: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What tells it from others of a state."""
         asked = sorted(one.model_dump_json() for one in (*self.own, *self.beside))

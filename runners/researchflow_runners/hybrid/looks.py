@@ -7,6 +7,7 @@ from datetime import date
 
 from researchflow_runners.hybrid.absent import Absent
 from researchflow_runners.hybrid.compared_units import ComparedUnits
+from researchflow_runners.hybrid.comparisons import compared_in
 from researchflow_runners.hybrid.partial_dates import PartialDates
 from researchflow_runners.hybrid.undecided import undecided
 from researchflow_runners.query.columns import Catalogue
@@ -48,15 +49,16 @@ class Looks:
         catalogue, relations, on = ground.catalogue, ground.relations, ground.on
         # Changes come and go without another anchor: what they may alter is not remembered.
         rows = None if ground.has_more else ground.state
+        compared = compared_in(query, catalogue, relations)
         return (
             *await self.absent.warnings(
                 session, query, page, catalogue, relations, state=ground.state, on=on
             ),
             *await undecided(session, query, catalogue, relations),
             *await self.units.warnings(
-                session, query, catalogue, relations, anchor=ground.state, state=rows, on=on
+                session, compared, catalogue, relations, anchor=ground.state, state=rows, on=on
             ),
             *await self.dates.warnings(
-                session, query, catalogue, relations, anchor=ground.state, state=rows, on=on
+                session, compared, catalogue, relations, anchor=ground.state, state=rows, on=on
             ),
         )

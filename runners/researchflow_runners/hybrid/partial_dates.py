@@ -10,10 +10,10 @@ from datetime import date
 from typing import TypeVar
 
 from researchflow_runners.hybrid.absent import in_time
-from researchflow_runners.hybrid.comparisons import Compared, Remembered, compared_in
+from researchflow_runners.hybrid.comparisons import Compared, Remembered
 from researchflow_runners.query.columns import Catalogue, high_sql, low_sql
 from researchflow_runners.query.filters import filter_truth
-from researchflow_runners.query.model import Compare, Query
+from researchflow_runners.query.model import Compare
 from researchflow_runners.query.rows import FilterScope, Relations
 from researchflow_runners.sql import Sql, compose, fixed, join
 from researchflow_runners.store.database import Session
@@ -40,7 +40,7 @@ class PartialDates:
     async def warnings(
         self,
         session: Session,
-        query: Query,
+        compared: Sequence[Compared],
         catalogue: Catalogue,
         relations: Relations,
         *,
@@ -49,7 +49,7 @@ class PartialDates:
         on: date,
     ) -> tuple[str, ...]:
         """A sentence for each; `anchor` tells the anchor's rows, `state` all rows that are read."""
-        dated = [one for one in compared_in(query, catalogue, relations) if one.column.has_range]
+        dated = [one for one in compared if one.column.has_range]
         scope = FilterScope(catalogue, relations, on=on)
         asked = dated[:PROBES_MAX]
         some = await self._with_some(session, asked, scope, anchor=anchor)
